@@ -165,7 +165,7 @@ def test_the_model_card_holds_no_html_and_no_mark_of_others(trained, tmp_path):
     assert "<" not in text
     assert [line for line in card.splitlines() if line.startswith("#")] == [
         next(line for line in card.splitlines() if line.startswith("# ")),
-        *(f"## {title}" for title in ("Use", "Data", "How well a linear probe reads it")),
+        *(f"## {title}" for title in ("Use", "Data", "Linear probe results")),
         *(f"## {title}" for title in ("Settings", "Versions", "Limits", "Rights")),
     ]
     row = next(line for line in card.splitlines() if line.startswith("| =t"))

@@ -175,7 +175,7 @@ def test_columns_of_two_values_that_become_inputs_are_named_once():
     rows = table().drop(columns="ill")
     rows["died"] = np.arange(len(rows)) % 2
     rows["old"] = np.arange(len(rows)) % 3 == 0
-    with pytest.warns(DataWarning, match="columns of two values became inputs: died, old") as caught:
+    with pytest.warns(DataWarning, match="columns with two values became inputs: died, old") as caught:
         cl.Embedder(epochs=1, batch_size=16).fit(rows)
     (warning,) = [one for one in caught if issubclass(one.category, DataWarning)]
     for word in ("table", "targets={'died': 'class'}", "--target died", "leave"):
@@ -264,7 +264,7 @@ def test_any_setting_may_be_given_dotted_or_nested_and_wins():
     [
         ({"training.epoch": 1}, r"'training\.epoch', did you mean 'training\.epochs'"),
         ({"training": {"weight_decai": 1}}, r"did you mean 'training\.weight_decay'"),
-        ({"data.test": 0.5}, r"settings state data\.test"),
+        ({"data.test": 0.5}, r"settings contain data\.test"),
     ],
 )
 def test_a_setting_that_says_nothing_is_refused(settings, message):
@@ -294,11 +294,13 @@ def test_a_saved_embedder_still_names_the_columns_that_were_not_used(tmp_path):
 def test_what_states_no_unused_columns_is_refused(stated, tmp_path):
     model = embedder(epochs=1, out=tmp_path / "run").fit(table())
     (tmp_path / "run" / "unused.json").write_text(json.dumps(stated))
-    with pytest.raises(RunError, match=r"unused\.json is missing or damaged: it states no reasons"):
+    with pytest.raises(
+        RunError, match=r"unused\.json is missing or damaged: it does not map columns to reasons"
+    ):
         cl.Embedder.load(tmp_path / "run")
     config = model.save(tmp_path / "model") / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "unused": stated}))
-    with pytest.raises(RunError, match="the configuration is damaged.*it states no reasons"):
+    with pytest.raises(RunError, match="the configuration is damaged.*it does not map columns to reasons"):
         cl.load(tmp_path / "model")
 
 

@@ -88,14 +88,12 @@ def test_other_methods_ignore_y_whatever_it_holds():
 def test_what_is_wrong_with_y_is_named():
     table = rows()
     given = {
-        "y has 63 labels, and X has 64 rows": table["ill"][:-1],
+        "y has 63 labels, but X has 64 rows": table["ill"][:-1],
         r"y has the shape \(64, 2\)": np.zeros((64, 2)),
         "holds numbers or sets of labels.*pandas.qcut": np.linspace(0, 1, 64),
         "fewer than two of them in 'y'": [None] * 63 + ["yes"],
-        "is no class; give one label": [("a", "b")] * 64,
-        "y is called 'left', and so is a column that the schema makes an input": pd.Series(
-            [0, 1] * 32, name="left"
-        ),
+        "is not a class; give one label": [("a", "b")] * 64,
+        "y has the name 'left', which the schema uses as an input": pd.Series([0, 1] * 32, name="left"),
     }
     for message, y in given.items():
         with pytest.raises((DataError, ConfigurationError), match=message):
@@ -160,6 +158,6 @@ def test_the_card_names_the_labels_that_were_seen(tmp_path):
     card = (
         embedder().fit(table, table["ill"].where(np.arange(64) < 20)).save(tmp_path) / "README.md"
     ).read_text()
-    assert "Trained with 20 labels of ill by the method comm-sup" in card
+    assert "Trained with commlearn (method comm-sup), with 20 labels of ill" in card
     assert "self-supervised" not in card
     assert json.loads((tmp_path / "config.json").read_text())

@@ -19,13 +19,13 @@ LIMIT = 180  # seconds of processor time
 MOST_CELLS = 12
 WINS = {  # what a demo shows beyond doubt: words before a difference and its interval
     "cancer": ["embedding - mean ", "embedding - regression "],
-    "digits": [r"labels a class \(\d+ rows\) the embedding \(comm\) adds "],
+    "digits": [r"labels per class \(\d+ rows\) the embedding \(comm\) adds "],
     "emoji": ["search - chance: "],
     "shop": ["only together: "],
     "watch": ["on average over the two: embedding - mean "],
 }
 LARGEST = 100_000  # bytes of a picture, coded
-VERDICT = re.compile(r"^\w+:\n  .*\b(embedding|features|reads|Keep|plain)\b", re.MULTILINE)
+VERDICT = re.compile(r"^\w+:\n  .*\b(embedding|features|predicts|Keep|plain)\b", re.MULTILINE)
 SEARCH = re.compile(r"^name -> picture: recall@1 .* median rank \d+ of \d+$", re.MULTILINE)
 MACHINE = re.compile(r"/(?:home|root|tmp|work|Users)/|[A-Z]:\\\\")
 

@@ -69,7 +69,7 @@ def test_a_schema_shows_modalities_columns_settings_and_targets():
 
 def test_a_run_shows_what_it_is_and_where(fitted):
     view = seen(cl.load(fitted.out)._repr_html_()).text
-    for word in ("Run 'embedder'", "comm", "vector 3, read by fixed", "1 epochs", "not seen", "<b>run"):
+    for word in ("Run 'embedder'", "comm", "vector 3, encoder fixed", "1 epochs", "not seen", "<b>run"):
         assert word in view
     assert "folder" not in seen(fitted.trained._repr_html_()).text
 

@@ -72,7 +72,7 @@ def test_losses_show_every_term_with_its_values():
 
 def test_further_figures_are_drawn_and_unknown_ones_refused():
     assert drawn(plot.metric(ENTRIES, "rank")).lines[0].get_ydata().tolist() == [1, 2, 3]
-    with pytest.raises(CommlearnError, match="Nothing named 'speed'"):
+    with pytest.raises(CommlearnError, match="No metric 'speed' was logged"):
         plot.metric(ENTRIES, "speed")
 
 
@@ -80,7 +80,7 @@ def test_the_ladder_shows_scores_intervals_and_chance():
     axes = drawn(plot.ladder({"a": result(0.6), "b": result(0.7), "a+b": result(0.9)}, "y"))
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a", "b", "a + b"]
     assert axes.lines[4].get_xdata() == pytest.approx([0.85, 0.95])
-    assert axes.get_xlabel() == "balanced accuracy (dashed: a guess)"
+    assert axes.get_xlabel() == "balanced accuracy (dashed: chance)"
     number = NumberResult(0.4, (0.3, 0.5), 1.0, 80, 20)
     numbers = drawn(plot.ladder({"a": number}))
     assert numbers.get_xlabel().startswith("R2")
@@ -94,7 +94,7 @@ def test_bars_of_information_sum_to_the_total(names, parts):
     report = {"views": {"data": view(names, parts), "linear": view(names, [p / 2 for p in parts])}}
     axes = drawn(plot.information(report))
     labels = [label.get_text() for label in axes.get_yticklabels()]
-    split = labels.index("what a linear probe can read of it")
+    split = labels.index("what a linear probe can read")
     bars = [bar for container in axes.containers for bar in container]
     data = sum(bar.get_width() for bar in bars if bar.get_y() < split)
     more = 0.3 if len(names) == 3 else 0.0
@@ -135,7 +135,7 @@ def test_an_audit_marks_what_is_destroyed():
     axes = drawn(plot.audit(Audit("y", rows)))
     assert [line.get_marker() for line in axes.lines[:4]] == ["None", "o", "None", "X"]
     labels = [label.get_text() for label in axes.get_yticklabels()]
-    assert labels == ["a", "as it is", "altered as in training: the label is lost"]
+    assert labels == ["a", "not augmented", "augmented as in training: the label is lost"]
     assert drawn(plot.audit(Audit("y", (AuditRow("fused", 0, result(0.9), False),)))).lines
 
 

@@ -13,7 +13,7 @@ WORKING = (0, 1, 2, 5, 6, 7)  # user, nice, system, interrupts, soft interrupts,
 SAMPLE = 0.2  # seconds: 20 ticks of a core
 SHORTEST = 0.1  # shortest interval over which load is measured, in seconds
 
-_chosen: set[str] = set()  # numbers of threads that this module chose and nobody stated
+_chosen: set[str] = set()  # thread counts that were set here, not stated by the user
 
 
 def cores() -> int:
@@ -49,7 +49,7 @@ class OtherWork:
         self.started = self._now()
 
     def free(self) -> int:
-        """Return the cores without other work since then, rounded; all if the system does not report it."""
+        """Return the rounded number of cores without other work since then; all if it is not reported."""
         (before, worked, own), (now, works, owns) = self.started, self._now()
         seconds = now - before
         if seconds < SHORTEST:
@@ -100,8 +100,8 @@ def use_free_cores() -> str:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         _chosen.add(str(free))
     return (
-        f"Other work leaves {free} of {cores()} cores free: {free} thread{'s' * (free > 1)}. "
-        "For another number, state OMP_NUM_THREADS."
+        f"Other processes leave {free} of {cores()} cores free, so torch uses {free} "
+        f"thread{'s' * (free > 1)}. Set OMP_NUM_THREADS to use another number."
     )
 
 

@@ -49,7 +49,7 @@ DAMAGED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, 
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return the known name most like `name`, or None; equal names but for case and outer spaces come first.
+    """Return the known name closest to `name`, or None; one that differs only in case or outer spaces wins.
 
     Example:
         >>> nearest("modalitys", ["modalities", "targets"]), nearest("b1", ["b3", "B1"])
@@ -89,7 +89,9 @@ def renamed_argument(old: str, new: str, gone_in: str) -> Callable[[Callable[P, 
         @wraps(function)
         def called(*args: P.args, **named: P.kwargs) -> R:
             if old in named:
-                message = f"{function.__name__}({old}=) is now {new}=; the old name goes in {gone_in}."
+                message = (
+                    f"{function.__name__}({old}=) is now {new}=; the old name will be removed in {gone_in}."
+                )
                 warnings.warn(message, DeprecationWarning, stacklevel=2)
                 named.setdefault(new, named.pop(old))
             return function(*args, **named)

@@ -170,7 +170,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         for key, value in by_dotted_key(dict(self.settings or {})).items():
             if key.partition(".")[0] == "data":
                 raise ConfigurationError(
-                    f"settings state {key}; what an Embedder reads is what it is fitted on."
+                    f"settings contain {key}, but an Embedder reads the table passed to fit. Remove it."
                 )
             set_dotted(settings, key, value)
         experiment, note = experiment_for(settings, data)
@@ -382,7 +382,7 @@ def _with_labels(table: Table, y: Any, inputs: Sequence[str]) -> tuple[Table, st
     """
     labels = pd.Series(list(y) if isinstance(y, list | tuple) else _one_each(y))
     if len(labels) != len(table):
-        raise DataError(f"y has {len(labels)} labels, and X has {len(table)} rows; give one label a row.")
+        raise DataError(f"y has {len(labels)} labels, but X has {len(table)} rows; give one label per row.")
     name = getattr(y, "name", None)
     if not isinstance(name, str) or not name or name == ARRAY:
         name = LABELS
@@ -390,8 +390,8 @@ def _with_labels(table: Table, y: Any, inputs: Sequence[str]) -> tuple[Table, st
             name += "_"
     if name in inputs:
         raise DataError(
-            f"y is called '{name}', and so is a column that the schema makes an input. Take it out of the "
-            "modalities if it is the answer; else call y something else."
+            f"y has the name '{name}', which the schema uses as an input. If that column is the answer, "
+            "remove it from the modalities; otherwise rename y."
         )
     return replace(table, frame=table.frame.assign(**{name: labels.to_numpy()})), name
 
@@ -401,7 +401,7 @@ def _one_each(y: Any) -> np.ndarray:
     values = np.asarray(y)
     values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
     if values.ndim != 1:
-        raise DataError(f"y has the shape {values.shape}; give one label a row.")
+        raise DataError(f"y has the shape {values.shape}; give one label per row.")
     return values
 
 
@@ -411,7 +411,7 @@ def _guessed_schema(table: Table, targets: Sequence[str]) -> tuple[Schema, dict[
     reasons = {guess.name: guess.reason for guess in inferred.of("unused")}
     if reasons:
         each = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-        message = f"No schema was given, and these columns are not used: {each}. A schema may state them."
+        message = f"No schema was given, and these columns are not used: {each}. To use them, pass a schema."
         warnings.warn(DataWarning(message), stacklevel=5)
     return inferred.schema, reasons
 

@@ -71,7 +71,7 @@ class VectorColumn:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Some rows of a column, without a copy of it."""
+    """Some rows of a column, which is not copied."""
 
     column: Column
     rows: np.ndarray  # (records,): position of each in the column
@@ -140,7 +140,7 @@ class Records:
         lengths |= {name: len(values) for name, values in named.items() if values is not None}
         if len(set(lengths.values())) > 1:
             sizes = ", ".join(f"{name} {length}" for name, length in lengths.items())
-            raise DataError(f"Columns of one table need the same number of rows; got {sizes}.")
+            raise DataError(f"All columns of a table need the same number of rows; got {sizes}.")
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))

@@ -84,7 +84,7 @@ def test_info_tells_what_there_is_and_what_a_run_is(run):
 
 def test_train_refuses_an_existing_run_and_resumes_it(run):
     refused = commlearn("train", "trifeature-quick", "--out", run, *SETTINGS, code=2)
-    assert "holds a run already" in refused.stderr
+    assert "already holds a run" in refused.stderr
     commlearn("train", "trifeature-quick", "--out", run, *SETTINGS, "--resume")
 
 

@@ -183,7 +183,7 @@ def test_bad_cells_are_refused_with_row_and_column_and_no_file_is_left(run, fold
         ({"image": "images/none.png"}, ("row 3", "images/none.png")),
         ({"image": "images/cut.png"}, ("row 3", "cut.png", "cut off")),
         ({"series": "series/empty.npy"}, ("row 3", "no steps")),
-        ({"series": "series/wide.npy"}, ("row 3", "3 channels, where 2 are expected")),
+        ({"series": "series/wide.npy"}, ("row 3", "3 channels, but 2 are expected")),
         ({"height": "inf"}, ("row 3", "inf")),
         ({"id": "r000000"}, ("rows 0 and 3",)),
         ({"image": None, "text": None, "height": None, "weight": None, "rate": None, "site": None,
@@ -206,7 +206,7 @@ def test_other_mistakes_are_one_sentence_that_helps(run, folder, tmp_path, capsy
     for change, word in (
         ({"table": None}, "does not say where its table is"),
         ({"table": "gone.csv"}, "There is no table"),
-        ({"version": 2, "table": str(table)}, "of version 2; this commlearn reads up to 1"),
+        ({"version": 2, "table": str(table)}, "has version 2, but this commlearn reads versions up to 1"),
         ({"trainin": {}, "table": str(table)}, "did you mean 'training'?"),
         ({"training": {"epoch": 2}, "table": str(table)}, "did you mean 'training.epochs'?"),
     ):

@@ -52,7 +52,7 @@ def test_the_advice_fits_what_the_modalities_say(schema):
     assert advice == {"same": "align", "one": "one", "parity": "combine", "noise": "nothing"}
     assert forecasts["one"]["words"][-1] == f"Advice: {ADVICE['one'].format(best='a')}"
     assert any(sentence.startswith("Keep a") for sentence in forecasts["one"]["words"])
-    assert any("no modality says alone" in sentence for sentence in forecasts["parity"]["words"])
+    assert any("best reader of separate modalities" in sentence for sentence in forecasts["parity"]["words"])
 
 
 def test_check_shows_the_forecast_of_named_targets(schema, capsys):

@@ -91,15 +91,15 @@ def test_the_chosen_setting_is_the_best_of_those_tried():
     [
         ({"method.temperature": ".1,.2"}, ["comm", "pca"], "pca has no setting .*comm:method.temp"),
         ({"method.subsets": "each_and_all"}, ["comm", "simclr"], "simclr has no setting method.subsets"),
-        ({"method.temperatur": ".1"}, ["comm"], "comm has no setting method.temperatur. None has it"),
+        ({"method.temperatur": ".1"}, ["comm"], "comm has no setting method.temperatur. Correct its name"),
         ({"clip:method.temperature": ".1"}, ["comm"], "Unknown method 'clip'"),
         ({"method.temperature": ".1,.2"}, ["comm", "raw:one"], "raw:one has no setting .*comm:method.temp"),
-        ({"method.temperature": "1..1"}, ["comm"], "no range"),
+        ({"method.temperature": "1..1"}, ["comm"], "not a range"),
         ({"method.temperature": ".1..1"}, ["comm"], "give --budget"),
         ({"method.temperature": "warm"}, ["comm"], "comm with --method.temperature warm: .*give"),
         ({"training.learning_rat": "1,2"}, ["comm"], "did you mean 'training.learning_rate'"),
-        ({"training.epochs": "1,2"}, ["comm"], "--training.epochs 1 is stated"),
-        ({"data.seed": "1,2"}, ["comm"], "no setting of a method"),
+        ({"training.epochs": "1,2"}, ["comm"], "--training.epochs 1 is set"),
+        ({"data.seed": "1,2"}, ["comm"], "not a setting of a method"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_tried_is_refused_before_anything_is_trained(over, methods, words, tmp_path):

@@ -253,10 +253,10 @@ def test_a_modality_that_disturbs_does_not_hide_what_the_others_say_together():
     assert values["best"]["claim"] == values["combination"]["claim"] == "more"
     assert values["combination"]["without"] == values["best"]["without"] == "c"
     words = " ".join(words_of(values))
-    assert words.startswith("boosting reads it best, without c: 90.0 % balanced accuracy. ")
+    assert words.startswith("boosting without c predicts it best: 90.0 % balanced accuracy. ")
     assert "boosting, which reads all modalities but c together, is +39.0 [" in words
-    assert "Leave out c: without it +39.0 [" in words
-    assert "left out at little loss: c" not in words
+    assert "Leave out c: this changes the score by +39.0 [" in words
+    assert "left out with little loss: c" not in words
 
 
 def test_nobody_of_a_group_is_predicted_by_what_saw_the_group():
@@ -388,7 +388,7 @@ def test_rivals_none_of_which_can_be_read_are_refused_before_anything_is_trained
     one["table"] = str(schema.parent / "table.csv")
     del one["modalities"]["b"]
     (tmp_path / "one.yaml").write_text(yaml.safe_dump(one))
-    with pytest.raises(ConfigurationError, match="None of the rivals can be read .*there is one modality"):
+    with pytest.raises(ConfigurationError, match="None of the rivals can be used .*is only one modality"):
         compare(tmp_path / "one.yaml", ["comm"], 1, tmp_path / "out", SMALL, 1, quiet, rivals=["late fusion"])
     assert not (tmp_path / "out").exists()
 
@@ -471,7 +471,7 @@ def test_the_verdict_is_drawn(compared):
     assert min(np.diff([-np.inf, *ends])) > (high - low) / 25, "names at the ends of lines cover each other"
     labels = [label.get_text() for label in gaps.get_yticklabels()]
     assert len(labels) == 2
-    assert labels[0].startswith("comm, 20 a class\nover ")
+    assert labels[0].startswith("comm, 20 per class\nover ")
     labels = [label.get_text() for label in absent.get_yticklabels()]
     first, second = labels[: labels.index("b")], labels[labels.index("b") :]
     assert first[0] == "a"
@@ -531,8 +531,8 @@ def test_the_words_say_what_the_claims_are(claims, expected):
     sentences = words_of(values)
     assert re.search(expected, " ".join(sentences))
     assert "The combination matters: boosting" in " ".join(sentences)
-    assert "Keep ecg: without it -5.0 [-6.0, -4.0] points." in sentences
-    assert sentences[-1] == "Each of these can be left out at little loss: notes (+0.0 [-1.0, +1.0])."
+    assert "Keep ecg: leaving it out changes the score by -5.0 [-6.0, -4.0] points." in sentences
+    assert sentences[-1] == "Each of these can be left out with little loss: notes (+0.0 [-1.0, +1.0])."
     nothing = words_of({**values, "best": {"reader": "features", **claim("none")}})
     assert nothing == [
         "Nothing here predicts it: the best reader, features, differs from chance by +0.0 [-1.0, +1.0] "

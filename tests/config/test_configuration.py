@@ -75,7 +75,7 @@ def test_another_method_does_not_inherit_options():
         ({"model.encoders": {"image": "alexnett"}}, "Unknown encoder 'alexnett', did you mean 'alexnet'"),
         ({"augmentations.image.flips": 1}, "did you mean 'augmentations.image.flip'"),
         ({"augmentations.image.scale": [0.1]}, "give 2 values"),
-        ({"model": 3}, "model should be named settings, got 3"),
+        ({"model": 3}, "model should be a mapping of settings, got 3"),
         ({"seed": 1, "training.devices.x": 3}, "training.devices is"),
     ],
 )
@@ -100,7 +100,7 @@ def test_unknown_recipes_and_variants_are_named():
 
 def test_files_that_are_no_recipe_are_refused(tmp_path):
     for text, message in [
-        ("[1, 2]", "named settings"),
+        ("[1, 2]", "should hold settings"),
         ("a: [", "cannot be read as YAML"),
         ("seed: 1", "data is missing"),
         ("data: table", "data.table is missing"),

@@ -113,12 +113,12 @@ def test_a_part_without_any_film_that_has_a_plot_is_refused(tmp_path, empty, par
     ("file", "content", "message"),
     [
         ("split.json", "{", r"split\.json is not JSON"),
-        ("split.json", "[]", r"split\.json holds a list; {train, dev, test} expected"),
+        ("split.json", "[]", r"split\.json holds a list; expected {train, dev, test}"),
         ("split.json", '{"train": ["0000000"], "dev": []}', r"films under 'dev'.*\n.*under 'test'"),
         ("split.json", '{"train": ["../x"], "dev": ["0000001"], "test": ["0000002"]}', "leads out of"),
         ("split.json", '{"train": ["7"], "dev": ["0000001"], "test": ["0000002"]}', r"7\.json cannot"),
-        ("dataset/0000003.json", "{}", r"dataset/0000003\.json: 'plot' and 'genres' were expected"),
-        ("dataset/0000003.json", '{"plot": [1], "genres": []}', "have to be lists of text"),
+        ("dataset/0000003.json", "{}", r"dataset/0000003\.json: expected 'plot' and 'genres'"),
+        ("dataset/0000003.json", '{"plot": [1], "genres": []}', "must be lists of text"),
         ("dataset/0000003.jpeg", None, r"dataset/0000003\.jpeg is missing"),
         ("dataset/0000003.jpeg", "x", r"0000003\.jpeg"),
     ],
@@ -173,7 +173,7 @@ def test_a_meme_of_both_files_is_left_out_of_train(tmp_path):
         ('{"img": "img/00001.png", "text": "x", "label": 3}', "label 0 or 1; got 3"),
         ('{"img": "img/none.png", "text": "x", "label": 1}', r"img/none\.png is missing"),
         ('{"img": "../secret.png", "text": "x", "label": 1}', "leads out of the data set's folder"),
-        ("[]", r"train\.jsonl, line 31: .*{img, text, label} was expected"),
+        ("[]", r"train\.jsonl, line 31: .*expected {img, text, label}"),
     ],
 )
 def test_what_is_wrong_with_memes_is_named(tmp_path, line, message):

@@ -112,14 +112,14 @@ def test_the_converted_folder_reads_as_the_file(tmp_path):
         ({"ep_tdata": None}, "Unknown key 'ep_tdata'"),
         (
             {"ep_tdata": np.zeros((COUNT, 24))},
-            r"ep_tdata has shape \(43, 24\); \(stays, hours, measurements\)",
+            r"ep_tdata has shape \(43, 24\); expected \(stays, hours, measurements\)",
         ),
         ({"y_icd9": np.zeros((40, 20))}, "y_icd9 40, adm_labels_all 43: the number of stays"),
         ({"adm_features_all": np.full((COUNT, 5), "x")}, "adm_features_all is of type <U1"),
         ({"adm_features_all": np.zeros((COUNT, 0))}, r"adm_features_all has shape \(43, 0\), which holds no"),
         ({"y_icd9": np.zeros((COUNT, 0))}, "y_icd9 has 0 labels, but data.task is 7"),
         ({"adm_labels_all": np.zeros((COUNT, 0))}, r"adm_labels_all has shape \(43, 0\), which holds no"),
-        ({"adm_labels_all": np.zeros((COUNT, 1))}, "adm_labels_all has 1 class; at least 2"),
+        ({"adm_labels_all": np.zeros((COUNT, 1))}, "adm_labels_all has 1 class; expected at least 2"),
     ],
 )
 def test_what_does_not_fit_is_named_with_its_file_and_key(tmp_path, changes, message):

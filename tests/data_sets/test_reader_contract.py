@@ -96,12 +96,12 @@ def test_a_data_set_that_keeps_the_contract_is_handed_back():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ("padding in front", "train, s: padding lies before a step"),
+        ("padding in front", "train, s: padding precedes a step"),
         ("all padding", "train, s: a record is all padding, but not marked absent"),
         ("not finite", "train, s: values are not finite"),
-        ("random", "train, s: two looks at the same records differ"),
-        ("its own order", "train, s: records do not come in the order"),
-        ("narrow", "train, s: values have 1 channels, the spec says 2"),
+        ("random", "train, s: reading the same records twice gives different values"),
+        ("its own order", "train, s: records are not returned in the requested order"),
+        ("narrow", "train, s: values have 1 channels, but the spec says 2"),
     ],
 )
 def test_what_breaks_the_contract_is_named(wrong, message):
@@ -111,12 +111,12 @@ def test_what_breaks_the_contract_is_named(wrong, message):
 
 def test_parts_that_do_not_match_are_named():
     other = Records({"v": VectorColumn(np.zeros((20, 3), np.float32))}, {"label": np.zeros(20)})
-    with pytest.raises(DataError, match=r"test has the modalities \['v'\], train \['s'\]"):
+    with pytest.raises(DataError, match=r"test has the modalities \['v'\], but train has \['s'\]"):
         check_reader(dataset(test=other))
     data = dataset()
-    with pytest.raises(DataError, match="records looked at are both in train and in test"):
+    with pytest.raises(DataError, match="records checked are both in train and in test"):
         check_reader(dataset(test=data.train))
     with pytest.raises(DataError, match="are both in validation and in test"):
         check_reader(dataset(validation=data.test))
-    with pytest.raises(DataError, match="gives a Dataset; dict gave a dict"):
+    with pytest.raises(DataError, match="must return a Dataset; dict returned a dict"):
         check_reader({})

@@ -165,14 +165,20 @@ def test_the_converted_folder_reads_as_the_file(tmp_path, name):
     [
         ({"valid": None}, r"data\.pkl: 3 problems\n.*Unknown key 'valid/vision'"),
         ({"train/labels": None}, r"Unknown key 'train/labels', did you mean"),
-        ({"train/text": np.zeros((9, 5))}, r"train/text has shape \(9, 5\); \(samples, steps, features\)"),
+        (
+            {"train/text": np.zeros((9, 5))},
+            r"train/text has shape \(9, 5\); expected \(samples, steps, features\)",
+        ),
         ({"train/text": np.zeros((8, STEPS, 5))}, r"train/vision 9, train/text 8, .*number of samples"),
         ({"train/text": np.ones((9, 3, 5))}, r"train/vision 6, train/text 3: the number of steps"),
         ({"test/vision": np.ones((5, STEPS, 9))}, r"test/vision 9: the number of features"),
         ({"train/vision": np.full((9, STEPS, 4), "x")}, r"train/vision is of type <U1"),
-        ({"train/vision": np.full((9, STEPS, 4), "x", object)}, "holds something else than numbers"),
-        ({"train/labels": np.ones((9, 2))}, r"train/labels has shape \(9, 2\); one label a sample"),
-        ({"train/labels": np.full((9, 1), np.nan)}, r"train/labels has 9 labels that are no number"),
+        ({"train/vision": np.full((9, STEPS, 4), "x", object)}, "holds something other than numbers"),
+        (
+            {"train/labels": np.ones((9, 2))},
+            r"train/labels has shape \(9, 2\); expected one label per sample",
+        ),
+        ({"train/labels": np.full((9, 1), np.nan)}, r"train/labels has 9 labels that are not numbers"),
         ({"test/text": np.zeros((5, STEPS, 5))}, r"test has no sample with text"),
     ],
 )
@@ -185,14 +191,14 @@ def test_what_does_not_fit_is_named_with_its_file_and_key(tmp_path, changes, mes
 
 def test_files_that_are_not_there_or_something_else_are_told(tmp_path):
     write(tmp_path)
-    with pytest.raises(DataError, match=r"There is no .*dat\.pkl.*Did you mean .*data\.pkl"):
+    with pytest.raises(DataError, match=r"dat\.pkl does not exist.*Did you mean .*data\.pkl"):
         read(tmp_path / "dat.pkl")
     with pytest.raises(DataError, match="mosi needs its data: give --data PATH of mosi_raw.pkl"):
         read("")
     with pytest.raises(DataError, match="is a folder with data.pkl; mosi needs the file"):
         read(tmp_path)
     (tmp_path / "list.pkl").write_bytes(pickle.dumps([1]))
-    with pytest.raises(DataError, match="holds a list; a dict of arrays"):
+    with pytest.raises(DataError, match="holds a list; expected a dict of arrays"):
         read(tmp_path / "list.pkl")
 
 

@@ -137,17 +137,25 @@ def change(folder, tmp_path, key, values):
     ("key", "values", "message"),
     [
         ("proprio", None, "Unknown key 'proprio'"),
-        ("image", np.zeros((50, 9, 9)), r"image has shape \(50, 9, 9\); \(steps, height, width, 3\)"),
+        (
+            "image",
+            np.zeros((50, 9, 9)),
+            r"image has shape \(50, 9, 9\); expected \(steps, height, width, 3\)",
+        ),
         ("image", np.zeros((50, 9, 9, 4), np.uint8), r"image has shape \(50, 9, 9, 4\)"),
         ("image", np.full((50, 9, 9, 3), 300.0), "image has values from 300 to 300"),
         (
             "ee_forces_continuous",
             np.zeros((50, 20, 6)),
-            r"shape \(50, 20, 6\); \(steps, 50, 6\) was expected",
+            r"shape \(50, 20, 6\); expected \(steps, 50, 6\)",
         ),
-        ("proprio", np.zeros((50, 4)), "proprio has 4 senses; at least 8"),
+        ("proprio", np.zeros((50, 4)), "proprio has 4 senses; expected at least 8"),
         ("contact", np.zeros((40, 50)), "contact 40, .*the number of steps"),
-        ("image", np.zeros((50, 9, 8, 3), np.uint8), r"need one size; got .*\(9, 8, 3\) in episode_03_1000"),
+        (
+            "image",
+            np.zeros((50, 9, 8, 3), np.uint8),
+            r"must have the same size; got .*\(9, 8, 3\) in episode_03_1000",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named_with_its_file_and_key(folder, tmp_path, key, values, message):

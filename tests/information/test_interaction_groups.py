@@ -182,7 +182,7 @@ def test_where_groups_leave_nothing_to_exchange_there_is_no_p_value_and_it_is_sa
         "the parts have no p-values",
         "the combination has no p-value",
     ]
-    assert "unique: only a holds" in str(report)
+    assert "unique: only a provides" in str(report)
     assert "(not tested)" in str(report)
     assert "could not be tested" in str(report)
     values = json.loads(json.dumps(report.to_dict()))
@@ -214,7 +214,7 @@ def test_of_many_modalities_the_pairs_of_those_that_know_most_are_read(monkeypat
     values = pair_values(Material(arrays), labels, "y", None, QUICK, steps.append)
     assert [pair["name"] for pair in values["pairs"]] == ["b + d"]
     assert list(values["alone"]) == list("abcd")
-    assert any(note.startswith("1 of 6 pairs were read") and "a, c" in note for note in values["notes"])
+    assert any(note.startswith("1 of 6 pairs were measured") and "a, c" in note for note in values["notes"])
     assert any("(6 of 6)" in step for step in steps)  # 4 alone, a pair, all
 
 

@@ -52,7 +52,7 @@ def test_an_xor_of_half_spaces_is_found_and_its_upper_end_is_open(open_ended):
     assert synergy.high == pytest.approx(open_ended.entropy)
     assert open_ended.verdict.startswith("AT LEAST: synergy")
     assert str(open_ended).startswith(open_ended.verdict)
-    assert "together they say at least" in str(open_ended)
+    assert "together they provide at least" in str(open_ended)
 
 
 def test_names_in_a_column_of_numbers_are_read_as_names():
@@ -150,7 +150,7 @@ def test_a_column_that_numbers_groups_is_named():
 
 def test_codes_of_many_classes_are_not_taken_for_a_number_in_silence():
     codes = np.arange(600) % 40
-    assert "has 40 whole values and was read as a number" in prepare_target(codes, "site", None, 5).severe[0]
+    assert "40 whole values and was treated as a number" in prepare_target(codes, "site", None, 5).severe[0]
     assert prepare_target(codes, "site", 8, 5).severe == ()
     assert len(prepare_target(codes.astype(str), "site", None, 5).classes) == 40
 
@@ -164,7 +164,7 @@ def test_a_report_is_read_back(open_ended):
     again = InteractionReport.from_dict(values)
     assert str(again) == str(open_ended)
     assert json.loads(json.dumps(again.to_dict())) == values
-    with pytest.raises(CommlearnError, match="no records' shares"):
+    with pytest.raises(CommlearnError, match="does not contain the records' shares"):
         again.contributions()
 
 

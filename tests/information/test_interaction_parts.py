@@ -288,7 +288,7 @@ def test_what_is_stated_beats_what_is_guessed(bins):
     for values, classes in ((codes, 30), (np.array(["low", "mid", "high"])[codes % 3], 3)):
         target = prepare_target(values, "icd", bins, 5, "class")
         assert (len(target.classes), target.numbers, target.severe) == (classes, None, ())
-        assert ["whatever bins= says" in note for note in target.notes] == [True] * (bins is not None)
+        assert ["bins= has no effect" in note for note in target.notes] == [True] * (bins is not None)
     assert prepare_target(codes, "icd", None, 5).severe
     target = prepare_target(codes, "icd", None, 5, "number")
     assert (len(target.classes), target.severe) == (8, ())

@@ -140,7 +140,7 @@ def test_what_the_fusion_of_a_pair_shows_is_credited_to_pairs(names):
     else:  # neither pairs nor all of them: no order is credited with what a fusion shows
         assert spectrum == pytest.approx([0, 0, 0, 0], abs=0.05)
         assert any(
-            "with more than three modalities, every subset is read from" in note for note in report.notes
+            "with more than three modalities, every subset is measured on" in note for note in report.notes
         )
     assert report.representation.ladder["a", "b"].bits > 0.9
 
@@ -158,7 +158,7 @@ def test_it_becomes_json_a_frame_words_and_a_picture(xor, tmp_path):
     assert values["views"]["data"]["pairs"][0]["synergistic"]["bits"] == xor.atoms.synergistic.bits
     frame = xor.to_frame().set_index(["view", "quantity", "of"])
     assert frame.loc[("data", "synergistic", "a | b"), "bits"] == xor.atoms.synergistic.bits
-    assert "together they say" in str(xor)
+    assert "together they provide" in str(xor)
     xor.plot(tmp_path / "report.png")
     assert (tmp_path / "report.png").stat().st_size > 1000
 
@@ -385,19 +385,19 @@ PAIR = {
         (PAIR, {"target": np.zeros(60)}, "one class, '0'"),
         (PAIR, {"target": [1] * 3 + [0] * 57}, "class '1' has 3 records"),
         (PAIR, {"target": np.full(60, np.nan)}, "has no values: all 60 are empty"),
-        (PAIR, {"target": np.zeros((60, 2))}, "no label can be asked about: 2 problems"),
+        (PAIR, {"target": np.zeros((60, 2))}, "none of its labels can be analysed: 2 problems"),
         (PAIR, {"target": np.arange(60) % 2, "groups": np.zeros((60, 2))}, r"groups has shape \(60, 2\)"),
         (PAIR | {"b": 3}, {"target": np.arange(60) % 2}, r"'b' has shape \(\)"),
         (PAIR | {"b": np.zeros((0, 3))}, {"target": np.arange(60) % 2}, r"'b' has shape \(0, 3\)"),
         (PAIR | {"b": np.zeros((60, 0))}, {"target": np.arange(60) % 2}, r"'b' has shape \(60, 0\)"),
         ({"a": ["x"], "b": ["z"]}, {"data": pd.DataFrame({"x": [1.0], "z": [2.0]})}, "Name a target"),
-        (PAIR, {"target": np.zeros(10)}, "has 10 values, the modalities have 60"),
+        (PAIR, {"target": np.zeros(10)}, "has 10 values, but the modalities have 60"),
         (PAIR, {"target": np.arange(60) % 2, "groups": np.arange(60) % 3}, "3 distinct values"),
         (PAIR, {"target": np.arange(60) % 2, "groups": np.arange(9)}, "groups has 9 values"),
         (PAIR, {"target": np.arange(60) % 2, "modalities": ["a", "c"]}, "Unknown modality 'c'"),
         (PAIR, {"target": "y"}, "there is no table"),
         (PAIR, {}, "Name a target"),
-        (7, {"target": np.arange(60) % 2}, "no model and no dict of arrays"),
+        (7, {"target": np.arange(60) % 2}, "neither a model nor a dict of arrays"),
     ],
 )
 def test_what_cannot_be_asked_is_named(arrays, options, message):
@@ -410,7 +410,7 @@ def test_probabilities_that_are_none_or_of_another_target_are_refused(given):
     even = np.full((60, 2), 0.5)
     for wrong in (np.nan, -0.1, np.inf):
         odd = {"a": even, "b": np.full((60, 2), wrong), ("a", "b"): even}
-        with pytest.raises(CommlearnError, match=r"\('b',\) is negative or not finite in 60 of 60 records"):
+        with pytest.raises(CommlearnError, match=r"\('b',\) has negative or non-finite .* in 60 of 60"):
             cl.interactions(PAIR, target=np.arange(60) % 2, **{given: odd})
     several = [("x",), ("y",)] * 30
     with pytest.raises(CommlearnError, match="and 'target' has several labels"):
@@ -431,10 +431,10 @@ def test_seeds_that_cannot_be_drawn_with_are_named(seed):
 def test_what_is_being_done_is_told_under_either_name_of_the_argument():
     target, lines, old = np.arange(60) % 2, [], []
     cl.interactions(PAIR, target=target, settings=QUICK, tell=lines.append)
-    with pytest.warns(DeprecationWarning, match="is now tell=; the old name goes in 0.3.0"):
+    with pytest.warns(DeprecationWarning, match="is now tell=; the old name will be removed in 0.3.0"):
         cl.interactions(PAIR, target=target, settings=QUICK, told=old.append)
     assert old == lines
-    assert {"experts of a", "intervals"} <= {*lines}
+    assert {"fitting experts for a", "intervals"} <= {*lines}
 
 
 def test_settings_are_checked_together():
@@ -504,7 +504,7 @@ def test_predictions_of_many_modalities_are_refused_and_not_dropped():
     arrays = {name: np.random.default_rng(0).normal(size=(60, 2)) for name in "abcdef"}
     even = np.full((60, 2), 0.5)
     for given in ("predictions", "posteriors"):
-        with pytest.raises(CommlearnError, match="of 6 modalities each pair is read; choose at most 5"):
+        with pytest.raises(CommlearnError, match="of 6 modalities only pairs are measured; choose at most 5"):
             cl.interactions(arrays, target=np.arange(60) % 2, **{given: {"a": even}})
 
 
@@ -536,5 +536,5 @@ def test_a_combination_matters_only_where_there_is_a_synergy(p, of_synergy, expe
 
 
 def test_what_rounds_to_nothing_is_not_called_present():
-    assert "too little" in report_words._tested(SimpleNamespace(bits=0.004, p=0.001))
+    assert "too small" in report_words._tested(SimpleNamespace(bits=0.004, p=0.001))
     assert "p < 0.01" in report_words._tested(SimpleNamespace(bits=0.4, p=0.001))

@@ -154,13 +154,13 @@ def test_every_bad_row_is_named(tmp_path):
     (tmp_path.parent / "outside.wav").write_bytes(good)
     bad = {
         "cut.wav": "cut off",
-        "header.wav": "not a WAV file",
-        "empty.wav": "not a WAV file",
-        "song.wav": "not a WAV file",
+        "header.wav": "cannot be read as a WAV file",
+        "empty.wav": "cannot be read as a WAV file",
+        "song.wav": "cannot be read as a WAV file",
         "none.wav": "has no samples",
         "nan.wav": "not finite",
         "lost.wav": "there is no such file",
-        "../outside.wav": "leaves the folder of the table",
+        "../outside.wav": "is outside the table's folder",
     }
     column = cells(["good.wav", *bad], tmp_path, first_row=20)
     with pytest.raises(DataError) as caught:

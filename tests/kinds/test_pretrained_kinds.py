@@ -149,7 +149,7 @@ def test_a_choice_that_does_not_fit_is_told(choice, message):
 
 
 def test_a_size_beside_a_pretrained_encoder_is_refused():
-    with pytest.raises(ConfigurationError, match="Image size is 64, but a pretrained encoder says its own"):
+    with pytest.raises(ConfigurationError, match="Image size is 64, but a pretrained encoder sets its own"):
         Image("it", size=64, encoder="models/clip")
 
 

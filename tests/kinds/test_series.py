@@ -93,7 +93,9 @@ def test_columns_are_channels_side_by_side():
     assert modality.values[1, 0].tolist()[1:] == [0, 1, 0]
     assert modality.present.tolist() == [True, True, False]
     frame = pd.DataFrame({"x": objects([[1.0, 2.0]]), "y": objects([[5.0]])})
-    with pytest.raises(DataError, match="x to y row 0: the columns hold 2 x 1, 1 x 1"):
+    with pytest.raises(
+        DataError, match="x to y row 0: the columns, including x, hold arrays of 2 x 1, 1 x 1"
+    ):
         Series(["x", "y"]).learn(Cells(frame))
 
 
@@ -148,7 +150,7 @@ def test_files_are_read_inside_the_folder_only(tmp_path):
     np.testing.assert_array_equal(arrays[1], [[1, 2], [3, np.nan]])
     assert arrays[2].tolist() == [[1, 2], [3, 4], [5, 6]]
     for path in ("../secret.csv", str(tmp_path / "secret.csv")):
-        with pytest.raises(DataError, match="leaves the folder of the table"):
+        with pytest.raises(DataError, match="is outside the table's folder"):
             Series("ecg").learn(cells([path], folder))
         Series("ecg", outside=True).learn(cells([path], folder))
 
@@ -162,10 +164,10 @@ def test_every_bad_row_is_named(tmp_path):
         ([[1.0, 2.0], [3.0]], "has rows of 1 and 2 numbers"),
         ([[]], "has no steps"),
         ([[1.0, np.inf]], "infinite"),
-        ([[1.0], [2.0]], "has 1 channels, where 2 are expected"),
+        ([[1.0], [2.0]], "has 1 channels, but 2 are expected"),
         (np.zeros((2, 2, 2)), "2 x 2 x 2; give (length,) or (length, channels)"),
         (5.0, "a single number"),
-        (["a"], "no array of numbers"),
+        (["a"], "not an array of numbers"),
         ("text.csv", "'text.csv' cannot be read"),
         ("empty.csv", "'empty.csv' cannot be read"),
         ("cut.npy", "'cut.npy' cannot be read"),
@@ -200,7 +202,7 @@ def test_only_ten_bad_rows_are_told_one_by_one():
 
 def test_check_warns_of_constant_channels_and_of_swapped_axes():
     messages = [str(problem) for problem in Series("ecg").check(cells([np.array([[1.0, 5.0], [2.0, 5.0]])]))]
-    assert messages == ["ecg: channels [1] of 2 are constant or empty in every row and tell nothing"]
+    assert messages == ["ecg: channels [1] of 2 are constant or empty in every row and carry no information"]
     swapped = Series("ecg").check(cells([np.random.default_rng(0).normal(size=(2, 90))] * 2))
     assert any("transpose" in problem.message and problem.level == "warning" for problem in swapped)
     assert Series("ecg").check(cells(ROWS)) == []
@@ -296,7 +298,7 @@ def test_steps_at_one_time_are_averaged_and_counted():
     rows = [timed((0, 1), (1, 2), (1, 4)), timed((0, 5), (1, 6))]
     np.testing.assert_allclose(even(rows)[0][..., 0], [[1, 3], [5, 6]], rtol=1e-6)
     messages = [problem.message for problem in Series("ecg").check(cells(rows))]
-    assert messages == ["several steps have one time (rows 0): their mean is read"]
+    assert messages == ["several steps have the same time (rows 0): their mean is used"]
 
 
 def test_channels_of_steps_keep_their_names_from_row_to_row():
@@ -347,7 +349,7 @@ def test_a_row_that_lasts_for_years_takes_no_more_memory_than_others():
         ),
         (timed((0, 1), ("2024-01-31", 2)), "numbers and dates as times 't'"),
         (timed(("2024-01-30", 1), ("2024-01-31", 2)), "has dates as times, unlike training rows"),
-        (timed((0, 1), (1, "high")), "a step has v 'high', which is no number"),
+        (timed((0, 1), (1, "high")), "a step has v 'high', which is not a number"),
         ([{"v": 1}, {"v": 2}], "has no time in its steps"),
         ([{"t": 0, "v": 1}, 3], "mixes objects with other values"),
         (timed((0, 1), (1e40, 2)), "spans 1e\\+40 times the usual gap"),

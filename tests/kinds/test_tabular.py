@@ -245,7 +245,7 @@ def test_what_is_neither_number_nor_category_is_refused_and_checked(cells, messa
 @pytest.mark.parametrize("dtype", [object, pd.ArrowDtype(pa.list_(pa.float64()))])
 def test_lists_are_no_categories(dtype):
     cells = Cells(pd.DataFrame({"x": pd.Series([[1.0], [2.0]], dtype=dtype)}))
-    with pytest.raises(DataError, match="a list is no category"):
+    with pytest.raises(DataError, match="a list is not a category"):
         Tabular("x", categorical="x").learn(cells)
 
 
@@ -293,7 +293,7 @@ def test_check_warns_of_columns_that_tell_nothing():
     assert "constant" in messages["word"]
     assert "empty in every row" in messages["none"]
     assert "numbers as text" in messages["size"]
-    assert "identifiers" in messages["name"]
+    assert "like an identifier" in messages["name"]
 
 
 def test_settings_that_do_not_fit_are_named():
@@ -321,5 +321,5 @@ def test_truth_values_are_the_same_as_text():
 
 def test_check_warns_of_numbers_that_a_mark_makes_categories():
     (problem,) = Tabular("age").check(table(age=[*(str(row % 40) for row in range(90)), "n.a."]))
-    assert "numbers, but for 'n.a.'" in problem.message
+    assert "numbers except for 'n.a.'" in problem.message
     assert Tabular("stage").check(table(stage=["1", "2", "3", "unknown"] * 9)) == []

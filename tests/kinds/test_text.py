@@ -120,7 +120,7 @@ def test_what_is_not_utf8_or_no_text_is_named_by_row():
     message = str(caught.value)
     assert "notes: 3 rows" in message
     assert "row 11" in message
-    assert "not UTF-8 at place 3" in message
+    assert "not UTF-8 at position 3" in message
     assert "row 12: 3 is of type int" in message
     assert "row 13" in message
     problems = Text("notes").check(cells(bad))

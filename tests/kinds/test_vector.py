@@ -103,7 +103,7 @@ def test_numpy_files_are_read_inside_the_folder_only(tmp_path):
     values = taken(read(Vector("emb", standardise=False), cells(["a.npy", "x/../b.npy"], folder))).values
     assert values.tolist() == [[1, 2], [3, 5]]
     for path in ("../secret.npy", str(tmp_path / "secret.npy"), "x/../../secret.npy"):
-        with pytest.raises(DataError, match=r"secret.npy' leaves the folder of the table"):
+        with pytest.raises(DataError, match=r"secret.npy' is outside the table's folder"):
             Vector("emb").learn(cells(["a.npy", path], folder))
         column = read(Vector("emb", outside=True, standardise=False), cells(["a.npy", path], folder))
         assert taken(column).values[1].tolist() == [3, 5]
@@ -129,7 +129,7 @@ def test_only_training_rows_decide_scale_and_length():
     kind, train = Vector("emb"), cells([[0.0, 1.0], [2.0, 1.0]])
     values = taken(read(kind, train, cells([[4.0, 3.0]]))).values
     assert values.tolist() == [[3, 2]]  # a constant feature keeps its scale
-    with pytest.raises(DataError, match="row 0: holds a vector of 3 numbers, where 2 are expected"):
+    with pytest.raises(DataError, match="row 0: holds a vector of 3 numbers, but 2 are expected"):
         read(kind, train, cells([[4.0, 3.0, 1.0]]))
 
 
@@ -139,15 +139,15 @@ def test_every_bad_row_is_named(chunk, monkeypatch, tmp_path):
     (tmp_path / "short.npy").write_bytes(b"\x93NUMPY")
     np.save(tmp_path / "pickle.npy", np.array([{}]), allow_pickle=True)
     bad = {
-        1: ([1.0, 2.0, 3.0], "a vector of 3 numbers, where 2"),
+        1: ([1.0, 2.0, 3.0], "a vector of 3 numbers, but 2"),
         2: ("lost.npy", "'lost.npy': there is no such file"),
         3: ("short.npy", "'short.npy' cannot be read"),
         4: ("pickle.npy", "'pickle.npy' cannot be read"),
         5: (7.0, "a single number"),
-        6: ({"a": 1}, "no array of numbers"),
+        6: ({"a": 1}, "not an array of numbers"),
         7: ([[1.0, 2.0], [3.0, 4.0]], "an array of 2 x 2; a vector has one axis"),
-        8: (["low", "high"], "no array of numbers"),
-        9: (np.array([1j, 2j]), "no array of numbers"),
+        8: (["low", "high"], "not an array of numbers"),
+        9: (np.array([1j, 2j]), "not an array of numbers"),
     }
     column = cells([[1.0, 2.0], *(value for value, _ in bad.values()), [2.0, 2.0]], tmp_path, first_row=100)
     with pytest.raises(DataError) as caught:
@@ -179,13 +179,15 @@ def test_the_usual_length_is_right_though_the_first_row_is_not():
         cells([[1.0], *[[1.0, 2.0]] * 5]),
         cells(pd.Series([[1.0], *[[1.0, 2.0]] * 5], dtype=pd.ArrowDtype(pa.list_(pa.float64())))),
     ):
-        with pytest.raises(DataError, match="emb row 0: holds a vector of 1 numbers, where 2 are expected"):
+        with pytest.raises(DataError, match="emb row 0: holds a vector of 1 numbers, but 2 are expected"):
             Vector("emb").learn(column)
 
 
 def test_check_tells_of_constant_features_and_of_nothing_at_all():
     problems = Vector("emb").check(cells([[1.0, 5.0], [2.0, 5.0]]))
-    assert [str(problem) for problem in problems] == ["emb: 1 of 2 features are constant and tell nothing: 1"]
+    assert [str(problem) for problem in problems] == [
+        "emb: 1 of 2 features are constant and carry no information: 1"
+    ]
     assert problems[0].level == "warning"
     assert "no row has a vector" in str(Vector("emb").check(cells([None, None]))[0])
     assert Vector("emb").check(cells([[1.0, 5.0], [2.0, 6.0]])) == []
@@ -238,12 +240,12 @@ def test_values_that_are_not_standardised_pass_as_they_are():
 
 def test_paths_with_strange_bytes_and_folders_are_refused(tmp_path):
     for path in ("a\0.npy", ".", "", "missing.npy"):
-        with pytest.raises(DataError, match="leaves the folder|no such file"):
+        with pytest.raises(DataError, match="outside the table's folder|no such file"):
             file_of(path, tmp_path)
     (tmp_path / "a.txt").write_text("1")
-    with pytest.raises(DataError, match="no array; give numbers, or the path"):
+    with pytest.raises(DataError, match="not an array; give numbers, or the path"):
         array_of("a.txt", tmp_path)
-    with pytest.raises(DataError, match="no list of numbers in JSON"):
+    with pytest.raises(DataError, match="not a JSON list of numbers"):
         array_of("[1, 2", tmp_path)
 
 
@@ -254,5 +256,5 @@ def test_settings_that_do_not_fit_are_named():
 
 
 def test_an_array_of_one_thing_that_is_no_number_is_named(tmp_path):
-    with pytest.raises(DataError, match="no array of numbers"):
+    with pytest.raises(DataError, match="not an array of numbers"):
         array_of(np.array({"a": 1}, dtype=object), tmp_path)

@@ -166,7 +166,7 @@ def test_cells_that_a_form_cannot_read_are_named_with_their_row():
     state = FORMED.learn(Cells(pd.DataFrame(CELLS)))
     wrong = pd.DataFrame(CELLS)
     wrong.loc[3, "bought"], wrong.loc[5, "sold"] = "tomorrow", "perhaps"
-    with pytest.raises(DataError, match="(?s)bought row 3: 'tomorrow' is no date.*sold row 5: 'perhaps'"):
+    with pytest.raises(DataError, match="(?s)bought row 3: 'tomorrow' is not a date.*sold row 5: 'perhaps'"):
         FORMED.read(Cells(wrong), state)
     assert {problem.row for problem in FORMED.check(Cells(wrong))} == {3, 5}
     strange = pd.DataFrame(CELLS).assign(price="4 GBP")
@@ -252,8 +252,8 @@ def test_infinite_and_huge_numbers_are_named_and_never_learned(form, usual, bad)
 def test_an_ambiguous_date_says_what_to_state():
     cells = Cells(pd.DataFrame({"d": ["1/2/2024", "3/4/2024", "tomorrow"]}))
     messages = [problem.message for problem in Tabular("d", forms={"d": "date"}).check(cells)]
-    assert messages[0] == ("'1/2/2024' could be read in two ways; state date-dmy or date-mdy as its form")
-    assert messages[2].startswith("'tomorrow' is no date")
+    assert messages[0] == ("'1/2/2024' is ambiguous; set its form to date-dmy or date-mdy")
+    assert messages[2].startswith("'tomorrow' is not a date")
     assert Tabular("d", forms={"d": "date-dmy"}).check(cells)[0].row == 2
 
 
@@ -285,7 +285,7 @@ def test_a_form_that_yields_nothing_is_named():
     kind = Tabular(["n", "tags"], forms={"tags": "labels"})
     (problem,) = kind.check(cells)
     assert (problem.column, problem.level) == ("tags", "warning")
-    assert "no label or key is in 3 training rows" in problem.message
+    assert "no label or key occurs in 3 training rows" in problem.message
     assert kind.notes(kind.learn(cells)) == [f"tags {problem.message}"]
     fine = Cells(cells.frame.assign(tags=["a", "b", "a;b"] * 3))
     assert kind.notes(kind.learn(fine)) == []

@@ -85,5 +85,7 @@ def test_views_agree_after_some_steps_and_records_do_not_collapse():
 
 
 def test_a_temperature_that_is_learned_or_moves_is_refused():
-    with pytest.raises(ConfigurationError, match=r"contrast vicreg has no temperature, and .* learned"):
+    with pytest.raises(
+        ConfigurationError, match=r"contrast vicreg does not use a temperature, but .* learned"
+    ):
         comm("vicreg", temperature="learned")

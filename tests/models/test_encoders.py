@@ -138,7 +138,7 @@ def test_bytes_and_floats_are_the_same_image():
 
 
 def test_images_that_are_too_small_are_refused():
-    with pytest.raises(ConfigurationError, match=r"at least 63 pixels a side, got 32 x 32"):
+    with pytest.raises(ConfigurationError, match=r"at least 63 x 63 pixels, got 32 x 32"):
         ENCODERS["alexnet"]((3, 32, 32), 64)
 
 

@@ -352,7 +352,7 @@ def test_a_state_says_whether_letters_are_counted() -> None:
     fresh = FixedFeatures(column.spec, networks=False)
     fresh.load_state_dict(learned.state_dict())
     assert torch.equal(fresh(column.take(rows)), learned(column.take(rows)))
-    with pytest.raises(TypeError, match="ids of words alone"):
+    with pytest.raises(TypeError, match="got only token ids"):
         learned(plain(column, rows))
     ids = Given(column.spec, plain(column, rows))
     earlier = FixedFeatures(column.spec, networks=False).learn(ids, 0)  # as models of earlier versions

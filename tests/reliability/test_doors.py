@@ -194,7 +194,7 @@ def test_an_artifact_cannot_allow_paths_to_leave_the_folder_of_a_table(tmp_path)
     changed(here, "schema.json", leave)
     table = Table(rows(8).assign(wave="../secret.npy"), tmp_path / "own")
     assert not load(here).schema.modalities["wave"].outside
-    with pytest.raises(DataError, match=r"leaves the folder of the table.*load\(folder, outside=True\)"):
+    with pytest.raises(DataError, match=r"is outside the table's folder.*load\(folder, outside=True\)"):
         load(here).records(table)
     assert len(load(here, outside=True).records(table)) == 8  # the user's own code says so
 
@@ -226,7 +226,7 @@ def test_what_an_artifact_says_of_its_data_does_not_count(tmp_path):
 def test_a_modality_whose_name_leads_out_is_refused(tmp_path):
     here = shutil.copytree(made()[1], tmp_path / "artifact")
     changed(here, "config.json", lambda config: config["modalities"].update({"/tmp/x": ["vector", 3]}))
-    with pytest.raises(RunError, match="a modality is called '/tmp/x'"):
+    with pytest.raises(RunError, match="a modality has the name '/tmp/x'"):
         load(here)
 
 
@@ -247,7 +247,7 @@ def test_a_run_folder_cannot_have_a_table_fetched(tmp_path, listener):
             lambda run=run: cl.finetune(run, "ill", tmp_path / "tuned"),
         ):
             with pytest.raises(
-                DataError, match="What a loaded folder names is not fetched. Name it yourself"
+                DataError, match="a loaded folder never starts a download. Pass the table yourself"
             ):
                 asked()
     assert listener.calls == 0

@@ -48,5 +48,5 @@ def test_formats_that_are_newer_are_refused_by_name(tmp_path):
     run = shutil.copytree(FORMATS[0] / "run", tmp_path / "run")
     last = run / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes().replace(MAGIC, b"commlearn checkpoint 9\n", 1))
-    with pytest.raises(CommlearnError, match=r"of format 9.*Update commlearn"):
+    with pytest.raises(CommlearnError, match=r"has format 9.*Update commlearn"):
         load(run)

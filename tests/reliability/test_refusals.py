@@ -130,7 +130,7 @@ def test_members_of_tar_that_are_sparse_or_longer_than_the_file_are_refused(tmp_
     info.size = 1 << 40
     content[:512] = info.tobuf(tarfile.GNU_FORMAT)
     (tmp_path / "t.tar").write_bytes(content)
-    with pytest.raises(DataError, match=r"1.txt: 1,099,511,627,776 bytes are stated"):
+    with pytest.raises(DataError, match=r"1.txt: its header says 1,099,511,627,776 bytes"):
         read_table(tmp_path / "t.tar")
     (tmp_path / "s.tar").write_bytes(sparse_tar(1 << 40))
     with pytest.raises(DataError, match=r"1.txt is sparse: it unpacks to 1,099,511,627,776 bytes"):
@@ -160,7 +160,7 @@ def not_files(folder):
 def as_a_table(path, folder):
     for ending in (".csv", ".tsv", ".jsonl", ".parquet", ".tar", ".csv.gz"):
         os.symlink(path, folder / f"t{ending}")
-        with pytest.raises(DataError, match="is no table|no file"):
+        with pytest.raises(DataError, match="is not a table|not a file"):
             read_table(folder / f"t{ending}")
         os.unlink(folder / f"t{ending}")
     os.symlink(path, folder / "t.csv")
@@ -242,7 +242,7 @@ def test_what_unpacks_out_of_proportion_is_refused_unless_allowed(tmp_path, monk
             file.write(b"a\n" if "csv" in name else b"")
             for _ in range(70):
                 file.write(line * ((1 << 20) // len(line)))
-        with pytest.raises(DataError, match=rf"{name} unpacks to .* read at most.*{ALLOWED}=2"):
+        with pytest.raises(DataError, match=rf"{name} unpacks to .* at most .* are read.*{ALLOWED}=2"):
             read_table(tmp_path / name)
     monkeypatch.setenv(ALLOWED, "1")
     assert len(read_table(tmp_path / "t.csv.gz")) == 70 << 19
@@ -266,9 +266,9 @@ def test_hdf5_that_draws_on_others_or_holds_nothing_is_refused(tmp_path):
     with h5py.File(tmp_path / "bomb.h5", "w") as file:
         file.create_dataset("x", (1 << 34,), "f8", chunks=(1 << 20,), compression="gzip")
     for name, message in (
-        ("virtual", "x draws on other files"),
-        ("external", "x draws on other files"),
-        ("null", "x holds nothing"),
+        ("virtual", "x refers to other files"),
+        ("external", "x refers to other files"),
+        ("null", "x is empty"),
         ("bomb", "x unpacks to 137,438,953,472 bytes"),
     ):
         with pytest.raises(DataError, match=rf"{name}.h5, {message}"):
@@ -278,7 +278,7 @@ def test_hdf5_that_draws_on_others_or_holds_nothing_is_refused(tmp_path):
 @pytest.mark.parametrize("keys", [("train", "train/text"), ("a/b/c", "a/b"), ("a/b", "a/b/c/d")])
 def test_arrays_of_which_one_is_named_like_a_part_of_others_are_refused(tmp_path, keys):
     write_arrays(tmp_path / "arrays.safetensors", dict.fromkeys(keys, np.ones(2)))
-    with pytest.raises(DataError, match="is a second thing under the name of another"):
+    with pytest.raises(DataError, match="clashes with another array"):
         read_converted(tmp_path)
 
 
@@ -357,7 +357,7 @@ def test_damaged_json_in_a_run_is_named(tmp_path, name, text):
         run.folder.truncate_metrics(0)
         run.records(pd.DataFrame({"a": [1.0], "b": [1.0], "v": [[1.0, 2.0, 3.0]]}))
     except CommlearnError as problem:
-        assert name in str(problem) or "run is damaged: its files describe no model" in str(problem)  # noqa: PT017
+        assert name in str(problem) or "run is damaged: its files do not describe a model" in str(problem)  # noqa: PT017
 
 
 def test_a_checkpoint_that_unpacks_to_more_than_its_size_is_refused(tmp_path):

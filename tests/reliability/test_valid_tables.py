@@ -132,6 +132,6 @@ def test_words_among_numbers_are_emptied_and_said_once(tmp_path):
     pd.testing.assert_frame_equal(chunks, frame)
     checked = check(read_table(tmp_path / "t.csv"), Schema({"t": Tabular(["hb", "crp", "who"])}))
     assert [str(problem) for problem in checked.warnings if "NA" in problem.message] == [
-        "who: 10 cells are NA, read as words like others. If these stand for empty cells, state in the "
+        "who: 10 cells are NA, which are read as ordinary words. If they mean empty cells, add to the "
         "schema: missing: [NA]"
     ]

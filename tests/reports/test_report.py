@@ -148,8 +148,8 @@ def test_chance_is_what_a_guess_reaches_and_never_the_name_of_a_measure():
     chance = {target: rung("a", rungs["a"]).chance for target, rungs in ladder.items()}
     assert chance["size"] == chance["noise"] == 0
     assert chance["tags"] == ladder["tags"]["a"].chance != 0
-    assert gain_words(ladder["noise"], None) == "No probe reads it better than a guess."
-    assert gain_words(ladder["size"], None).startswith("One modality alone")
+    assert gain_words(ladder["noise"], None) == "No probe predicts it better than chance."
+    assert gain_words(ladder["size"], None).startswith("There is only one modality")
 
 
 def test_the_same_run_gives_the_same_page(trained_run, trained_report, tmp_path):
@@ -274,9 +274,9 @@ def test_pairs_of_many_modalities_find_the_pair_that_says_something_only_togethe
     assert synergy["a+b"] > 0.9
     assert max(synergy["a+c"], synergy["b+c"]) < 0.05
     assert values["total"]["bits"] == pytest.approx(values["entropy"], abs=0.1)
-    assert log_lines[:2] == ["experts of a (1 of 7)", "experts of b (2 of 7)"]
+    assert log_lines[:2] == ["fitting experts for a (1 of 7)", "fitting experts for b (2 of 7)"]
     lines = sentences(values)
-    assert lines[2:4] == ["none of them knows anything alone", "no two of them share anything"]
+    assert lines[2:4] == ["none of them provides anything on its own", "no two of them share anything"]
     assert lines[4].startswith("a and b have the largest synergy: 1.00 bits")
     rows = information_rows(values)
     assert len(rows) == 3 + 3 * 5 + 1
@@ -359,7 +359,7 @@ def test_the_page_shows_five_warnings_at_most_each_with_its_way_out(html, traine
     warned = warnings_of(findings)
     assert len(warned) == 10
     assert all(one.way and one.text for one in warned)
-    assert "almost in one place" in warned[0].text
+    assert "almost at the same point" in warned[0].text
     findings.counts = {"test": 9}
     assert not any("interval" in one.text for one in warnings_of(findings))  # no score, no interval
     findings.ladder = {"y": cases.rungs_of(["a", "b"])}
@@ -386,7 +386,7 @@ def test_a_decomposition_is_kept_and_shown_again(trained_run, tmp_path):
     cl.report(trained_run, out=tmp_path / "one", targets=["label"], interactions=True, tell=log_lines.append)
     assert any(line.startswith("decomposing label (1 of 1): ") for line in log_lines)
     page = (tmp_path / "one" / "report.html").read_text(encoding="utf-8")
-    assert "bits that certainty takes" in page
+    assert "bits needed for certainty" in page
     cl.report(trained_run, out=tmp_path / "two")
     again = json.loads((tmp_path / "two" / "report.json").read_text())
     assert list(again["interactions"]) == ["label"]
@@ -483,7 +483,8 @@ def test_few_test_records_compare_no_modalities():
     ],
 )
 def test_what_the_others_add_is_said_with_its_interval(gain, words):
-    assert gain_words(cases.rungs_of(["a", "b"]), gain) == "Best alone is a with 52 % [48, 56]" + words
+    best = "The best single modality is a with 52 % [48, 56]"
+    assert gain_words(cases.rungs_of(["a", "b"]), gain) == best + words
 
 
 @pytest.mark.parametrize(("method", "score"), [("clip", 70), ("comm", 80), ("comm-sup", None)])
@@ -535,11 +536,11 @@ UNSCORED = {
     "unscored": {
         "unseen": "None of the 20 test records has a value. Fill it in some test rows,",
         "unlearned": "None of the 40 training records has a value. Fill it in some training rows,",
-        "same": "Every training record says <b>a</b>, so there is nothing to tell apart. Take another",
-        "tags": "No training record has any label. Take another target,",
+        "same": "Every training record has the value <b>a</b>, so there is nothing to tell apart. Choose",
+        "tags": "No training record has any label. Choose another target,",
     },
     "lone": dict.fromkeys(
-        ("y", "size"), "One test record has a value, and one record is no score. Score more rows:"
+        ("y", "size"), "Only one test record has a value, which is not enough for a score. Score more rows:"
     ),
 }
 

@@ -136,7 +136,7 @@ def test_rows_without_the_modalities_are_not_hits_and_cannot_ask(run, folder):
     )
     assert sorted(hits["row"]) == np.flatnonzero(having)[1:].tolist()
     absent = int(np.flatnonzero(without)[0])
-    with pytest.raises(DataError, match=f"Row {absent} has none of text. Name others"):
+    with pytest.raises(DataError, match=f"Row {absent} has none of text. Choose modalities"):
         cl.similar(loaded, folder / "table.csv", absent, modalities=["text"])
     hits = cl.similar(loaded, folder / "table.csv", absent, k=100)
     assert hits["score_text"].isna().all()
@@ -183,8 +183,8 @@ def test_cells_of_every_kind_make_a_query(run, folder):
         (999, {}, "There is no row 999: the table has 80 rows, from 0 to 79"),
         ("r00000", {}, "No row has the id 'r00000'. Did you mean 'r0000"),
         ({"txt": "a"}, {}, "Unknown column of the query 'txt', did you mean 'text'"),
-        ({"text": " "}, {}, "The query has no cell with anything in it"),
-        ({"text": "a"}, {"by": ["image"]}, "by names image, of which the query has no cell; it has text"),
+        ({"text": " "}, {}, "All cells of the query are empty"),
+        ({"text": "a"}, {"by": ["image"]}, "by names image, for which the query has no cell; it has text"),
         (0, {"by": ["imag"]}, "Unknown modality 'imag', did you mean 'image'"),
         (0, {"k": 0}, "k is 0"),
     ],
@@ -273,16 +273,16 @@ def test_an_index_serves_again_and_a_changed_table_or_model_makes_it_anew(
     rows.loc[10, "height"] = 9.0
     rows.to_csv(table, index=False)
     search(run, table, lines)
-    assert "the table changed since the index was made: it is made anew" in lines
+    assert "the table changed since the index was built; rebuilding it" in lines
     picture = folder / rows["image"].dropna().iloc[0]
     os.utime(picture, ns=(1, 1))  # the file of a cell, not the cell
     search(run, table, lines)
-    assert "the table changed since the index was made: it is made anew" in lines
+    assert "the table changed since the index was built; rebuilding it" in lines
     command(capsys, "train", folder / "schema.yaml", "--out", tmp_path / "other", *SMALL, "--seed", "1")
     shared = tmp_path / "index"
     search(run, table, lines, index=shared)
     search(tmp_path / "other", table, lines, index=shared)
-    assert "the model changed since the index was made: it is made anew" in lines
+    assert "the model changed since the index was built; rebuilding it" in lines
     assert len(list(shared.iterdir())) == 1
 
 
@@ -397,8 +397,8 @@ def test_the_command_takes_a_text_for_pictures_and_refuses_what_is_unclear(run, 
     hits = json.loads(command(capsys, *words, "--text", "boat", "--modalities", "image", "--json"))
     assert len(hits) == 10
     assert "copy" in hits[0]
-    assert "one of --row and --id" in command(capsys, *words, code=2)
-    assert "one of --row and --id" in command(capsys, *words, "--row", 1, "--text", "a", code=2)
+    assert "--row or --id" in command(capsys, *words, code=2)
+    assert "--row or --id" in command(capsys, *words, "--row", 1, "--text", "a", code=2)
     assert "ends in .csv or .parquet" in command(capsys, *words, "--row", 1, "--out", "a.txt", code=2)
     assert "no such file" in command(capsys, *words, "--image", tmp_path / "none.png", code=2)
     assert "Traceback" not in command(capsys, *words, "--row", -1, code=2)

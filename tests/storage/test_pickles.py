@@ -60,7 +60,7 @@ CALLS = {
     "the instruction NEWOBJ": b"cnumpy\nndarray\n)\x81.",
     "the array type 'object': a name": b"cnumpy\ndtype\n(S'object'\nI0\nI1\ntR.",
     "the array type 'V8'": b"cnumpy\ndtype\n(S'V8'\nI0\nI1\ntR.",
-    "another class than numpy.ndarray": b"cnumpy.core.multiarray\n_reconstruct\n"
+    "a class other than numpy.ndarray": b"cnumpy.core.multiarray\n_reconstruct\n"
     b"(cnumpy\ndtype\n(K\x00tS'b'\ntR.",
     "INST": b"(S'touch FLAG'\nios\nsystem\n.",
     "OBJ": b"(cos\nsystem\nS'touch FLAG'\no.",
@@ -73,7 +73,7 @@ CALLS = {
     "a changed dict": b"}(S'__class__'\nS'x'\nd}b.",
     "a changed Name": b"cnumpy\nndarray\n}S'__setstate__'\nS'x'\nsb.",
     "a call of a str": b"S'os.system'\n(tR.",
-    "something that is no name": b"\x80\x04K\x01K\x02\x93.",
+    "something that is not a name": b"\x80\x04K\x01K\x02\x93.",
     "a structured array": b"cnumpy\ndtype\n(S'f8'\nI0\nI1\ntR(I3\nS'|'\n(S'f8'\n(I2\nttNNI8\nI1\nI0\ntb.",
 }
 REASONS = {"INST": "'os.system'", "OBJ": "'os.system'", "NEWOBJ_EX": "instruction NEWOBJ_EX"}
@@ -226,7 +226,7 @@ def test_a_small_file_cannot_make_much_out_of_little(file):
     text = b"X" + struct.pack("<I", 1 << 20) + b"x" * (1 << 20) + b"q\x010"
     call = b"c_codecs\nencode\n(h\x01U\x06latin1tR"
     file.write_bytes(b"\x80\x02(" + text + call * 2000 + b"l.")
-    with pytest.raises(DataError, match="far more memory than it has content"):
+    with pytest.raises(DataError, match="far more memory than its content needs"):
         read_pickle(file)
 
 
@@ -297,7 +297,7 @@ def test_damage_anywhere_is_an_error_of_ours_or_other_content(tmp_path_factory, 
 
 def test_what_is_no_pickle_or_no_file_is_told(tmp_path):
     (tmp_path / "page.pkl").write_bytes(b"<!DOCTYPE html>")
-    with pytest.raises(DataError, match=r"page\.pkl, byte 0: .* is no instruction of a pickle"):
+    with pytest.raises(DataError, match=r"page\.pkl, byte 0: .* is not a pickle instruction"):
         read_pickle(tmp_path / "page.pkl")
     (tmp_path / "empty.pkl").touch()
     with pytest.raises(DataError, match=r"empty\.pkl is empty"):

@@ -95,7 +95,7 @@ def test_faults_of_every_sort_are_told_in_one_report():
     for part in (
         "error: note row 3 (id c3): ",
         "error: hb row 5 (id c5): ",
-        "error: case row 9: the id 'c8' is that of row 8 too",
+        "error: case row 9: the id 'c8' is also that of row 8",
         "error: age row 11 (id c11): ",
         "error: patient row 199 (id c199): group 'p0' is in train and test",
         "error: emb: There is no column 'emb'",
@@ -177,7 +177,7 @@ def test_copies_inside_a_split_are_counted():
 def test_groups_that_are_missing_are_told():
     table = frame()
     table.loc[[4, 6], "patient"] = None
-    assert "warning: patient: 2 rows belong to no group" in in_lines(report(table))
+    assert "warning: patient: 2 rows have no group" in in_lines(report(table))
 
 
 def test_modalities_shuffled_against_each_other_are_asked_about():
@@ -203,9 +203,9 @@ def test_of_a_handful_of_rows_no_signal_is_asked_for():
     [
         ({}, {"ill": "yes"}, "ill: has one class"),
         ({}, {"ill": None}, "ill: has no label"),
-        ({}, {"age": 3.0}, "age: has no two different numbers"),
-        ({}, {"ill": ["rare"] + ["yes", "no"] * 99 + ["no"]}, "classes of a single row.*: rare"),
-        ({"targets": {"age": "class"}}, {}, "has 200 classes in 200 rows; state it as a number"),
+        ({}, {"age": 3.0}, "age: has fewer than two distinct numbers"),
+        ({}, {"ill": ["rare"] + ["yes", "no"] * 99 + ["no"]}, "classes with a single row.*: rare"),
+        ({"targets": {"age": "class"}}, {}, "has 200 classes in 200 rows; declare it as a number"),
         ({"targets": {"hb": "number"}}, {}, "is also read by modality labs"),
     ],
 )

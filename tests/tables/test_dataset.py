@@ -105,7 +105,7 @@ def test_everything_wrong_is_told_at_once_with_rows_of_the_whole_table():
     rows.loc[5, "case"] = "c4"
     with pytest.raises(DataError) as caught:
         dataset_of(Table(rows), schema(id="case"))
-    for sentence in ("row 30", "inf is infinite", "row 33", "'c4' is that of row 4 too"):
+    for sentence in ("row 30", "inf is infinite", "row 33", "'c4' is also that of row 4"):
         assert sentence in str(caught.value)
 
 
@@ -138,4 +138,4 @@ def test_rows_of_a_problem_stand_below_it():
     first, *lines = str(caught.value).splitlines()
     assert first.endswith("2 problems")
     assert sum(line.startswith("  - ") for line in lines) == 2
-    assert "    - age row 1: 'new' is no number" in str(caught.value)
+    assert "    - age row 1: 'new' is not a number" in str(caught.value)

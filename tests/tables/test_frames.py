@@ -145,7 +145,9 @@ def test_a_dict_of_tables_is_no_table(frame):
 
 
 def test_what_is_no_table_is_refused_with_the_way_out(frame):
-    with pytest.raises(DataError, match=r"ChunkedArray cannot be read as a table.*Give a DataFrame"):
+    with pytest.raises(
+        DataError, match=r"ChunkedArray cannot be read as a table.*Give a pandas or Polars DataFrame"
+    ):
         read_table(arrow(frame)["height"])
 
     class Other:

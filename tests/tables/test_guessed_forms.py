@@ -27,17 +27,17 @@ RNG = np.random.default_rng(0)
         ([f"3/{1 + row % 28}/2024" for row in range(N)], "date", "month first"),
         (pd.date_range("2020", periods=N), "date", "dates"),
         ([datetime.date(2024, 1, 1 + row % 28) for row in range(N)], "date", "dates"),
-        ([f"{row}.50 EUR" if row % 3 else f"${row}.00" for row in range(N)], "amount", "USD (20): not mixed"),
+        ([f"{row}.50 EUR" if row % 3 else f"${row}.00" for row in range(N)], "amount", "(20): kept apart"),
         ([f"{row} kg" if row % 3 else f"{row} g" for row in range(N)], "amount", "converted to kg"),
         ([f"{row} rooms" for row in range(N)], "amount", "rooms"),
         ([f"{value:.2f}" for value in RNG.normal(size=N)], "amount", "numbers written as text"),
         (["Yes", "no", "YES", None] * 15, "yes-no", "yes and no"),
         (["ja", "nein"] * 30, "yes-no", "ja, nein"),
-        (["4/5", "5/5", None] * 20, "rating", "points of 5"),
+        (["4/5", "5/5", None] * 20, "rating", "ratings out of 5"),
         ([f"{120 + row % 30}/{70 + row % 20}" for row in range(N)] * 2, "numbers", "such as 120/70"),
         ([f"4{row % 9}.{row}, 11.575" for row in range(N)], "numbers", "2 numbers"),
-        (["red;blue", "red", "green"] * 20, "labels", "between ;"),
-        (["oak, pine", "oak", "elm, oak"] * 20, "labels", "between ,"),
+        (["red;blue", "red", "green"] * 20, "labels", "separated by ;"),
+        (["oak, pine", "oak", "elm, oak"] * 20, "labels", "separated by ,"),
         ([["a", "b"], ["b"], ["c"]] * 20, "labels", "in lists"),
         (['["a", "b"]', '["b"]'] * 30, "labels", "in lists"),
         ([f'{{"w": {row}, "cuts": [1]}}' for row in range(N)], "json", "not read: cuts"),
@@ -138,7 +138,7 @@ def test_a_schema_is_guessed_of_it_with_a_reason_for_each_and_reads_back(tmp_pat
     text = inferred.to_yaml()
     assert Schema.from_yaml(text) == inferred.schema
     assert "2 cells are -999, the others 1 to 58" in text
-    assert "price: amounts in USD (30), EUR (30): not mixed" in text
+    assert "price: amounts in USD (30), EUR (30): kept apart" in text
 
 
 def test_the_same_rows_are_read_alike_in_memory_and_in_every_file(tmp_path):

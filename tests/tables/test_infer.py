@@ -242,15 +242,15 @@ def test_a_column_named_id_with_a_mistake_is_still_the_id(ids):
         ),
         (
             [f"2024-02-{1 + row % 28:02d}" for row in range(N - 5)] + ["soon", "later"] * 2 + ["soon"],
-            "mostly dates, except cells such as 'soon', 'later'; mend or empty these",
+            "mostly dates, except cells such as 'soon', 'later'; correct or empty these",
         ),
         ([*(f"{row}.5" for row in range(N)), *["low"] * 7], "mostly numbers, except cells such as 'low'"),
         ([*(f"{row} kg" for row in range(N)), *["low"] * 7], "mostly numbers, except cells such as 'low'"),
-        ([datetime.date(2024, 1, 1)] * N, "nothing varies"),
+        ([datetime.date(2024, 1, 1)] * N, "do not vary"),
         ([datetime.timedelta(hours=row) for row in range(N)], "times without a date"),
         ([f"sounds/{row}.mp3" for row in range(N)], "convert them"),
         ([f"https://example.org/{row}.jpg?w=9" for row in range(N)], "an image"),
-        ([f"https://example.org/{row}" for row in range(N)], "nothing is fetched"),
+        ([f"https://example.org/{row}" for row in range(N)], "are not downloaded"),
         ([5 if row % 2 else "abc" for row in range(N)], "mixes numbers with text such as 'abc'"),
         ([[row, "a"] if row % 2 else 5 for row in range(N)], "lists of labels"),
         ([np.array([f"a{row}", f"b{row}"], dtype=object) for row in range(N)], "lists of labels"),
@@ -358,7 +358,7 @@ def test_columns_of_two_values_among_the_inputs_are_named():
     assert possible_answers(pd.DataFrame(columns | others)) == [*columns, "label"]
     (reason,) = [guess.reason for guess in inferred.guesses if guess.name == "table"]
     assert reason.endswith(
-        "; of two values: died, alive, relapse, treated, dose (name those that are answers with --target)"
+        "; with two values: died, alive, relapse, treated, dose (name those that are answers with --target)"
     )
     assert "died" in guess(died=columns["died"], hb=NUMBERS).to_yaml()
 
@@ -369,7 +369,7 @@ def test_targets_and_vectors_are_not_asked_about():
     columns = {"died": np.arange(N) % 2, "hb": NUMBERS, **bits}
     inferred = guess(targets=["died"], **columns)
     warn_of_answers(pd.DataFrame(columns), inferred.schema)
-    assert "of two values" not in inferred.to_yaml()
+    assert "with two values" not in inferred.to_yaml()
 
 
 def test_many_columns_of_two_values_are_counted(recwarn):
@@ -385,7 +385,7 @@ def test_ids_with_copies_are_named_as_such_and_long_reasons_wrap():
     dates = {f"day{row}": [f"2024-0{1 + row}-{1 + day % 28:02d}" for day in range(N)] for row in range(4)}
     inferred = guess(x=NUMBERS, visit=names, **dates)
     (unused,) = inferred.of("unused")
-    assert unused.reason.startswith("58 different short values, as ids have; but 2 rows repeat one")
+    assert unused.reason.startswith("58 different short values, like ids; but 2 rows repeat one")
     written = inferred.to_yaml()
     assert max(len(line) for line in written.splitlines() if line.startswith("  #")) <= 120
     assert Schema.from_yaml(written) == inferred.schema

@@ -35,9 +35,9 @@ def reason(target, sort, cells, **forms):
     ("target", "sort", "cells", "sentence"),
     [
         (NUMBERS, "number", NUMBERS, "is target goal"),
-        (NUMBERS, "number", 2 * NUMBERS + 1, "but for scale and offset"),
+        (NUMBERS, "number", 2 * NUMBERS + 1, "up to scale and offset"),
         (NUMBERS, "number", [f"{value:.6f}" for value in NUMBERS], "is target goal"),
-        (NUMBERS, "number", np.exp(3 * NUMBERS), "has the order of target goal"),
+        (NUMBERS, "number", np.exp(3 * NUMBERS), "has the same order as target goal"),
         (NUMBERS, "number", NUMBERS + 0.5 * RNG.normal(size=N), ""),
         (CLASSES, "class", CLASSES, "is a copy of target goal"),
         (CLASSES, "class", [CODES[name] for name in CLASSES], "is a copy"),
@@ -58,7 +58,7 @@ def test_a_target_is_recognised_in_another_column(target, sort, cells, sentence)
 
 def test_it_is_recognised_in_what_a_form_reads_and_by_name():
     cells = [f"{100 + value:.2f} EUR" for value in NUMBERS]
-    assert "but for scale" in reason(NUMBERS, "number", cells, forms={"x": "amount"})
+    assert "up to scale" in reason(NUMBERS, "number", cells, forms={"x": "amount"})
     frame = pd.DataFrame({"final_outcome": NUMBERS, "income": NUMBERS})
     schema = Schema({"t": cl.Tabular(["final_outcome", "income"])})
     assert likely_answers(frame, schema) == {"final_outcome": "has a name that suggests an answer"}
@@ -67,12 +67,12 @@ def test_it_is_recognised_in_what_a_form_reads_and_by_name():
 def test_init_check_fit_and_train_say_so():
     frame = pd.DataFrame({"ph": NUMBERS, "score": 2 * RNG.normal(size=N), "goal": NUMBERS * 3 - 1})
     inferred = infer(read_table(frame), ["goal"])
-    assert "#   ph is target goal but for scale and offset" in inferred.to_yaml()
+    assert "#   ph is target goal up to scale and offset" in inferred.to_yaml()
     schema = inferred.schema
     report = check(read_table(frame), schema)
     assert any(problem.column == "ph" and "is target goal" in problem.message for problem in report.warnings)
     assert any(note.startswith("ph is target goal") for note in dataset_of(read_table(frame), schema).notes)
-    with pytest.warns(DataWarning, match="Answers may be among the inputs: ph is target goal but for scale"):
+    with pytest.warns(DataWarning, match="Some inputs may be answers: ph is target goal up to scale"):
         cl.Embedder(schema, epochs=1).fit(frame)
     with warnings.catch_warnings():
         warnings.simplefilter("error", DataWarning)

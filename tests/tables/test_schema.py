@@ -129,10 +129,10 @@ def test_every_problem_is_told_at_once():
         "'siez', did you mean 'size'",
         "text reads one column, got x, y",
         "max_length is 'many'; give a whole number",
-        "modalities.e needs one of column and columns; got neither",
-        "'f.g' cannot name a modality",
+        "modalities.e needs either column or columns; got neither",
+        "'f.g' cannot be a modality's name",
         "max_length is 0",
-        "'forward' cannot name a modality, torch's modules use it",
+        "'forward' cannot be a modality's name, because torch modules already use it",
         "target 'y': Unknown type 'klass', did you mean 'class'",
         "'gruop', did you mean 'group'",
     ):
@@ -143,10 +143,10 @@ def test_every_problem_is_told_at_once():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("modalities: {a: {kind: text, column: x}}\nversion: 2\nnew: 1\n", "of version 2.*Update commlearn"),
-        ("modalities: {a: {kind: text, column: x}}\nversion: two\n", "of version two"),
+        ("modalities: {a: {kind: text, column: x}}\nversion: 2\nnew: 1\n", "has version 2.*Update commlearn"),
+        ("modalities: {a: {kind: text, column: x}}\nversion: two\n", "has version two"),
         ("modalities: {}\n", "modalities is empty"),
-        ("modalities: [a]\n", "should be named entries"),
+        ("modalities: [a]\n", "must be a mapping of names to entries"),
         ("- a\n- b\n", "needs modalities"),
         ("modalities: {a: {kind: tabular, columns: [x], categorical: 5}}\n", "Unknown column '5'"),
         ("modalities: {a: {kind: tabular, columns: [x], categorical: [[x]]}}\n", "Unknown column"),
@@ -170,9 +170,9 @@ def test_python_schemas_are_checked_too():
         Schema({"a": "path"})
     with pytest.raises(ConfigurationError, match="did you mean 'number'"):
         schema(targets={"age": "numbr"})
-    with pytest.raises(ConfigurationError, match=r"targets is \['ill'\]; give named entries, such as"):
+    with pytest.raises(ConfigurationError, match=r"targets is \['ill'\]; give a mapping, such as"):
         schema(targets=["ill"])
-    with pytest.raises(ConfigurationError, match=r"modalities is \[Text.*give named entries, such as"):
+    with pytest.raises(ConfigurationError, match=r"modalities is \[Text.*give a mapping, such as"):
         Schema([Text("note")])
     with pytest.raises(ConfigurationError, match="version is '1'; give a whole number"):
         schema(version="1")
@@ -224,7 +224,7 @@ def test_missing_columns_are_named_with_the_nearest():
 
 
 def test_two_rows_of_one_id_are_refused_and_so_is_a_row_without():
-    with pytest.raises(DataError, match=r"case row 3: the id 'c0' is that of row 0 too"):
+    with pytest.raises(DataError, match=r"case row 3: the id 'c0' is also that of row 0"):
         read(table(case=["c0", "c1", "c2", "c0", "c4", "c5"]))
     with pytest.raises(DataError, match=r"case row 1: the record has no id"):
         read(table(case=["c0", None, "c2", "c3", "c4", "c5"]))
@@ -271,9 +271,9 @@ def test_many_labels_a_record():
     values = [["b", None, "a"], "a; b", "a|c,b", None, [], float("nan")]
     labels = read(table(tags=pd.Series(values, dtype=object)), targets={"tags": "multilabel"}).targets["tags"]
     assert labels.tolist() == [("a", "b"), ("a", "b"), ("a", "c", "b"), None, (), None]
-    with pytest.raises(DataError, match="row 0: 3 is no set of labels"):
+    with pytest.raises(DataError, match="row 0: 3 is not a set of labels"):
         read(table(tags=pd.Series([3] * 6, dtype=object)), targets={"tags": "multilabel"})
-    with pytest.raises(DataError, match="is no class"):
+    with pytest.raises(DataError, match="is not a class"):
         read(table(tags=pd.Series([["a"]] * 6, dtype=object)), targets={"tags": "class"})
 
 
@@ -353,11 +353,11 @@ def test_targets_that_are_numbers_may_be_written_as_amounts(cells, expected):
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        (["1.250 kg", "2.500 kg"], r"y row 0: '1.250 kg' may be 1250 or 1.25; write which"),
+        (["1.250 kg", "2.500 kg"], r"y row 0: '1.250 kg' may mean 1250 or 1.25; write it without"),
         (["12 €", "13 USD", "14 €"], r"y row 1: '13 USD': most cells are in EUR; give all in one unit"),
         (["12 kg", "13", "14 kg"], r"y row 1: '13': most cells are in kg"),
         (["12", "1,5", "3 kg"], r"y row 2: '3 kg': most cells are without unit"),
-        (["12 kg", "old"], r"y row 1: 'old' is no number, with or without a unit"),
+        (["12 kg", "old"], r"y row 1: 'old' is not a number, with or without a unit"),
     ],
 )
 def test_amounts_of_a_target_that_may_mean_another_number_are_refused(cells, message):

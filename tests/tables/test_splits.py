@@ -102,7 +102,7 @@ def test_copies_stay_in_one_part_and_are_told():
     table = pd.concat([frame(100), frame(100)])
     data = dataset_of(Table(table.reset_index(drop=True)), schema())
     assert not set(data.train.keys.tolist()) & set(data.test.keys.tolist())
-    assert "200 rows have 100 distinct contents" in data.notes[0]
+    assert "only 100 of 200 rows are distinct" in data.notes[0]
     assert not dataset_of(Table(frame(100)), schema()).notes
 
 
@@ -131,7 +131,7 @@ def test_an_id_that_two_rows_of_a_streamed_table_have_is_refused_as_in_memory(tm
     for stream in (0, 128):
         data = TableData(str(tmp_path / "t.parquet"), schema(id="case").to_mapping(), stream=stream)
         with pytest.raises(
-            DataError, match=r"case row 400: the id .* is that of row 3 too; give each its own"
+            DataError, match=r"case row 400: the id .* is also that of row 3; give each record its own"
         ):
             data.read()
 

@@ -128,14 +128,12 @@ def vectors(records) -> list:
 
 def test_likely_answers_are_looked_for_in_a_sample_of_the_training_rows(folder, tmp_path):
     notes = streamed(folder).notes
-    assert "no likely answer is among the inputs (in " in notes[1]
+    assert "no input looks like an answer (in " in notes[1]
     frame().assign(b=np.arange(ROWS) % 3).to_parquet(tmp_path / "t.parquet", row_group_size=GROUP)
     data = streamed(tmp_path / "t.parquet")
     looked_at = f"(in {len(data.probe)} of {len(data.train)} training rows)"
     assert len(data.probe) < len(data.train)
-    assert data.notes[1:] == (
-        f"b is target label, and is among the inputs: the embedding holds it {looked_at}",
-    )
+    assert data.notes[1:] == (f"b is target label and is an input, so the embedding contains it {looked_at}",)
 
 
 @pytest.mark.parametrize("column", ["part", "patient"])
@@ -231,7 +229,8 @@ def test_what_has_no_groups_is_told(folder, tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("a\n1\n")
     with pytest.raises(
-        ConfigurationError, match="cannot be read in parts.*Write it as Parquet, or embed it into one file"
+        ConfigurationError,
+        match="cannot be read in parts.*Write it as Parquet, or embed it to a single output file",
     ):
         streamed(path)
 

@@ -115,7 +115,7 @@ def test_files_of_one_folder_may_differ_in_missing_numbers_only(tmp_path):
     pd.DataFrame({"n": [1.5, None]}).to_parquet(tmp_path / "b.parquet")
     assert whole(tmp_path)["n"].tolist()[:3] == [1.0, 2.0, 1.5]
     pd.DataFrame({"m": [1]}).to_parquet(tmp_path / "c.parquet")
-    with pytest.raises(DataError, match=r"c.parquet has other columns than a.parquet: m, n"):
+    with pytest.raises(DataError, match=r"c.parquet has different columns from a.parquet: m, n"):
         read_table(tmp_path)
     (tmp_path / "c.parquet").unlink()
     pd.DataFrame({"n": ["x"]}).to_parquet(tmp_path / "c.parquet")
@@ -208,7 +208,7 @@ def test_arrays_of_any_rank_are_columns():
     np.testing.assert_array_equal(np.stack(frame["v"].tolist()), vectors)
     assert frame["i"].iloc[2].shape == (8, 8, 3)
     assert frame["s"].iloc[1] == [1, 2]
-    with pytest.raises(DataError, match="need one length; got a 2, b 3"):
+    with pytest.raises(DataError, match="must have the same length; got a 2, b 3"):
         read_table({"a": [1, 2], "b": np.zeros(3)})
 
 
@@ -243,7 +243,7 @@ def test_semicolons_and_byte_order_marks_are_understood(tmp_path):
         ("t.csv", b"a,b\n1,2\n3,4,5\n", "cannot be read as a table"),
         ("t.csv", b"a,b\n1,2,9\n3,4\n", "cannot be read as a table"),
         ("t.csv", b'a,b\n1,"2\n', "cannot be read as a table"),
-        ("t.csv", b"a,b,a\n1,2,3\n", "two columns of one name: a"),
+        ("t.csv", b"a,b,a\n1,2,3\n", "two columns with the same name: a"),
         ("t.jsonl", b'{"a": 1}\n{"a": \n', "line 2 is not JSON"),
         ("t.jsonl", b"[1]\n", "line 1: .* is not an object"),
         ("t.parquet", b"PAR1 and no more", "cannot be read as Parquet"),
@@ -302,16 +302,16 @@ def test_missing_and_empty_sources_say_what_to_do(tmp_path):
         read_table(FRAME[:0])
     with pytest.raises(DataError, match="The table has no rows"):
         read_table({})
-    with pytest.raises(DataError, match="two columns of one name: a"):
+    with pytest.raises(DataError, match="two columns with the same name: a"):
         read_table(pd.DataFrame([[1, 2]], columns=["a", "a"]))
-    with pytest.raises(DataError, match="two columns of one name: 1"):
+    with pytest.raises(DataError, match="two columns with the same name: 1"):
         read_table({1: [1, 2], "1": [3, 4]})
 
 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ([], "An empty list cannot be read as a table. Give a DataFrame"),
+        ([], "An empty list cannot be read as a table. Give a pandas or Polars DataFrame"),
         (None, "A NoneType cannot be read as a table"),
         (5, "A int cannot be read as a table"),
         ([[1, 2]], "A list cannot be read as a table"),
@@ -319,7 +319,7 @@ def test_missing_and_empty_sources_say_what_to_do(tmp_path):
         ([{"a": 1}, 5], "Row 1 of the list is 5; give a dict for each row"),
         ({"v": torch.zeros(3, 2, requires_grad=True)}, r"'v' is a Tensor that cannot be read.*detach\(\)"),
         ({"v": torch.zeros(3, 2, dtype=torch.bfloat16)}, r"'v' is a Tensor that cannot be read.*float\(\)"),
-        ({"v": np.zeros((3, 0))}, r"Column 'v' has the shape \(3, 0\): its rows hold nothing"),
+        ({"v": np.zeros((3, 0))}, r"Column 'v' has the shape \(3, 0\): its rows are empty"),
     ],
     ids=str,
 )

@@ -34,7 +34,7 @@ def model(table):
 def test_rows_without_the_named_modalities_have_nan_and_are_counted(model, table):
     whole = np.setdiff1d(np.arange(ROWS), ABSENT)
     expected = model.transform(table.iloc[whole].reset_index(drop=True), modalities=["left"])
-    with pytest.warns(DataWarning, match="6 of 40 records have none of left: their embeddings are NaN"):
+    with pytest.warns(DataWarning, match="6 of 40 records have none of left. Their embeddings are NaN"):
         vectors = model.transform(table, modalities=["left"])
     assert np.flatnonzero(np.isnan(vectors).any(axis=1)).tolist() == ABSENT
     assert np.allclose(vectors[whole], expected, atol=1e-5)
@@ -94,13 +94,15 @@ def test_probes_leave_them_out_and_count_them(model, table):
 def test_a_table_without_the_columns_of_a_modality_is_embedded_by_the_others_and_says_so_once(
     model, table, tmp_path, monkeypatch
 ):
-    with pytest.warns(DataWarning, match="no column of left: embedded by the other") as warned:
+    with pytest.warns(
+        DataWarning, match="no columns for left; its records are embedded from the other"
+    ) as warned:
         vectors = model.transform(table[["right"]])
     assert len(warned) == 1
     assert np.allclose(vectors, model.transform(table.assign(left=None)), atol=1e-5)
     monkeypatch.setattr(stream, "ROWS", (4, 4))
     table[["right"]].to_json(tmp_path / "t.jsonl", orient="records", lines=True)
-    with pytest.warns(DataWarning, match="no column of left") as warned:
+    with pytest.warns(DataWarning, match="no columns for left") as warned:
         streamed = model.transform(tmp_path / "t.jsonl")
     assert len(warned) == 1
     assert np.allclose(streamed, vectors, atol=1e-5)

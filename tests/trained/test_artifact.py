@@ -136,7 +136,7 @@ def test_an_embedder_is_exported_and_fine_tuned_as_its_model(tmp_path):
         cl.Schema({"labs": cl.Tabular(["age"]), "emb": cl.Vector("emb")}, {"ill": "class"})
     )
     for not_fitted in (embedder, 3):
-        with pytest.raises(ConfigurationError, match="is no trained model. Give a run, a fitted Embedder"):
+        with pytest.raises(ConfigurationError, match="is not a trained model. Give a run, a fitted Embedder"):
             export(not_fitted, tmp_path / "none")
     embedder.set_params(epochs=1).fit(frame[:40])
     again = load(export(embedder, tmp_path / "m"))
@@ -191,7 +191,7 @@ def test_damage_is_named(exported, name, damage):
 def test_a_newer_format_and_other_folders_are_refused_by_name(exported, tmp_path):
     config = json.loads((exported / "config.json").read_text())
     (exported / "config.json").write_text(json.dumps({**config, "format": 2}))
-    with pytest.raises(RunError, match="is of format 2; this commlearn .* reads up to 1"):
+    with pytest.raises(RunError, match="has format 2, but this commlearn .* reads formats up to 1"):
         load(exported)
     with pytest.raises(RunError, match="not a run folder or an artifact"):
         load(tmp_path)

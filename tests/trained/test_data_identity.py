@@ -102,7 +102,7 @@ def test_a_run_of_before_that_says_nothing_of_its_records_is_not_beyond_its_end(
     run = train(experiment(), tmp_path / "run", data(32))
     (run.folder.path / "data.json").unlink()
     train(experiment(), tmp_path / "run", data(32), resume=True)
-    with pytest.raises(RunError, match="at step 12; .* has 6"):
+    with pytest.raises(RunError, match="at step 12, but .* has only 6 steps"):
         train(experiment(), tmp_path / "run", data(16), resume=True)
     old = shutil.copytree(OLD, tmp_path / "old")
     assert cl.load(old).step > 0
@@ -114,7 +114,7 @@ def test_a_checkpoint_says_on_which_records_it_was_made(tmp_path):
     state = read_checkpoint(one.checkpoints / "last.ckpt")
     assert len(state["data"]) == 64
     shutil.copy(other.checkpoints / "last.ckpt", one.checkpoints / "last.ckpt")
-    with pytest.raises(RunError, match="checkpoint of a training with other data"):
+    with pytest.raises(RunError, match="checkpoint of a training on data other than"):
         cl.load(one.path)
 
 
@@ -140,7 +140,7 @@ def test_a_fine_tuning_is_not_resumed_on_a_changed_table(schema, tmp_path, capsy
     change_one_cell(table_of(schema))
     capsys.readouterr()
     assert main([*words, "--resume"]) == 2
-    assert "was begun with other data" in capsys.readouterr().err
+    assert "was started with other data" in capsys.readouterr().err
 
 
 def test_the_own_records_of_a_run_are_not_read_from_a_changed_table(schema, tmp_path, capsys):
@@ -171,7 +171,7 @@ def test_a_comparison_does_not_go_on_with_a_changed_table(schema, tmp_path, monk
     monkeypatch.setattr(workers, "_start", after_a_change)
     table = compare(schema, ["raw"], 1, tmp_path / "d", None, 1, lambda line: None)
     (reason,) = table["methods"]["raw"]["errors"].values()
-    assert "was begun with other data" in reason
+    assert "was started with other data" in reason
 
 
 def test_tables_of_many_files_have_a_fingerprint_of_each(tmp_path, monkeypatch):

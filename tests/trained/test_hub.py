@@ -167,14 +167,14 @@ def test_an_edited_card_of_an_export_is_stored_as_it_was_written(model, hub, tmp
         cl.push_to_hub(folder, "ana/ward")
     card.unlink()
     card.write_text("---\n- a\n---\n")
-    with pytest.raises(RunError, match="is no list of names and values"):
+    with pytest.raises(RunError, match="does not map names to values"):
         cl.push_to_hub(folder, "ana/ward")
 
 
 def test_what_is_not_ours_is_neither_replaced_nor_taken_for_a_model(model, hub):
     files = {"config.json": b'{"model_type": "bert"}', "model.safetensors": b"x" * 9, "vocab.txt": b""}
     hub.store("ana/bert", files)
-    with pytest.raises(RunError, match="holds something else.*Nothing was stored. Give another name"):
+    with pytest.raises(RunError, match="holds something other.*Nothing was stored. Give another name"):
         model.push_to_hub("ana/bert")
     assert hub.files("ana/bert") == files
     hub.asked.clear()
@@ -182,7 +182,7 @@ def test_what_is_not_ours_is_neither_replaced_nor_taken_for_a_model(model, hub):
         cl.load("hf://ana/bert")
     assert hub.asked == ["config.json"]  # not gigabytes first
     hub.store("ana/empty", {})
-    with pytest.raises(RunError, match="hf://ana/empty is not a model of commlearn, or not whole"):
+    with pytest.raises(RunError, match="hf://ana/empty is not a commlearn model, or is incomplete"):
         cl.load("hf://ana/empty")
 
 
@@ -207,14 +207,14 @@ def named(name, content=b"cos\nsystem\n(S'false'\ntR."):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (named("evil.pkl"), r"names 'evil\.pkl', which is no file of an artifact"),
+        (named("evil.pkl"), r"names 'evil\.pkl', which is not a file of an artifact"),
         (named("../../evil"), r"names a file outside its folder: '\.\./\.\./evil'"),
-        (named("*"), r"names '\*', which is no file of an artifact"),
+        (named("*"), r"names '\*', which is not a file of an artifact"),
         (named("model.safetensors"), r"model\.safetensors does not fit the configuration"),
-        (named("rows.safetensors"), "the configuration is damaged.*it holds no rows of a training"),
+        (named("rows.safetensors"), "the configuration is damaged.*it does not hold the rows of a training"),
         (lambda files, config: files.update({"schema.json": b"{}"}), r"schema\.json is damaged"),
-        (lambda files, config: files.pop("model.safetensors"), r"not whole: .*has no model\.safetensors"),
-        (lambda files, config: config.update(format=9), "is of format 9; .*Update commlearn"),
+        (lambda files, config: files.pop("model.safetensors"), r"incomplete: .*has no model\.safetensors"),
+        (lambda files, config: config.update(format=9), "has format 9, .*Update commlearn"),
     ],
     ids=["a file too many", "a path", "a pattern", "a pickle", "other rows", "changed", "cut", "newer"],
 )
@@ -254,7 +254,7 @@ FAILURES = {
     ),
     "gated": (failing(errors.GatedRepoError, 403), "Access to .* must be requested"),
     "forbidden": (failing(errors.HfHubHTTPError, 403), r"refuses this for ana/ward \(status 403\).*hf auth"),
-    "broken": (failing(errors.HfHubHTTPError, 502, "Bad gateway"), r"failed at ana/ward: Bad gateway\. Try"),
+    "broken": (failing(errors.HfHubHTTPError, 502, "Bad gateway"), r"failed for ana/ward: Bad gateway\. Try"),
     "no network": (failing(errors.HTTPError), "could not be reached for ana/ward: It failed. Check the conn"),
     "switched off": (failing(errors.OfflineModeIsEnabled), "HF_HUB_OFFLINE"),
 }
@@ -295,7 +295,7 @@ def test_storing_needs_a_token_and_a_trained_model(model, hub):
     assert not hub.commits
     with pytest.raises(ConfigurationError, match="names a revision"):
         model.push_to_hub("hf://ana/ward@v1")
-    with pytest.raises(ConfigurationError, match="A CoMM is no trained model"):
+    with pytest.raises(ConfigurationError, match="A CoMM is not a trained model"):
         cl.push_to_hub(model.trained.method, "ana/ward")
     with pytest.raises(ConfigurationError, match="push_to_hub"):
         cl.export(model.trained, ADDRESS)
@@ -327,15 +327,15 @@ def test_commands_take_a_model_of_the_hub_in_place_of_a_folder(model, hub, tmp_p
     assert main(["search", ADDRESS, str(csv), "--row", "3"]) == 0
     assert f"commlearn report {ADDRESS} {csv} --out report\n" in capsys.readouterr().out
     code, _, err = shell("report", ADDRESS, csv)
-    assert (code, "say where the report goes" in err) == (2, True)
+    assert (code, "specify a folder for the report" in err) == (2, True)
     code, out, _ = shell("export", run, ADDRESS, "--public", "--show-python")
     assert f"cl.push_to_hub({str(run)!r}, '{ADDRESS}', private=False)" in out
     code, out, _ = shell("finetune", f"{ADDRESS}@main", csv, "--target", "ill", "--show-python")
     assert "'ward-ill'" in out
     for words, message in (
         ((run, "model", "--public"), "are for the hub"),
-        ((run, ADDRESS, "--onnx"), "gets no ONNX graphs"),
-        ((run, ADDRESS, "--public"), "is private already"),
+        ((run, ADDRESS, "--onnx"), "stores no ONNX graphs"),
+        ((run, ADDRESS, "--public"), "is already private"),
     ):
         code, _, err = shell("export", *words)
         assert (code, message in err) == (2, True)

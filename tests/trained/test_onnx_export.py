@@ -166,7 +166,9 @@ def test_texts_read_by_their_letters_are_refused_before_anything_is_written(tmp_
     schema = cl.Schema({"numbers": cl.Vector("numbers"), "note": cl.Text("note")})
     settings = {"model.networks": False, "model.width": 16, "model.fusion.heads": 2}
     model = cl.Embedder(schema, epochs=1, settings=settings).fit(table)
-    with pytest.raises(ConfigurationError, match=r"letters of texts.*export others \(subsets numbers\)"):
+    with pytest.raises(
+        ConfigurationError, match=r"letters of texts.*export other modalities \(subsets numbers\)"
+    ):
         export_onnx(model, tmp_path / "graphs")
     assert not (tmp_path / "graphs").exists()
     assert [path.name for path in export_onnx(model, tmp_path / "graphs", [["numbers"]])] == ["numbers.onnx"]

@@ -150,14 +150,17 @@ def test_a_run_and_its_export_load_to_the_same_bits(fitted, tmp_path):
         assert np.array_equal(cl.embed(loaded, table()), wanted)
         assert torch.equal(passed["ecg"].layer.weight, modules()["ecg"].layer.weight)
     assert (
-        "pass them, by modality, as `encoders` of `load`" in (tmp_path / "artifact" / "README.md").read_text()
+        "pass the modules to `load`, as `encoders`, by modality"
+        in (tmp_path / "artifact" / "README.md").read_text()
     )
 
 
 @pytest.mark.parametrize("exported", [False, True])
 def test_what_is_not_passed_or_does_not_fit_is_named(exported, fitted, tmp_path, capsys):
     folder = cl.export(fitted.trained, tmp_path / "artifact") if exported else fitted.out
-    with pytest.raises(ConfigurationError, match=r"'note' is a module of yours.*encoders={'note': module}"):
+    with pytest.raises(
+        ConfigurationError, match=r"'note' is a module of your own.*encoders={'note': module}"
+    ):
         cl.load(folder, encoders={name: part for name, part in modules().items() if name != "note"})
     wrong = photo_net(9)
     wrong(torch.zeros(2, 3, 16, 16))
@@ -167,7 +170,9 @@ def test_what_is_not_passed_or_does_not_fit_is_named(exported, fitted, tmp_path,
         cl.load(folder, encoders={**modules(), "photo": wrong})
     with pytest.raises(RunError, match="does not fit the Linear that was passed as the encoder of 'ecg'"):
         cl.load(folder, encoders={**modules(), "ecg": nn.Linear(1, 6)})
-    with pytest.raises(ConfigurationError, match="passed as the encoder of 'labs', and the modalities with"):
+    with pytest.raises(
+        ConfigurationError, match="passed as the encoder of 'labs', but only these modalities have"
+    ):
         cl.load(folder, encoders={**modules(), "labs": nn.Linear(1, 6)})
     assert main(["info", str(folder)]) == 2
     assert "Pass it in Python: encoders={'photo': module}" in capsys.readouterr().err
@@ -194,7 +199,7 @@ def test_a_training_goes_on_with_the_module_passed_again_and_is_fine_tuned(tmp_p
     run = cl.train(experiment, tmp_path / "run", data, encoders=passed)
     again = cl.train(experiment, tmp_path / "run", data, resume=True, encoders=passed)
     assert np.array_equal(cl.embed(again, data.test), cl.embed(run, data.test))
-    with pytest.raises(ConfigurationError, match="encoder of 'ecg' is a module of yours"):
+    with pytest.raises(ConfigurationError, match="encoder of 'ecg' is a module of your own"):
         cl.train(experiment, tmp_path / "run", data, resume=True)
     tuned = cl.finetune(run, "ill", tmp_path / "tuned", data)
     assert not np.allclose(cl.embed(tuned, data.test), cl.embed(run, data.test))
@@ -224,12 +229,12 @@ def test_mistakes_are_named_before_anything_is_trained(tmp_path):
         fit(photo=nn.Linear(3, 4))
     with pytest.raises(ConfigurationError, match="the encoder Linear does not take `padding`"):
         fit(ecg=nn.Linear(1, 4))
-    with pytest.raises(ConfigurationError, match=r"Conv2d made \(2, 4, 28, 28\).*give a vector"):
+    with pytest.raises(ConfigurationError, match=r"Conv2d returned \(2, 4, 28, 28\).*return a vector"):
         fit(photo=nn.Conv2d(3, 4, 5))
     own = cl.Schema.from_mapping(
         {"modalities": {"photo": {"kind": "image", "column": "photo", "encoder": "own module"}}}
     )
-    with pytest.raises(ConfigurationError, match="encoder of 'photo' is a module of yours"):
+    with pytest.raises(ConfigurationError, match="encoder of 'photo' is a module of your own"):
         cl.Embedder(own, epochs=1, batch_size=16).fit(table())
     assert cl.Embedder(schema(), epochs=1, encoders={"photo": "resnet18"}, batch_size=16).fit(table())
 

@@ -35,7 +35,7 @@ def test_a_file_of_somebody_else_stays(tmp_path, name):
     for content in (lambda: foreign(path), lambda: path.write_bytes(b"notes"), lambda: path.write_bytes(b"")):
         content()
         before = path.read_bytes()
-        with pytest.raises(ConfigurationError, match=r"does not hold embeddings that commlearn wrote"):
+        with pytest.raises(ConfigurationError, match=r"does not hold embeddings written by commlearn"):
             write(path, parts(1.0), names)
         assert path.read_bytes() == before
         assert list(tmp_path.iterdir()) == [path]
@@ -44,7 +44,7 @@ def test_a_file_of_somebody_else_stays(tmp_path, name):
 def test_numbered_columns_of_somebody_else_are_no_embeddings(tmp_path):
     path = tmp_path / "z.csv"
     path.write_text("name,x0\na,1\n")
-    with pytest.raises(ConfigurationError, match=r"does not hold embeddings that commlearn wrote"):
+    with pytest.raises(ConfigurationError, match=r"does not hold embeddings written by commlearn"):
         write(path, parts(1.0), names)
 
 

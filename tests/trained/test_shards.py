@@ -200,7 +200,7 @@ def test_ids_that_are_given_twice_in_other_row_groups_are_refused_into_a_folder(
     model, original, *_ = material
     double = replaced(original, tmp_path / "t", lambda frame: frame.assign(name=["r3", *frame["name"][1:]]))
     for write, out in ((write_embeddings, "z.parquet"), (write_shards, "z")):
-        with pytest.raises(DataError, match="name: 1 ids are given twice .rows 0 and 3"):
+        with pytest.raises(DataError, match="name: 1 ids occur more than once .rows 0 and 3"):
             write(model, double, tmp_path / out)
         assert not (tmp_path / out).exists()
     far = replaced(original, tmp_path / "t", lambda frame: frame.assign(name=[*frame["name"][:-1], "r3"]))
@@ -275,7 +275,7 @@ def test_a_table_is_not_replaced_by_its_embeddings(material, tmp_path):
     (tmp_path / "link.parquet").symlink_to(table)
     outs = [table, tmp_path / "t" / ".." / "t" / "table.parquet", tmp_path / "link.parquet"]
     for out in outs:
-        with pytest.raises(ConfigurationError, match="is the table that is to be embedded"):
+        with pytest.raises(ConfigurationError, match="is the table to embed"):
             write_embeddings(model, table, out)
     for write, out in ((write_embeddings, tmp_path / "t" / "z.parquet"), (write_shards, tmp_path / "t")):
         with pytest.raises(ConfigurationError, match="among the files of the table"):

@@ -135,8 +135,8 @@ def test_one_that_cannot_start_leaves_the_others_ended(tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([print], "callbacks hold a builtin_function_or_method.*commlearn.Callback"),
-        ([Diary], "callbacks hold a Diary, which is a class"),
+        ([print], "callbacks contains a builtin_function_or_method.*commlearn.Callback"),
+        ([Diary], "callbacks contains a Diary, which is a class"),
         (["mlflo"], "Unknown tracker 'mlflo', did you mean 'mlflow'"),
         ("mlflo", "Unknown tracker 'mlflo', did you mean 'mlflow'"),
     ],
@@ -275,7 +275,7 @@ def test_a_tracker_that_cannot_begin_is_an_error(server, tmp_path, monkeypatch):
         raise server.failure("no such run")
 
     monkeypatch.setattr(sys.modules["mlflow"], "start_run", fail)
-    with pytest.raises(ConfigurationError, match=r"'mlflow' cannot begin: no such run\."):
+    with pytest.raises(ConfigurationError, match=r"'mlflow' cannot start: no such run\."):
         train(experiment(), tmp_path / "run", data(), callbacks=["mlflow"])
 
 

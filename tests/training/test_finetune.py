@@ -168,11 +168,11 @@ def test_mistakes_are_told_before_anything_is_trained(base, data, tmp_path):
         FineTuning("parity", epochs=0, validation=1.0)
     with pytest.raises(DataError, match="'parrity', did you mean 'parity'"):
         finetune(base, "parrity", tmp_path / "run", data)
-    with pytest.raises(DataError, match="takes no target of sort number"):
+    with pytest.raises(DataError, match="does not accept targets of sort number"):
         finetune(base, quick("product", objective="supcon"), tmp_path / "run", data)
     assert not (tmp_path / "run").exists()
     finetune(base, quick("parity", epochs=1), tmp_path / "run", data)
-    with pytest.raises(RunError, match="holds a run already"):
+    with pytest.raises(RunError, match="already holds a run"):
         finetune(base, quick("parity", epochs=1), tmp_path / "run", data)
     with pytest.raises(RunError, match="patience was 5, now 9"):
         finetune(base, quick("parity", epochs=1, patience=9), tmp_path / "run", data, resume=True)

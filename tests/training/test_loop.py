@@ -205,7 +205,9 @@ def test_a_batch_larger_than_the_data_is_named(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_with_step_term_and_last_good_checkpoint(tmp_path, monkeypatch):
     _poison(monkeypatch, step=8)
-    with pytest.raises(TrainingError, match=r"'right' is nan at step 8.*last good checkpoint is of step 5"):
+    with pytest.raises(
+        TrainingError, match=r"'right' is nan at step 8.*last good checkpoint is that of step 5"
+    ):
         train(experiment(), tmp_path / "run", data())
     assert all(value.isfinite().all() for value in weights(tmp_path / "run").values())
 

@@ -35,7 +35,9 @@ class Plans(Protocol):
 def check_share(name: str, share: float, whole: bool = True) -> None:
     """Reject a setting that is not a share from 0 to 1, or that is 1 if `whole` is false."""
     if not 0 <= share <= 1 or (share == 1 and not whole):
-        raise ConfigurationError(f"{name} is {share}; give a share from 0 to {'1' if whole else 'below 1'}.")
+        raise ConfigurationError(
+            f"{name} is {share}; give a share of at least 0 and {'at most' if whole else 'less than'} 1."
+        )
 
 
 def check_size(name: str, size: float) -> None:
@@ -48,7 +50,7 @@ def check_range(name: str, bounds: Sequence[float], most: float = math.inf) -> N
     """Reject a setting that is not a lower and an upper bound between 0 and `most`."""
     if len(bounds) != 2 or not 0 <= bounds[0] <= bounds[1] <= most or math.isinf(bounds[1]):
         limit = "at least 0" if math.isinf(most) else f"from 0 to {most:g}"
-        raise ConfigurationError(f"{name} is {list(bounds)}; give a smaller and a larger number {limit}.")
+        raise ConfigurationError(f"{name} is {list(bounds)}; give a lower and an upper bound, both {limit}.")
 
 
 def make_batch(

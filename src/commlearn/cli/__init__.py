@@ -1,4 +1,4 @@
-"""The command line: one thin file per command, heavy imports only where a command runs."""
+"""The command line: one thin file per command, with heavy imports only when a command runs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ WITHOUT_TORCH = {"init", "check", "convert", "synth", "info", "completion"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns 0, or 2 for what the user can mend, or 130 after Ctrl-C."""
+    """Run one command and return its exit code: 0, 2 for what the user can fix, 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     with escaped_output(), warnings.catch_warnings():
         warnings.showwarning = partial(_warn, bool({"--verbose", "-v"} & set(arguments)))
@@ -59,10 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _warn(
     verbose: bool, message: Warning | str, category: type[Warning], file: str, *place: Any, **options: Any
 ) -> None:
-    """Our own warnings are for users, without the place in the code; those of other libraries if asked."""
+    """Print our own warnings without their place in the code, and those of other libraries if verbose."""
     own = issubclass(category, DataWarning) or PACKAGE in Path(file).parents
     if own or verbose:
-        whose = "" if own else f" (of a library, {category.__name__})"
+        whose = "" if own else f" (from another library, {category.__name__})"
         print(f"commlearn: warning{whose}: {in_shell_words(str(message))}", file=sys.stderr)
 
 
@@ -86,7 +86,7 @@ def _main(arguments: Sequence[str]) -> int:
     except CommlearnError as problem:
         print(f"commlearn: {in_shell_words(str(problem), command)}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader of our output went away
+    except BrokenPipeError:  # whatever reads our output has closed it
         sys.stderr.close()
         return 1
     except OSError as problem:
@@ -96,8 +96,8 @@ def _main(arguments: Sequence[str]) -> int:
         if not _lacks_memory(problem):
             raise
         print(
-            "commlearn: out of memory. End other programs, or ask for less: smaller batches, fewer "
-            "processes, a smaller model.",
+            "commlearn: out of memory. Close other programs, or use smaller batches, fewer processes or a "
+            "smaller model.",
             file=sys.stderr,
         )
         return 2
@@ -107,7 +107,7 @@ def _main(arguments: Sequence[str]) -> int:
 
 
 def _share_cores(options: argparse.Namespace) -> None:
-    """Threads for the cores that are free; a run that goes on has those of its beginning."""
+    """Use a thread for each free core; a resumed run keeps the number of threads that it began with."""
     stated = getattr(options, "resume", False) or options.overrides.get("training.threads")
     if options.command not in WITHOUT_TORCH and "torch" not in sys.modules and not stated:
         line = use_free_cores()
@@ -116,14 +116,14 @@ def _share_cores(options: argparse.Namespace) -> None:
 
 
 def _lacks_memory(problem: BaseException) -> bool:
-    """Whether it is Python's or torch's error of memory, of a processor or a card."""
+    """Return whether it is Python's or torch's out-of-memory error, on CPU or GPU."""
     return isinstance(problem, MemoryError) or any(
         words in str(problem) for words in ("not enough memory", "can't allocate memory", "out of memory")
     )
 
 
 def _sentence(problem: OSError) -> str:
-    """The system's reason, with the file that it names if it names one."""
+    """Return the system's reason, with the file that it names if it names one."""
     reason = " ".join(str(problem.strerror or problem).split()) or type(problem).__name__
     file = "" if problem.filename is None else f"{str(problem.filename)[:200]}: "
     return f"{file}{reason.removesuffix('.')}."
@@ -131,7 +131,7 @@ def _sentence(problem: OSError) -> str:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends a command as an error would: what it started ends with it."""
+    """Let SIGTERM end a command as an error would, so that what it started ends with it."""
 
     def end(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
@@ -148,7 +148,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 class _Help(argparse.HelpFormatter):
-    """Prose is as wide as the terminal; examples stay lines that can be copied."""
+    """Wraps prose to the width of the terminal, and keeps examples as lines that can be copied."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         prose, mark, examples = text.partition("Example:\n")
@@ -159,7 +159,7 @@ class _Help(argparse.HelpFormatter):
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors become ours: one sentence, exit code 2."""
+    """Raises its errors as ours: one sentence, exit code 2."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         raise ConfigurationError(f"{message[0].upper()}{message[1:]}. See: {self.prog} --help")
@@ -176,7 +176,7 @@ def _parser(arguments: Sequence[str]) -> _Parser:
     parser.add_argument("--version", action="version", version=f"commlearn {commlearn.__version__}")
     first = next(iter(arguments), "-")
     if first.startswith("-") and first not in ("-h", "--help", "--version", "-"):
-        raise ConfigurationError(f"{first} comes before a command. Name one: commlearn COMMAND {first} ...")
+        raise ConfigurationError(f"{first} needs a command before it: commlearn COMMAND {first} ...")
     if not first.startswith("-") and first not in COMMANDS:
         raise ConfigurationError(unknown("command", first, COMMANDS))
     for name in COMMANDS:
@@ -201,25 +201,27 @@ def _parser(arguments: Sequence[str]) -> _Parser:
 
 
 def _call_alone(module: ModuleType) -> Callable[[argparse.Namespace], str] | None:
-    """The Python code of a command that is one call."""
+    """Return a function that writes the Python code of a command that is one call; None for others."""
     return (lambda options: program(module.call(options))) if hasattr(module, "call") else None
 
 
 def _add_common_options(command: argparse.ArgumentParser, has_python: bool) -> None:
-    """Options of every command."""
+    """Add the options of every command."""
     taken = {option for action in command._actions for option in action.option_strings}
     if "--quiet" not in taken:
-        command.add_argument("--quiet", "-q", action="store_true", help="no progress")
-    command.add_argument("--verbose", "-v", action="store_true", help="progress as lines, with --json too")
+        command.add_argument("--quiet", "-q", action="store_true", help="show no progress")
+    command.add_argument(
+        "--verbose", "-v", action="store_true", help="show progress as lines, also with --json"
+    )
     if has_python:
-        about = "print the same as Python code, and do nothing"
+        about = "print the equivalent Python code, and do nothing else"
         command.add_argument("--show-python", action="store_true", help=about)
 
 
 def _overrides(
     rest: Sequence[str], options: argparse.Namespace, command: argparse.ArgumentParser
 ) -> dict[str, object]:
-    """`--training.epochs 20` and `--training.epochs=20` as {"training.epochs": 20}."""
+    """Parse `--training.epochs 20` and `--training.epochs=20` as {"training.epochs": 20}."""
     words, overrides = list(rest), {}
     while words:
         word = words.pop(0)
@@ -238,7 +240,7 @@ def _overrides(
 def _refuse_other_options(
     word: str, key: str, options: argparse.Namespace, command: argparse.ArgumentParser
 ) -> None:
-    """An error for what is neither an option of the command nor, where it takes some, a setting."""
+    """Raise an error for a word that is neither an option nor, if the command takes any, a setting."""
     if options.takes_overrides and word.startswith("--"):
         if "." in key:
             return
@@ -247,7 +249,7 @@ def _refuse_other_options(
         if key in LONE_SETTINGS:
             return
         if setting := setting_like(key):
-            raise ConfigurationError(f"Unknown option '{word}': as a setting it is --{setting} VALUE.")
+            raise ConfigurationError(f"Unknown option '{word}'; the setting is --{setting} VALUE.")
     names = {option.removeprefix("--"): option for option in long_options(command) if option != "--help"}
     guess = nearest(key.rpartition(".")[2], names)
     hint = f", did you mean '{names[guess]}'?" if guess else "."

@@ -13,11 +13,11 @@ from rich.table import Table
 from commlearn.comparison.result import Comparison
 from commlearn.escapes import one_line, printable, terminal_stream
 
-MOST_COLUMNS = 4  # of scores, with which the published ones still fit into 80 characters
+MOST_COLUMNS = 4  # most score columns with which the published scores still fit into 80 characters
 
 
 def print_comparison(comparison: dict[str, Any]) -> None:
-    """Methods by scores: mean and standard deviation over seeds, the published figure, time and memory."""
+    """Print methods by scores: mean and deviation over seeds, the published figure, time and memory."""
     console = Console(file=terminal_stream(sys.stdout), highlight=False, width=80)
     console.print(f"[bold]{escape(one_line(comparison['recipe']))}[/bold]: {comparison['metric']}")
     for score, targets in comparison["scores"].items():
@@ -35,15 +35,15 @@ def print_comparison(comparison: dict[str, Any]) -> None:
 
 
 def print_verdict(comparison: Comparison) -> None:
-    """What the readouts say, target by target."""
-    print("\nVerdict (95 % of each question; points are percent):")
+    """Print what the readouts say, target by target."""
+    print("\nVerdict (95 % intervals, joint per question; points are percentage points):")
     for line in str(comparison).split("\n"):
         for part in wrap(printable(line), 100, initial_indent="  ", subsequent_indent="      "):
             print(part)
 
 
 def print_tuning(tuning: dict[str, Any]) -> None:
-    """What each method was given, what was chosen, and its scores before and after, a line a score."""
+    """Print each method's budget, the chosen settings, and scores before and after, one line per score."""
     console = Console(file=terminal_stream(sys.stdout), highlight=False, width=80)
     console.print(f"[bold]{escape(one_line(tuning['recipe']))}[/bold]: {tuning['metric']}")
     for line in (
@@ -100,7 +100,7 @@ def _scores(comparison: dict[str, Any]) -> Table:
 
 
 def _long(comparison: dict[str, Any]) -> Table:
-    """A line for each score of each method: ablations have many."""
+    """Return a table with a line for each score of each method, for ablations, which have many scores."""
     table = Table(box=None, pad_edge=False)
     table.add_column("method")
     table.add_column("score")
@@ -123,7 +123,7 @@ def _long(comparison: dict[str, Any]) -> Table:
 
 
 def _cost(row: dict[str, Any]) -> tuple[str, str, str]:
-    """Width of the embedding, minutes, megabytes."""
+    """Return the width of the embedding, minutes and megabytes."""
     seconds, memory, width = row["cost"]["seconds"], row["cost"]["peak_memory_mb"], row.get("width")
     minutes = "" if seconds is None else f"{seconds / 60:.1f}"
     return "" if width is None else str(width), minutes, "" if memory is None else str(memory)
@@ -139,7 +139,7 @@ def _figure(cell: dict[str, Any], failed: bool) -> str:
 
 
 def _differences(comparison: dict[str, Any], console: Console) -> None:
-    """What is better or worse than the best baseline, or than the best other without one, beyond chance."""
+    """Print each method's difference to the best baseline, or to the best other method if there is none."""
     lines, baseline = [], True
     for method, row in comparison["methods"].items():
         if row["role"] not in ("method", "method with labels"):
@@ -154,6 +154,6 @@ def _differences(comparison: dict[str, Any], console: Console) -> None:
                 )
     if lines:
         other = "baseline" if baseline else "other"
-        console.print(f"difference to the best {other}, 95 % over test records and seeds:")
+        console.print(f"difference to the best {other}, 95 % intervals over test records and seeds:")
         for line in lines:
             console.print(one_line(line), markup=False)

@@ -1,4 +1,4 @@
-"""`commlearn completion`: commands and options at the press of Tab."""
+"""`commlearn completion`: Tab completion of commands and options."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import shlex
 HELP = "Print a script that completes commands and options in bash, zsh or fish."
 EXAMPLE = """\
 Example:
-  source <(commlearn completion bash)                 # put it into ~/.bashrc
-  source <(commlearn completion zsh)                  # put it into ~/.zshrc
+  source <(commlearn completion bash)                 # add it to ~/.bashrc
+  source <(commlearn completion zsh)                  # add it to ~/.zshrc
   commlearn completion fish > ~/.config/fish/completions/commlearn.fish
 """
 
@@ -51,13 +51,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The parser of each command, by name."""
+    """Return the parser of each command, by name."""
     subparsers = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     return dict(subparsers.choices)
 
 
 def long_options(command: argparse.ArgumentParser) -> list[str]:
-    """The options of a command that begin with two dashes."""
+    """Return the options of a command that begin with two dashes."""
     return [word for action in command._actions for word in action.option_strings if word.startswith("--")]
 
 

@@ -1,4 +1,4 @@
-"""Several names in one word of the command line."""
+"""Names on the command line: several in one word, and options that take names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def names(text: str) -> list[str]:
-    """Names with commas between them.
+    """Split names at commas.
 
     Example:
         >>> names("image, text")
@@ -20,7 +20,7 @@ def names(text: str) -> list[str]:
 
 
 def short_name(recipe: str) -> str:
-    """What a folder is called by default: as the recipe or the file, or as the folder of a `schema.yaml`.
+    """Return a folder's default name: that of the recipe or the file, or of the folder of a `schema.yaml`.
 
     Example:
         >>> short_name("films/schema.yaml"), short_name("mine.yaml"), short_name("trifeature")
@@ -32,17 +32,17 @@ def short_name(recipe: str) -> str:
 
 def add_recipe(parser: argparse.ArgumentParser, done: str) -> None:
     parser.add_argument(
-        "recipe", help="name of a recipe (see: commlearn info), or a YAML file: a recipe or a schema"
+        "recipe", help="name of a recipe (see commlearn info), or a YAML file with a recipe or a schema"
     )
-    parser.add_argument("--table", help=f"what a schema is {done} on; default: as its file says")
+    parser.add_argument("--table", help=f"table that a schema is {done} on; default: the one its file names")
     parser.add_argument("--data", metavar="PATH", help="file or folder of the recipe's data set")
 
 
 def add_targets(parser: argparse.ArgumentParser, default: str = "all") -> None:
-    about = f"names with commas; default: {default}"
+    about = f"comma-separated names; default: {default}"
     parser.add_argument("--targets", "--target", type=names, metavar="NAMES", help=about)
 
 
 def add_modalities(parser: argparse.ArgumentParser, done: str = "embed") -> None:
-    about = f"{done} these only; names with commas"
+    about = f"{done} only these; comma-separated names"
     parser.add_argument("--modalities", type=names, metavar="NAMES", help=about)

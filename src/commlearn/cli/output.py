@@ -22,7 +22,7 @@ def print_json(value: Any) -> None:
 
 
 def print_probes(results: dict[str, Any]) -> None:
-    """One line a target."""
+    """Print one line per target."""
     table = Table(box=None, pad_edge=False)
     table.add_column("target")
     classes = {name: result for name, result in results.items() if result.measure == "balanced_accuracy"}
@@ -56,11 +56,11 @@ def print_probes(results: dict[str, Any]) -> None:
 
 
 def print_next(options: argparse.Namespace, *commands: Sequence[object]) -> None:
-    """Commands that lead on, for people alone.
+    """Print commands to run next, unless the output is for scripts.
 
     Args:
-        options: of the command, which may ask for JSON or for quiet.
-        commands: words of each, the first of them after `commlearn`.
+        options: options of the command, which may include JSON or quiet.
+        commands: words of each command, without `commlearn`.
     """
     if not (options.json or getattr(options, "quiet", False)):
         lines = ["commlearn " + " ".join(shlex.quote(str(word)) for word in words) for words in commands]
@@ -69,7 +69,7 @@ def print_next(options: argparse.Namespace, *commands: Sequence[object]) -> None
 
 @contextmanager
 def telling(options: argparse.Namespace) -> Iterator[Callable[[str], None]]:
-    """Progress of long work: a changing line on a terminal, plain lines elsewhere or if verbose."""
+    """Show the progress of long work: a changing line on a terminal, plain lines elsewhere or if verbose."""
     terminal, verbose = sys.stderr.isatty(), getattr(options, "verbose", False)
     if getattr(options, "quiet", False):
         yield lambda line: None

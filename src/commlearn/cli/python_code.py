@@ -1,4 +1,4 @@
-"""What a command does, as one call: shown as Python code to copy, or made."""
+"""What a command does, as one Python call that can be shown as code to copy, or made."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Code(str):
 
 
 class Call(Code):
-    """One call; what is None is left to its default.
+    """One call; keyword and trailing positional arguments that are None are left at their defaults.
 
     Args:
-        function: `cl.NAME`, or `module:NAME` of what is imported by path.
-        values: in their places; one that is a call is made before.
-        assign: the name that the result gets.
-        named: by name.
+        function: `cl.NAME`, or `module:NAME` for a function that is imported by path.
+        values: positional arguments; one that is itself a call is made first.
+        assign: name for the result.
+        named: keyword arguments.
 
     Example:
         >>> Call("cl.probe", Code("run"), "table.csv", targets=None, modalities=["a"], assign="results")
@@ -47,20 +47,20 @@ class Call(Code):
         return call
 
     def made(self, **more: Any) -> Any:
-        """What the call returns; `more` are arguments that are not shown, such as how far it is."""
+        """Make the call and return its result; `more` are arguments that are not shown, such as `tell`."""
         place: Any = importlib.import_module(self.module or "commlearn")
         function = reduce(getattr, self.name.removeprefix("cl.").split("."), place)
         values = [_made(value) for value in self.values]
         return function(*values, **{name: _made(value) for name, value in self.named.items()}, **more)
 
     def imports(self) -> list[str]:
-        """The lines that must come before it."""
+        """Return the import lines that must come before the call."""
         inner = [line for value in (*self.values, *self.named.values()) for line in _imports(value)]
         return [*inner, *([f"from {self.module} import {self.name}"] if self.module else [])]
 
 
 def program(*lines: str) -> str:
-    """Lines that can be run as they are."""
+    """Return the lines as a program that can be run."""
     imports = dict.fromkeys(line for code in lines for line in _imports(code))
     blank = [""] if imports or not lines[0].startswith("from ") else []
     return "\n".join(["import commlearn as cl", *imports, *blank, *lines]) + "\n"

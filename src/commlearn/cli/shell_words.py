@@ -1,4 +1,4 @@
-"""Messages of the library in the words of a shell: options for arguments, how rows are counted."""
+"""The library's messages in terms of the shell: options in place of arguments, and how rows are counted."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ TYPES = {"invalid int value:": "give a whole number, not", "invalid float value:
 
 
 def in_shell_words(message: str, command: argparse.ArgumentParser | None = None) -> str:
-    """An error or a warning as the command line says it.
+    """Return an error or a warning as the command line prints it.
 
     Args:
-        message: of the library, which names arguments of Python.
-        command: whose options those arguments are.
+        message: message of the library, which names Python arguments.
+        command: command whose options correspond to those arguments.
 
     Example:
         >>> parser = argparse.ArgumentParser()
@@ -24,7 +24,7 @@ def in_shell_words(message: str, command: argparse.ArgumentParser | None = None)
         'choose at most 5 with --modalities.'
         >>> print(in_shell_words("hb row 7: 'x' is not a number"))
         hb row 7: 'x' is not a number
-        Rows count from 0 below the header: row 7 is line 9 of a text file without line breaks in cells.
+        Rows are counted from 0 below the header: row 7 is line 9 of a text file without line breaks in cells.
     """
     for python, plain in TYPES.items():
         message = message.replace(python, plain)
@@ -38,23 +38,23 @@ def in_shell_words(message: str, command: argparse.ArgumentParser | None = None)
 
 
 def one_word_too_many(word: str, name: str, command: argparse.ArgumentParser) -> str:
-    """What to do about a word that a command does not take."""
+    """Return a message about a word that a command does not take."""
     options = _options(command)
     endings = {"schema": (".yaml", ".yml"), "table": (".csv", ".parquet", ".tsv", ".jsonl", ".tar")}
     meant = [options[key] for key, ends in endings.items() if key in options and word.endswith(ends)]
-    hint = f" Do you mean {meant[0]} {word}?" if meant else ""
-    return f"'{word}' is one word too many for {name}.{hint} See: commlearn {name} --help"
+    hint = f" Did you mean {meant[0]} {word}?" if meant else ""
+    return f"Unexpected argument '{word}' for {name}.{hint} See: commlearn {name} --help"
 
 
 def _how_rows_count(row: int) -> str:
     return (
-        f"Rows count from 0 below the header: row {row} is line {row + 2} of a text file without line breaks "
-        "in cells."
+        f"Rows are counted from 0 below the header: row {row} is line {row + 2} of a text file without line "
+        "breaks in cells."
     )
 
 
 def _options(command: argparse.ArgumentParser | None) -> dict[str, str]:
-    """The option of each argument, by the argument's name."""
+    """Return the option of each argument, by the argument's name."""
     actions = [] if command is None else command._actions
     return {
         action.dest: next(word for word in action.option_strings if word.startswith("--"))

@@ -160,10 +160,12 @@ def _check(methods: Sequence[str], seeds: Sequence[int], jobs: int, overrides: M
     if not seeds or not methods:
         problems.add("a comparison needs at least one method and one seed")
     if jobs < 0:
-        problems.add(f"--jobs is {jobs}; give how many trainings run at a time, or 0 for one a core")
+        problems.add(
+            f"--jobs is {jobs}; give the number of trainings to run at a time, or 0 for one per core"
+        )
     for key, option in (("seed", "--seeds"), ("method", "--methods")):
         if key in overrides:
-            problems.add(f"--{key} {overrides[key]} says nothing here; a comparison takes {option}")
+            problems.add(f"--{key} {overrides[key]} has no effect here; a comparison takes {option}")
     problems.raise_if_any(ConfigurationError)
 
 
@@ -174,7 +176,7 @@ def _remember(out: Path, what: Mapping[str, Any]) -> None:
     data = before.pop("data", {}) if before is not now else now["data"]
     changed = changes(before, {key: part for key, part in now.items() if key in before})
     if data and all(line.startswith("records ") for line in changed):
-        check_same_data(out, data, now["data"], "Bring back what it was, or give another --out.")
+        check_same_data(out, data, now["data"], "Restore the original data, or give another --out.")
     if changed:
         rest = len(changed) - SHOWN
         shown = [*changed[:SHOWN], *([f"and {rest} more differences"] if rest > 0 else [])]

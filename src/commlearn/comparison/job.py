@@ -49,7 +49,7 @@ def work(folder: Path) -> None:
     source = ComparisonSource(**spec["source"])
     more = {"seed": spec["seed"], "training.threads": spec["threads"]}
     experiment, data = source.read(spec["variant"], more)
-    way_out = "Bring back what it was, or give another --out."
+    way_out = "Restore the original data, or give another --out."
     check_same_data("The comparison", {"files": spec.get("files")}, {"files": data.files}, way_out)
     if spec["method"] in METHODS and METHODS[spec["method"]].views.targets:
         data = replace(data, train=data.fit)  # with labels, train on the records that probes are fitted on

@@ -174,7 +174,7 @@ def _learned_targets(
     sorts = chosen_targets(data, [stated] if stated else targets)
     if others := [f"'{target}' is {sort}" for target, sort in sorts.items() if sort != "class"]:
         raise ConfigurationError(
-            f"learns from classes, one a record; target {', '.join(others)}. Leave it out of --methods, or "
+            f"learns from classes, one per record; target {', '.join(others)}. Leave it out of --methods, or "
             "compare other targets with --targets."
         )
     return list(sorts) if _asks_for_target(name) else []
@@ -215,5 +215,5 @@ def arrays_of(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, ValueError, TypeError, LookupError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
-        way_out = "Delete the job's folder, and compare again to train it anew."
+        way_out = "Delete the job's folder, and run the comparison again."
         raise RunError(f"{path} is damaged: {problem}. {way_out}") from problem

@@ -84,7 +84,8 @@ class Comparison(dict[str, Any]):
     def _targets(self) -> dict[str, Any]:
         if self.verdict is None:
             raise ConfigurationError(
-                "This comparison has no verdict: nothing was read beside rivals. Compare with rivals=[...]."
+                "This comparison has no verdict, because it was run without rivals. Compare with "
+                "rivals=[...]."
             )
         return dict(self.verdict["targets"])
 

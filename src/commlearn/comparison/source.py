@@ -97,7 +97,7 @@ def without_test(data: Dataset) -> Dataset:
     """
     if isinstance(data.train, StreamedRecords):
         raise ConfigurationError(
-            "A table that is streamed cannot be parted again, so that no rows are left to choose settings "
+            "A streamed table cannot be split again, so no rows are left to choose settings "
             "on. Tune on a sample of its rows."
         )
     if data.validation is not None and len(data.validation):

@@ -41,8 +41,8 @@ def stored_schema(recipe: str | Path | Schema | Mapping[str, Any], out: Path) ->
     if modules := modules_of_schema(schema):
         name = next(iter(modules))
         raise ConfigurationError(
-            f"compare trains in processes of its own, and the encoder of {', '.join(modules)} is a module in "
-            f"this one. Leave out encoder= of {name} to compare what the methods make of the usual encoder, "
+            f"compare trains in separate processes, and the encoder of {', '.join(modules)} is a module of "
+            f"this one. Leave out encoder= of {name} to compare the methods with the default encoder, "
             f"or train one after the other: cl.Embedder(schema, method=...).fit(table), then cl.probe."
         )
     return _written(out / SCHEMA, schema.to_yaml().encode())
@@ -85,7 +85,7 @@ def _storable(values: pd.Series, pictures: bool) -> pa.Array:
         return pa.array(values, from_pandas=True)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as problem:
         raise DataError(
-            f"Column {values.name} cannot be written as Parquet for the processes that train ({problem}). "
+            f"Column {values.name} cannot be written as Parquet for the training processes ({problem}). "
             "Give cells of one type, or the path of a table."
         ) from problem
 

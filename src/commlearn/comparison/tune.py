@@ -77,10 +77,10 @@ def settings_to_try(
     size = math.prod(len(values) for values in grid)
     if budget is None and not whole:
         raise ConfigurationError(
-            "A range has infinitely many settings; give --budget, how many are to be tried."
+            "A range has infinitely many settings; give --budget, the number of settings to try."
         )
     if budget is not None and budget < 1:
-        raise ConfigurationError(f"--budget is {budget}; give how many settings are tried, 1 or more.")
+        raise ConfigurationError(f"--budget is {budget}; give the number of settings to try, 1 or more.")
     if not over:
         return settings
     if whole and (budget is None or size + len(settings) <= budget):
@@ -104,7 +104,7 @@ def _range(key: str, stated: str) -> Values:
         low, high = 0, 0
     if not -math.inf < low < high < math.inf:
         raise ConfigurationError(
-            f"--over {key}={stated} is no range; give two numbers, the lower first (.05..1), or "
+            f"--over {key}={stated} is not a range; give two numbers, the lower first (.05..1), or "
             "values (.1,.3,1)."
         )
     return (low, high)
@@ -261,12 +261,16 @@ def _axes(
                 problems.add(f"--over {stated}: {unknown('method', method, methods)}")
             elif (scope or _exists(method)) and not _has(method, key):
                 others = [name for name in methods if _has(name, key)]
-                way = f"Say which have it: --over {','.join(others)}:{key}=..." if others else "None has it"
-                problems.add(f"{method} has no setting {key}. {way}, or leave it out of --methods.")
+                way = (
+                    f"Name those that have it: --over {','.join(others)}:{key}=..."
+                    if others
+                    else "Correct its name"
+                )
+                problems.add(f"{method} has no setting {key}. {way}, or leave {method} out of --methods.")
         if key in source.overrides:
-            problems.add(f"--{key} {source.overrides[key]} is stated; it cannot be searched over as well.")
+            problems.add(f"--{key} {source.overrides[key]} is set, so it cannot be searched over as well.")
         if key in ("seed", "method", "data.seed"):
-            problems.add(f"--over {key} is no setting of a method; it is given with --seeds or --methods.")
+            problems.add(f"--over {key} is not a setting of a method; give it with --seeds or --methods.")
         axes.append(Axis(key, values_of(key, values), tuple(named)))
     problems.raise_if_any(ConfigurationError)
     return axes
@@ -356,7 +360,7 @@ def _chosen_on(source: ComparisonSource, experiment: Experiment) -> tuple[Compar
         seed = experiment.data.get("seed", inspect.signature(reader).parameters["seed"].default)
         other = replace(source, overrides={**source.overrides, "data.seed": seed + 1})
         return other, {"chosen_on": f"data seed {seed + 1}", "scored_on": f"data seed {seed}"}
-    held_out = "validation rows, where there are none a quarter of the training rows"
+    held_out = "validation rows or, if there are none, a quarter of the training rows"
     return replace(source, before_test=True), {"chosen_on": held_out, "scored_on": "test rows"}
 
 

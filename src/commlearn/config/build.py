@@ -139,7 +139,9 @@ def with_modules(
         if name not in data.train.specs:
             raise ConfigurationError(f"encoders: {unknown('modality', name, data.train.specs)}")
         if not isinstance(module, nn.Module):
-            raise ConfigurationError(f"encoders: that of '{name}' is {module!r:.60}; give a torch module.")
+            raise ConfigurationError(
+                f"encoders: the encoder of '{name}' is {module!r:.60}; give a torch module."
+            )
         column = data.fit.columns[name]
         example = column.take(np.flatnonzero(presence(column))[:2])
         with OwnDraws(seed):

@@ -234,7 +234,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path} is not readable YAML: {problem}") from problem
     mapping = read_yaml(text, str(path))
     if not isinstance(mapping, dict):
-        raise ConfigurationError(f"{path} should hold named settings (key: value), got {mapping!r:.60}.")
+        raise ConfigurationError(f"{path} should hold settings (key: value), got {mapping!r:.60}.")
     return mapping
 
 
@@ -297,12 +297,12 @@ def _check_numbers(experiment: Experiment, problems: Problems) -> None:
             problems.add(f"training.{key} is {getattr(training, key)}; give 0 or more.")
     if training.strategy != SHARDED and not training.strategy.startswith(WHOLE):
         problems.add(
-            f"training.strategy is '{training.strategy}'; give {', '.join(WHOLE)} or {SHARDED}. What takes "
-            "memory is mostly the batch, which training.micro_batch divides."
+            f"training.strategy is '{training.strategy}'; give {', '.join(WHOLE)} or {SHARDED}. Most memory "
+            "is taken by the batch, which training.micro_batch divides."
         )
     if training.micro_batch == 1:
         problems.add(
             "training.micro_batch is 1; give at least 2 records at a time, or 0 for the whole batch."
         )
     if training.batch_size == 1:
-        problems.add("training.batch_size is 1; a contrast needs at least 2 records a batch.")
+        problems.add("training.batch_size is 1; a contrast needs at least 2 records per batch.")

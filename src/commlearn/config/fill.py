@@ -17,7 +17,7 @@ _INVALID = object()  # stands for a value whose problem was reported; its field 
 def fill(cls: type, mapping: Any, where: str, problems: Problems) -> Any:
     """Make an instance of a dataclass from a mapping; return None if that is not possible."""
     if not isinstance(mapping, Mapping):
-        problems.add(f"{where or 'The configuration'} should be named settings, got {mapping!r}.")
+        problems.add(f"{where or 'The configuration'} should be a mapping of settings, got {mapping!r}.")
         return None
     hints = get_type_hints(cls)
     names = [entry.name for entry in dataclasses.fields(cls)]
@@ -109,13 +109,14 @@ def _value(hint: Any, value: Any, where: str, problems: Problems) -> Any:
     if get_origin(hint) is dict:
         if not isinstance(value, Mapping):
             got = "nothing" if value is None else repr(value)
-            problems.add(f"{where} should be named settings, got {got}.")
+            problems.add(f"{where} should be a mapping of settings, got {got}.")
             return _INVALID
         inner = get_args(hint)[1]
         for key in value:
             if not isinstance(key, str):
                 problems.add(
-                    f"{where} names {key!r}, which YAML reads as {type(key).__name__}; put it in quotes."
+                    f"{where} has the key {key!r}, which YAML reads as {type(key).__name__}; put it in "
+                    "quotes."
                 )
                 return _INVALID
         entries = {key: _value(inner, entry, _join(where, key), problems) for key, entry in value.items()}

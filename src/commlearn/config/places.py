@@ -74,7 +74,7 @@ def file_inside(folder: Path, name: str, root: Path | None = None) -> Path:
     if not path.resolve().is_relative_to((root or folder).resolve()):
         raise RunError(
             f"{path} is a link that leads out of its folder, and was not followed. Copy the folder with the "
-            "files in place of links (cp -rL), if you trust where they lead."
+            "files in place of links (cp -rL), if you trust the files that the links lead to."
         )
     return path
 

@@ -1,4 +1,4 @@
-"""What a published file holds, by key, and its standardisation; all that does not fit is reported at once."""
+"""The contents of a published file by key, and their standardisation; all problems are reported at once."""
 
 from __future__ import annotations
 
@@ -18,60 +18,62 @@ class Content:
 
     def __init__(self, tree: Any, where: str) -> None:
         if not isinstance(tree, Mapping):
-            raise DataError(f"{where} holds a {type(tree).__name__}; a dict of arrays was expected.")
+            raise DataError(f"{where} holds a {type(tree).__name__}; expected a dict of arrays.")
         self.leaves = dict(_leaves(tree))
         self.where = where
         self.problems = Problems(where)
 
     def numbers(self, key: str, axes: str) -> np.ndarray:
-        """The array at a key such as `train/text`, in float32 or as it is stored."""
+        """Return the array at a key such as `train/text`, in float32 or as stored; empty if it is invalid."""
         count = len(axes.split(","))
         nothing = np.zeros((0,) * count, dtype=np.float32)
         if key not in self.leaves:
-            self.problems.add(f"{unknown('key', key, self.leaves)} ({axes}) was expected.")
+            self.problems.add(f"{unknown('key', key, self.leaves)} Expected an array of shape ({axes}).")
             return nothing
         try:
             array = np.asarray(self.leaves[key])
             if array.dtype.kind == "O":
                 array = array.astype(np.float32)
         except (ValueError, TypeError):
-            self.problems.add(f"{key} holds something else than numbers; ({axes}) of numbers was expected.")
+            self.problems.add(
+                f"{key} holds something other than numbers; expected numbers of shape ({axes})."
+            )
             return nothing
         if array.dtype.kind not in "biuf":
-            self.problems.add(f"{key} is of type {array.dtype}; ({axes}) of numbers was expected.")
+            self.problems.add(f"{key} is of type {array.dtype}; expected numbers of shape ({axes}).")
             return nothing
         if array.ndim != count:
-            self.problems.add(f"{key} has shape {array.shape}; ({axes}) was expected.")
+            self.problems.add(f"{key} has shape {array.shape}; expected ({axes}).")
             return nothing
         return array
 
     def same(self, sizes: Mapping[str, int], what: str) -> None:
-        """Arrays that describe the same things have one length."""
+        """Add a problem if arrays that describe the same things differ in length."""
         if len(set(sizes.values())) > 1:
             counts = ", ".join(f"{key} {size}" for key, size in sizes.items())
-            self.problems.add(f"{counts}: the number of {what} has to be the same.")
+            self.problems.add(f"{counts}: the number of {what} must be the same.")
 
     def raise_if_any(self) -> None:
         self.problems.raise_if_any(DataError)
 
 
 def open_content(path: str | Path, name: str, file: str) -> Content:
-    """The content of a published pickle, or of the folder that `commlearn convert` made of it."""
+    """Return the content of a published pickle, or of the folder that `commlearn convert` made from it."""
     source = existing(path, name, file)
     if source.is_dir() and not is_converted(source):
         files = ", ".join(sorted(entry.name for entry in source.iterdir())[:8]) or "nothing"
         raise DataError(
             f"{source} is a folder with {files}; {name} needs the file {file}, or what `commlearn convert` "
-            "made of it."
+            "made from it."
         )
     return Content(read_converted(source) if source.is_dir() else read_pickle(source), str(source))
 
 
 def existing(path: str | Path, name: str, file: str) -> Path:
-    """The path, if something is there."""
+    """Return the path if it exists; otherwise raise an error that says what is needed."""
     if not str(path):
         raise DataError(
-            f"{name} needs its data: give --data PATH of {file}, or make a stand-in of the same format with "
+            f"{name} needs its data: give --data PATH of {file}, or make a stand-in in the same format with "
             f"`commlearn synth {name} --out PATH`."
         )
     place = Path(path)
@@ -79,7 +81,7 @@ def existing(path: str | Path, name: str, file: str) -> Path:
         siblings = [entry.name for entry in place.parent.iterdir()] if place.parent.is_dir() else []
         guess = nearest(place.name, siblings)
         hint = f"Did you mean {place.with_name(guess)}?" if guess else "Check the path."
-        raise DataError(f"There is no {place} ({name} is published as {file}). {hint}")
+        raise DataError(f"{place} does not exist ({name} is published as {file}). {hint}")
     return place
 
 
@@ -100,7 +102,7 @@ class Standard(NamedTuple):
 
     @classmethod
     def of(cls, rows: np.ndarray) -> Standard:
-        """What the rows of training records, (rows, features), teach.
+        """Compute mean and scale from the rows of training records, (rows, features).
 
         Example:
             >>> Standard.of(np.array([[0.0, 5.0], [2.0, 5.0]]))(np.array([[2.0, 5.0]])).tolist()
@@ -116,7 +118,7 @@ class Standard(NamedTuple):
 
 
 def finite(values: np.ndarray) -> tuple[np.ndarray, int]:
-    """The values in float32 with 0 where one is infinite or not a number, and how many were.
+    """Return the values in float32 with 0 in place of infinity and NaN, and how many these were.
 
     Example:
         >>> finite(np.array([1.0, -np.inf]))

@@ -22,32 +22,32 @@ from commlearn.storage.pickles import read_pickle
 from commlearn.storage.plain_files import plain_file
 
 ARRAYS = "arrays.safetensors"
-TOP = "top"  # the Parquet file of texts that lie in no part
+TOP = "top"  # name of the Parquet file of texts that belong to no part
 HDF5 = (".h5", ".hdf5")
 
 
 def convert(path: str | Path, out: str | Path) -> list[Path]:
-    """Writes a published file, or a folder of HDF5 files, in open formats.
+    """Write a published file, or a folder of HDF5 files, in open formats.
 
     Args:
-        path: of a pickle, an HDF5 file or a folder of these.
-        out: folder; it is made.
+        path: path of a pickle, an HDF5 file or a folder of HDF5 files.
+        out: folder to write to, which is created.
 
     Returns:
-        The files.
+        The files that were written.
     """
     path, out = Path(path), Path(out)
     if path.suffix in HDF5 or path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in HDF5) if path.is_dir() else [path]
         if not files:
-            raise DataError(f"{path} holds no HDF5 file; other formats of folders are open already.")
+            raise DataError(f"{path} holds no HDF5 file; folders in other formats need no conversion.")
         with _whole(out) as fresh:
             for file in files:
                 write_arrays(fresh / f"{file.stem}.safetensors", read_hdf5(file))
         return [out / f"{file.stem}.safetensors" for file in files]
     content = read_pickle(path)
     if not isinstance(content, Mapping):
-        raise DataError(f"{path} holds a {type(content).__name__}; a dict of arrays was expected.")
+        raise DataError(f"{path} holds a {type(content).__name__}; expected a dict of arrays.")
     return write_converted(content, out)
 
 
@@ -56,14 +56,14 @@ def is_converted(path: Path) -> bool:
 
 
 def write_converted(tree: Mapping[str, Any], folder: str | Path) -> list[Path]:
-    """Writes nested named values: arrays of numbers by key, texts as one table for each part.
+    """Write nested named values: arrays of numbers by key, texts as one table for each part.
 
     Args:
-        tree: such as {"train": {"text": array, "id": [...]}}.
-        folder: where to write; it is made.
+        tree: values such as {"train": {"text": array, "id": [...]}}.
+        folder: folder to write to, which is created.
 
     Returns:
-        The files.
+        The files that were written.
     """
     folder = Path(folder)
     numbers: dict[str, np.ndarray] = {}
@@ -73,7 +73,9 @@ def write_converted(tree: Mapping[str, Any], folder: str | Path) -> list[Path]:
         lengths = {name: len(values) for name, values in columns.items()}
         if len(set(lengths.values())) > 1:
             counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
-            raise DataError(f"{part}: texts of one part need one length to become a table; got {counts}.")
+            raise DataError(
+                f"{part}: all texts of a part need the same number of entries to form a table; got {counts}."
+            )
     with _whole(folder) as fresh:
         write_arrays(fresh / ARRAYS, numbers)
         for part, columns in texts.items():
@@ -83,17 +85,17 @@ def write_converted(tree: Mapping[str, Any], folder: str | Path) -> list[Path]:
 
 @contextmanager
 def _whole(folder: Path) -> Iterator[Path]:
-    """A temporary folder, renamed when complete, because partial data would look complete."""
-    folder = folder.resolve()  # so that it has a name, which . has not
+    """Yield a temporary folder that is renamed when complete, because partial data would look complete."""
+    folder = folder.resolve()  # because "." has no name
     fresh = folder.with_name(f".{folder.name}.part")
     try:
-        shutil.rmtree(fresh, ignore_errors=True)  # of a process that was killed while it wrote
+        shutil.rmtree(fresh, ignore_errors=True)  # left by a process that was killed while writing
         fresh.mkdir(parents=True)
         yield fresh
         for path in fresh.iterdir():
             with path.open("r+b") as file:
                 os.fsync(file.fileno())
-        if folder.is_dir() and (any(folder.iterdir()) or folder == Path.cwd()):  # which has to stay
+        if folder.is_dir() and (any(folder.iterdir()) or folder == Path.cwd()):  # keep the folder itself
             for path in fresh.iterdir():
                 os.replace(path, folder / path.name)
         else:
@@ -107,7 +109,7 @@ def _whole(folder: Path) -> Iterator[Path]:
 
 
 def read_converted(folder: str | Path) -> dict[str, Any]:
-    """What `write_converted` wrote, as nested named values.
+    """Return what `write_converted` wrote, as nested named values.
 
     Example:
         >>> import tempfile
@@ -123,7 +125,7 @@ def read_converted(folder: str | Path) -> dict[str, Any]:
     for path in sorted(folder.glob("*.parquet")):
         try:
             read = pq.read_table(plain_file(path))
-            read.validate(full=True)  # text that is not UTF-8 would fail where it is used
+            read.validate(full=True)  # otherwise text that is not UTF-8 would fail when it is used
             frame = read.to_pandas()
         except (OSError, ValueError, OverflowError, NotImplementedError, pa.ArrowException) as problem:
             raise DataError(f"{path} cannot be read as Parquet: {problem}. Is it cut off?") from problem
@@ -134,7 +136,7 @@ def read_converted(folder: str | Path) -> dict[str, Any]:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
-    """Arrays of numbers as a safetensors file."""
+    """Write arrays of numbers to a safetensors file."""
     plain = {
         name: np.ascontiguousarray(array.astype(array.dtype.newbyteorder("=")))
         for name, array in arrays.items()
@@ -144,7 +146,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a safetensors file."""
+    """Return the arrays of a safetensors file."""
     try:
         return load_file(plain_file(path))
     except (OSError, SafetensorError, KeyError) as problem:
@@ -161,7 +163,7 @@ def _sort_out(
         name = f"{above}/{key}" if above else str(key)
         if isinstance(value, Mapping):
             if name.count("/") > 8:
-                raise DataError(f"{name} lies too deep; parts and their arrays were expected.")
+                raise DataError(f"{name} is nested too deeply; expected parts and their arrays.")
             _sort_out(value, name, numbers, texts)
             continue
         array = _as_array(value)
@@ -173,10 +175,10 @@ def _sort_out(
 
 
 def _as_array(value: Any) -> np.ndarray:
-    """Numbers wherever the values are numbers; else an array of objects with at least one axis."""
+    """Return an array of numbers if the values are numbers; otherwise an array with at least one axis."""
     try:
         array = np.asarray(value)
-    except ValueError:  # lists of several lengths
+    except ValueError:  # lists of different lengths
         array = np.array([None, *value], dtype=object)[1:]
     if array.dtype.kind == "O":
         try:
@@ -200,5 +202,5 @@ def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
         if not isinstance(tree, dict):
             break
     if not isinstance(tree, dict) or path[-1] in tree:
-        raise DataError(f"{'/'.join(path)} is a second thing under the name of another. Rename one of them.")
+        raise DataError(f"{'/'.join(path)} clashes with another array. Rename one of the two.")
     tree[path[-1]] = value

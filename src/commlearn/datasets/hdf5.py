@@ -1,4 +1,4 @@
-"""HDF5 files; the one place that imports h5py."""
+"""Read and write HDF5 files; the only place that imports h5py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MISSING = "HDF5 files need h5py. Install it with: pip install 'commlearn[h5]'"
 
 
 def read_hdf5(path: str | Path) -> dict[str, np.ndarray]:
-    """Arrays of numbers at the top of an HDF5 file; links to other files are not followed."""
+    """Return the arrays of numbers at the top level of an HDF5 file; soft and external links are skipped."""
     try:
         import h5py
     except ImportError as problem:
@@ -36,16 +36,16 @@ def read_hdf5(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _check(what: str, entry: Any) -> None:
-    """Refuse an array whose numbers lie elsewhere, are none, or are far more than the file holds."""
+    """Reject an array that is stored in other files, is empty, or claims far more than the file holds."""
     if entry.is_virtual or entry.external:
-        raise DataError(f"{what} draws on other files, which are not read. Copy its numbers into this file.")
+        raise DataError(f"{what} refers to other files, which are not read. Copy its numbers into this file.")
     if entry.shape is None:
-        raise DataError(f"{what} holds nothing (a null dataspace). Write an array, or leave it out.")
+        raise DataError(f"{what} is empty (a null dataspace). Store an array, or leave it out.")
     check_unpacked(what, int(entry.nbytes), int(entry.id.get_storage_size()))
 
 
 def write_hdf5(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Arrays as an HDF5 file, compressed."""
+    """Write arrays to a compressed HDF5 file."""
     try:
         import h5py
     except ImportError as problem:

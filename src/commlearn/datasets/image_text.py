@@ -1,4 +1,4 @@
-"""MM-IMDb and Hateful Memes: published tables of pictures and texts, read by the kinds of own data."""
+"""MM-IMDb and Hateful Memes: published pictures and texts, read with the same kinds as your own tables."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ GENRES = (
 )
 COLUMNS = ("id", "image", "target", "part", "text", "record")
 PARTS = {"train": "train", "validation": "dev", "test": "test"}  # as split.json names them
-LISTED = 10  # problems of one kind that are listed
+LISTED = 10  # most problems of one kind that are listed
 LABELS = (0, 1)
 
 
 @dataclass(frozen=True)
 class ImageText:
-    """Pictures with texts: one row for each text, those of a record one after another."""
+    """Pictures with texts: one row for each text, with the rows of a record adjacent."""
 
     frame: pd.DataFrame  # id, image, text, target, part, record
     root: Path  # paths of images are relative to it
     notes: list[str] = field(default_factory=list)
 
     def rows_of(self, part: str) -> tuple[np.ndarray, np.ndarray]:
-        """The first row of each record of a part, and how many rows it has."""
+        """Return the first row of each record of a part, and its number of rows."""
         rows = np.flatnonzero((self.frame["part"] == part).to_numpy())
         records = self.frame["record"].to_numpy()[rows]
         _, first, count = np.unique(records, return_index=True, return_counts=True)
@@ -48,13 +48,13 @@ class ImageText:
 
 
 def read_films(path: str | Path) -> ImageText:
-    """MM-IMDb: split.json, and for each film a poster, plots and genres in the folder `dataset`."""
+    """Read MM-IMDb: split.json, and for each film a poster, plots and genres in the folder `dataset`."""
     root = _folder(path, "mm_imdb", "the folder with split.json and dataset/")
     split = _json(root / "split.json")
     problems = Problems(str(root))
     if not isinstance(split, dict):
         raise DataError(
-            f"{root / 'split.json'} holds a {type(split).__name__}; {{train, dev, test}} expected."
+            f"{root / 'split.json'} holds a {type(split).__name__}; expected {{train, dev, test}}."
         )
     for key in PARTS.values():
         if not isinstance(split.get(key), list) or not split.get(key):
@@ -76,7 +76,7 @@ def read_films(path: str | Path) -> ImageText:
                 none += 1
                 continue
             shared = {"id": film, "image": content["image"], "target": content["genres"], "part": part}
-            record = len(rows)  # its first row; a number of its own
+            record = len(rows)  # its first row, a unique number
             rows += [{**shared, "text": plot, "record": record} for plot in content["plots"]]
     _tell(bad, problems)
     problems.raise_if_any(DataError)
@@ -85,15 +85,15 @@ def read_films(path: str | Path) -> ImageText:
 
 
 def _film(root: Path, film: str) -> dict[str, Any]:
-    """The plots, genres and poster of one film."""
+    """Return the plots, genres and poster of one film."""
     image = _inside(f"dataset/{film}.jpeg", "split.json")
     details = _json(root / "dataset" / f"{film}.json")
     if not isinstance(details, dict) or not {"plot", "genres"} <= set(details):
-        raise DataError(f"dataset/{film}.json: 'plot' and 'genres' were expected.")
+        raise DataError(f"dataset/{film}.json: expected 'plot' and 'genres'.")
     plots = [details["plot"]] if isinstance(details["plot"], str) else details["plot"]
     genres = details["genres"]
     if not _texts(plots) or not _texts(genres):
-        raise DataError(f"dataset/{film}.json: 'plot' and 'genres' have to be lists of text.")
+        raise DataError(f"dataset/{film}.json: 'plot' and 'genres' must be lists of text.")
     if not (root / image).is_file():
         raise DataError(f"{image} is missing.")
     named = {genre.lower() for genre in genres}
@@ -105,12 +105,12 @@ def _film(root: Path, film: str) -> dict[str, Any]:
 
 
 def read_memes(path: str | Path, validation: float, seed: int) -> ImageText:
-    """Hateful Memes: train.jsonl and dev.jsonl with lines {img, text, label}. The second is the test part.
+    """Read Hateful Memes: train.jsonl, and dev.jsonl as the test part, with lines {img, text, label}.
 
     Args:
-        path: of the folder.
-        validation: share of train.jsonl that only validates.
-        seed: of that choice.
+        path: path of the folder.
+        validation: share of train.jsonl that is used only for validation.
+        seed: seed of that choice.
     """
     root = _folder(path, "hateful_memes", "the folder with train.jsonl, dev.jsonl and img/")
     train, test = (_lines(root, name) for name in ("train.jsonl", "dev.jsonl"))
@@ -128,7 +128,7 @@ def read_memes(path: str | Path, validation: float, seed: int) -> ImageText:
 
 
 def _lines(root: Path, name: str) -> list[dict[str, Any]]:
-    """The records of one file of JSON lines."""
+    """Return the records of one file of JSON lines."""
     rows: list[dict[str, Any]] = []
     problems, bad = Problems(str(root)), []
     for number, text in enumerate(_text(root / name).splitlines(), start=1):
@@ -138,13 +138,13 @@ def _lines(root: Path, name: str) -> list[dict[str, Any]]:
             line = parse_json(text)
             image, sentence, label = line["img"], line["text"], line["label"]
             if not isinstance(sentence, str) or label not in LABELS or not isinstance(image, str):
-                raise DataError(f"img and text have to be text and label 0 or 1; got {label!r:.40}")
+                raise DataError(f"img and text must be text, and label 0 or 1; got {label!r:.40}")
             if not (root / _inside(image, name)).is_file():
                 raise DataError(f"{image} is missing")
             rows.append({"id": image, "image": image, "text": sentence, "target": int(label)})
         except (ValueError, KeyError, TypeError, DataError) as problem:
             reason = f"no key {problem}" if isinstance(problem, KeyError) else problem
-            bad.append(f"{name}, line {number}: {reason}; {{img, text, label}} was expected.")
+            bad.append(f"{name}, line {number}: {reason}; expected {{img, text, label}}.")
     _tell(bad, problems)
     if not rows and not bad:
         problems.add(f"{name} has no lines.")
@@ -176,7 +176,7 @@ def _json(path: Path) -> Any:
 
 
 def _inside(path: str, where: str) -> str:
-    """A path of the data set, which stays in its folder."""
+    """Return a path of the data set; reject one that leads out of its folder."""
     parts = PurePosixPath(path)
     if parts.is_absolute() or ".." in parts.parts:
         raise DataError(f"{where}: '{path:.60}' leads out of the data set's folder.")
@@ -194,14 +194,14 @@ def _tell(bad: Sequence[str], problems: Problems) -> None:
         problems.add(f"and {len(bad) - LISTED} more")
 
 
-SIZE = 224  # pixels a side, unless the image's options say otherwise
+SIZE = 224  # pixels per side, unless the image's options say otherwise
 
 
 @dataclass(frozen=True)
 class MMIMDb:
     """Films with poster, plots and 23 genres; training draws one of a film's plots each time.
 
-    A probe sees the first plot. Target: `genres`, the names of those that a film has.
+    A probe sees the first plot. Target: `genres`, the names of the film's genres.
     """
 
     path: str = ""  # folder with split.json and dataset/
@@ -209,24 +209,24 @@ class MMIMDb:
     text: dict[str, Any] = field(default_factory=dict)  # options of the kind text
 
     def read(self) -> Dataset:
-        """Reads the published split; the kinds learn from its training part alone."""
+        """Read the published split; the kinds learn from its training part only."""
         return _dataset(read_films(self.path), self.image, self.text, ("genres", "multilabel"))
 
 
 @dataclass(frozen=True)
 class HatefulMemes:
-    """Memes: a picture and its line of text. Target: `hateful`, 1 = it is."""
+    """Memes: a picture and its line of text. Target: `hateful`, 1 = hateful."""
 
     path: str = ""  # folder with train.jsonl, dev.jsonl and img/
     image: dict[str, Any] = field(default_factory=dict)  # options of the kind image
     text: dict[str, Any] = field(default_factory=dict)  # options of the kind text
-    validation: float = 0.1  # share of train.jsonl that only validates
-    seed: int = 0  # of that choice
+    validation: float = 0.1  # share of train.jsonl that is used only for validation
+    seed: int = 0  # seed of that choice
 
     def read(self) -> Dataset:
-        """Reads both files; dev.jsonl, whose labels are public, is the test part."""
+        """Read both files; dev.jsonl, whose labels are public, is the test part."""
         if not 0 <= self.validation < 1:
-            raise ConfigurationError(f"data.validation is {self.validation}; give 0 to less than 1.")
+            raise ConfigurationError(f"data.validation is {self.validation}; give 0 or more and less than 1.")
         memes = read_memes(self.path, self.validation, self.seed)
         return _dataset(memes, self.image, self.text, ("hateful", "class"))
 
@@ -234,12 +234,12 @@ class HatefulMemes:
 def _dataset(
     content: ImageText, image: Mapping[str, Any], text: Mapping[str, Any], target: tuple[str, str]
 ) -> Dataset:
-    """Records of all parts. Rows are texts; a record with several has a row for each."""
+    """Return the records of all parts. Rows are texts; a record with several has a row for each."""
     name, sort = target
     for part in ("train", "test"):
         if not (content.frame["part"] == part).any():
             raise DataError(f"{content.root}: the {part} part is empty. {', '.join(content.notes)}.")
-    size = {} if image.get("encoder") else {"size": SIZE}  # a pretrained encoder says its own
+    size = {} if image.get("encoder") else {"size": SIZE}  # a pretrained encoder sets its own size
     schema = Schema.from_mapping(
         {
             "modalities": {
@@ -270,10 +270,10 @@ def _dataset(
 
 
 def _drawn(records: Records, first: np.ndarray, count: np.ndarray) -> Records:
-    """Records whose text has several versions; all else is that of the first."""
+    """Return records whose text has several versions; everything else is that of the first row."""
     chosen = records.choose(first)
     starts = np.cumsum([0, *count[:-1]])
-    rows = np.repeat(first - starts, count) + np.arange(count.sum())  # every version, one after another
+    rows = np.repeat(first - starts, count) + np.arange(count.sum())  # all versions, one after another
     versions = Chosen(records.columns["text"], rows)
     columns: dict[str, Column] = {**chosen.columns, "text": Drawn(versions, starts, count)}
     return replace(chosen, columns=columns)

@@ -1,6 +1,6 @@
 """MIMIC-III as prepared for MultiBench: 24 hours of 12 measurements, and five facts about the stay.
 
-Published as one pickle (`im.pk`, for those who hold the credentials): ep_tdata (n, 24, 12),
+Published as one pickle (`im.pk`, which requires credentials): ep_tdata (n, 24, 12),
 adm_features_all (n, 5), y_icd9 (n, 20) binary labels, adm_labels_all (n, 6).
 """
 
@@ -15,23 +15,23 @@ from commlearn.datasets.content import Standard, finite, open_content
 from commlearn.errors import DataError
 from commlearn.records import Dataset, Records, Sequences, VectorColumn
 
-SEED = 10  # of the published split
-FEWEST = 10  # records of which each part of the split gets one
+SEED = 10  # seed of the published split
+FEWEST = 10  # fewest records with which each part of the split gets one
 
 
 @dataclass(frozen=True)
 class Mimic:
     """Stays in intensive care: facts as a table, measurements as a series.
 
-    Targets: `icd9`, whether a group of diagnoses was made, and `mortality`, six classes of when a
-    patient died, 0 = not.
+    Targets: `icd9`, whether a diagnosis of one group was made, and `mortality`, six classes of when a
+    patient died, 0 = did not die.
     """
 
-    path: str = ""  # of im.pk, or of the folder that `commlearn convert` made of it
+    path: str = ""  # path of im.pk, or of the folder that `commlearn convert` made from it
     task: int = 7  # column of y_icd9
 
     def read(self) -> Dataset:
-        """Reads the file, splits it as published and learns from the training part alone."""
+        """Read the file, split it as published and standardise by the training part only."""
         content = open_content(self.path, "mimic", "im.pk")
         series = content.numbers("ep_tdata", "stays, hours, measurements")
         facts = content.numbers("adm_features_all", "stays, facts")
@@ -49,7 +49,7 @@ class Mimic:
             if 0 in array.shape[1:]:
                 content.problems.add(f"{key} has shape {array.shape}, which holds no numbers.")
         if deaths.shape[1] == 1:
-            content.problems.add("adm_labels_all has 1 class; at least 2 were expected.")
+            content.problems.add("adm_labels_all has 1 class; expected at least 2.")
         if not 0 <= self.task < diagnoses.shape[1]:
             content.problems.add(f"y_icd9 has {diagnoses.shape[1]} labels, but data.task is {self.task}.")
         content.raise_if_any()
@@ -92,7 +92,7 @@ class Mimic:
 
 
 def published_split(count: int) -> dict[str, np.ndarray]:
-    """A shuffle of Python's own generator: the first tenth validates, the next tests, the rest trains."""
+    """Shuffle with Python's own generator: the first tenth validates, the next tests, the rest trains."""
     order = list(range(count))
     random.Random(SEED).shuffle(order)
     tenth = count // 10
@@ -104,7 +104,7 @@ def published_split(count: int) -> dict[str, np.ndarray]:
 
 
 def mortality(labels: np.ndarray) -> np.ndarray:
-    """The first of the columns from 1 that is set, 0 if none is.
+    """Return the first column from 1 on that is set, 0 if none is.
 
     Example:
         >>> mortality(np.array([[1, 0, 1, 1], [1, 0, 0, 0]])).tolist()

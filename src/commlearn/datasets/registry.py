@@ -13,10 +13,10 @@ from typing import Any
 
 
 class Readers(UserDict[str, Any]):
-    """Names of data sets and the classes that read them, imported when they are first asked for.
+    """Names of data sets and the classes that read them, which are imported on first use.
 
-    Readers that need a kind of modality, such as text, stand in a layer above this one: a name here is
-    all that this layer knows of them.
+    Readers that need a kind of modality, such as text, belong to a layer above this one, so this layer
+    refers to them by name only.
     """
 
     def __getitem__(self, name: str) -> type[Any]:
@@ -24,7 +24,7 @@ class Readers(UserDict[str, Any]):
         return pkgutil.resolve_name(place) if isinstance(place, str) else place
 
     def add(self, name: str, reader: type[Any]) -> None:
-        """A reader of one's own under a name, for this process."""
+        """Add your own reader under a name, for this process."""
         self[name] = reader
 
 
@@ -43,4 +43,4 @@ READERS = Readers(
         "vision_touch": "commlearn.datasets.vision_touch:VisionTouch",
     }
 )
-"""Published data sets, Trifeature and tables; a name is imported when it is first asked for."""
+"""Published data sets, Trifeature and tables; a reader is imported on first use."""

@@ -1,4 +1,4 @@
-"""Stand-ins for published data sets: files of exactly their format and shape, made of known factors."""
+"""Stand-ins for published data sets: files of exactly their format and shape, made from known factors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ UTTERANCES = {  # features of vision, audio and text in the published files; sha
     "mustard": ({"vision": 371, "audio": 81, "text": 300}, (0.6, 0.2)),
 }
 DIAGNOSES = {0: "unique_tabular", 1: "unique_series", 2: "synergy", 3: "chance", 7: "shared"}
-EPISODE = 50  # steps
+EPISODE = 50  # steps of an episode
 GENRES = {"Drama": "shared", "Comedy": "unique_image", "Romance": "unique_text", "Thriller": "synergy"}
 GENRES |= {"Crime": "chance"}
 
@@ -33,15 +33,15 @@ GENRES |= {"Crime": "chance"}
 def write_stand_in(
     name: str, out: str | Path, rows: int = 2000, seed: int = 0, label: str = "shared"
 ) -> Path:
-    """Writes a synthetic data set in the published format.
+    """Write a synthetic data set in the published format.
 
     Args:
-        name: of the data set.
-        out: file, or folder where a data set is published as one.
-        rows: records, over all parts.
-        seed: of all that is drawn; the same seed gives the same modalities, whatever the label.
-        label: the factor that is predicted where a record has one label: shared, unique_NAME of a
-            modality, synergy, or chance, which nothing tells. MIMIC, MM-IMDb and the position of
+        name: name of the data set.
+        out: file, or folder if the data set is published as a folder.
+        rows: records over all parts.
+        seed: seed of everything that is drawn; a seed gives the same modalities, whatever the label.
+        label: the factor to predict if a record has one label: shared, unique_NAME of a modality,
+            synergy, or chance, which cannot be predicted. MIMIC, MM-IMDb and the position of
             Vision&Touch have room for all of them at once.
     """
     if name not in STAND_INS:
@@ -58,7 +58,7 @@ def write_stand_in(
 
 
 def _utterances(name: str, out: Path, rows: int, seed: int, label: str) -> None:
-    """Series in which factors show at every step, zeros in front, some samples without text."""
+    """Write series in which factors show at every step, with zeros in front and some samples without text."""
     widths, (train, valid) = UTTERANCES[name]
     draw = numpy_generator(seed, f"synthetic {name}")
     factors = draw_factors(rows, list(widths), seed)
@@ -82,7 +82,7 @@ def _utterances(name: str, out: Path, rows: int, seed: int, label: str) -> None:
 
 
 def _mimic(name: str, out: Path, rows: int, seed: int, label: str) -> None:
-    """Facts with skewed scales and series with gaps; column 7 of the diagnoses is the label."""
+    """Write facts with skewed scales and series with gaps; column 7 of the diagnoses is the label."""
     draw = numpy_generator(seed, "synthetic mimic")
     factors = draw_factors(rows, ["tabular", "series"], seed)
     facts = show(factors, "tabular", 5, draw) + draw.normal(size=(rows, 5))
@@ -112,8 +112,8 @@ def _mimic(name: str, out: Path, rows: int, seed: int, label: str) -> None:
 
 
 def _vision_touch(name: str, out: Path, rows: int, seed: int, label: str) -> None:
-    """Episodes of 50 steps; the next position's four numbers follow shared, unique_image, unique_force
-    and synergy, and contact follows the label."""
+    """Write episodes of 50 steps; the next position's four numbers follow shared, unique_image,
+    unique_force and synergy, and contact follows the label."""
     episodes = max(5, -(-rows // (EPISODE - 1)))
     out.mkdir(parents=True, exist_ok=True)
     draw = numpy_generator(seed, "synthetic vision_touch")
@@ -123,7 +123,7 @@ def _vision_touch(name: str, out: Path, rows: int, seed: int, label: str) -> Non
     senses = show(factors, "proprio", 8, draw)
     for episode in range(episodes):
         now = np.arange(episode * EPISODE, (episode + 1) * EPISODE)
-        before = np.maximum(now - 1, episode * EPISODE)  # what a step shows is predicted of the next
+        before = np.maximum(now - 1, episode * EPISODE)  # a step shows the targets of the next
         signs = [2.0 * factors[key] - 1 for key in ("shared", "unique_image", "unique_force", "synergy")]
         proprio = (senses[now] + draw.normal(size=(EPISODE, 8))).astype(np.float32)
         proprio[:, :4] = 0.1 * np.stack(signs, axis=1)[before] + draw.normal(0, 0.01, (EPISODE, 4))
@@ -143,8 +143,8 @@ def _vision_touch(name: str, out: Path, rows: int, seed: int, label: str) -> Non
 def _scenes(
     rows: np.ndarray, factors: dict[str, np.ndarray], size: int, draw: np.random.Generator
 ) -> np.ndarray:
-    """Pictures, (rows, size, size, 3): ground by `shared`, a bright square left or right by
-    `unique_image`, stripes upright or flat by `bit_image`."""
+    """Return pictures, (rows, size, size, 3): background by `shared`, a bright square on the left or
+    right by `unique_image`, vertical or horizontal stripes by `bit_image`."""
     wave = 40 * np.sign(np.sin(np.arange(size) * 2 * np.pi / 16 + 0.1))
     pictures = np.empty((len(rows), size, size, 3), dtype=np.uint8)
     for place, row in enumerate(rows):
@@ -161,7 +161,7 @@ def _scenes(
 
 
 def _texts(row: int, factors: dict[str, np.ndarray], words: int, draw: np.random.Generator) -> str:
-    """Words of a topic by `shared`, of a mood by `unique_text`, day or night by `bit_text`."""
+    """Return words of a topic by `shared`, of a mood by `unique_text`, and day or night by `bit_text`."""
     words_of_row = [str(word) for word in draw.choice(FILLERS, size=words)]
     words_of_row += [str(word) for word in draw.choice(TOPICS[factors["shared"][row]], size=3)]
     words_of_row += [str(word) for word in draw.choice(MOODS[factors["unique_text"][row]], size=3)]
@@ -170,7 +170,7 @@ def _texts(row: int, factors: dict[str, np.ndarray], words: int, draw: np.random
 
 
 def _mm_imdb(name: str, out: Path, rows: int, seed: int, label: str) -> None:
-    """Posters and one to three plots; the first five genres follow one factor each."""
+    """Write posters and one to three plots; the first five genres follow one factor each."""
     draw = numpy_generator(seed, "synthetic mm_imdb")
     factors = draw_factors(rows, ["image", "text"], seed)
     names = [f"{row:07d}" for row in range(rows)]
@@ -186,7 +186,7 @@ def _mm_imdb(name: str, out: Path, rows: int, seed: int, label: str) -> None:
 
 
 def _hateful_memes(name: str, out: Path, rows: int, seed: int, label: str) -> None:
-    """Pictures with a line of text and one label."""
+    """Write pictures with a line of text and one label."""
     draw = numpy_generator(seed, "synthetic hateful_memes")
     factors = draw_factors(rows, ["image", "text"], seed)
     (out / "img").mkdir(parents=True, exist_ok=True)
@@ -201,7 +201,7 @@ def _hateful_memes(name: str, out: Path, rows: int, seed: int, label: str) -> No
 
 
 def _jpeg(path: Path, rows: np.ndarray, factors: dict[str, np.ndarray], draw: np.random.Generator) -> None:
-    """A picture in the form that its file's ending says, a poster's height to its width."""
+    """Write a picture in the format of its file's ending; a .jpeg gets the proportions of a poster."""
     picture = PIL.fromarray(_scenes(rows, factors, 160, draw)[0])
     picture = picture.resize((160, 236)) if path.suffix == ".jpeg" else picture
     content = io.BytesIO()
@@ -228,11 +228,11 @@ STAND_INS: dict[str, Callable[[str, Path, int, int, str], None]] = {
 
 
 def draw_factors(rows: int, modalities: Sequence[str], seed: int) -> dict[str, np.ndarray]:
-    """Independent bits of each record, (rows,) of 0 and 1.
+    """Draw independent bits for each record, (rows,) of 0 and 1.
 
-    `shared` shows in every modality and `unique_NAME` in that one; `synergy` is whether the bits that
-    the first two modalities show beside differ, so that neither tells anything of it alone; `chance`
-    shows nowhere.
+    `shared` shows in every modality and `unique_NAME` in that one. `synergy` is whether the bits that
+    the first two modalities additionally show differ, so that neither alone carries information about
+    it. `chance` shows nowhere.
 
     Example:
         >>> sorted(draw_factors(4, ["image", "text"], 0))
@@ -247,7 +247,7 @@ def draw_factors(rows: int, modalities: Sequence[str], seed: int) -> dict[str, n
 
 
 def labels_of(factors: dict[str, np.ndarray], label: str) -> np.ndarray:
-    """The factor that is a data set's label."""
+    """Return the factor that is a data set's label."""
     predictable = [name for name in factors if not name.startswith("bit_")]
     if label not in predictable:
         raise ConfigurationError(unknown("label", label, predictable))
@@ -257,7 +257,7 @@ def labels_of(factors: dict[str, np.ndarray], label: str) -> np.ndarray:
 def show(
     factors: dict[str, np.ndarray], modality: str, features: int, draw: np.random.Generator
 ) -> np.ndarray:
-    """What a modality shows of its factors: (rows, features), a direction of its own for each, no noise."""
+    """Return what a modality shows of its factors, (rows, features): a direction for each, no noise."""
     shown = ["shared", f"unique_{modality}"]
     shown += [name for name in (f"bit_{modality}",) if name in factors]
     directions = np.linalg.qr(draw.normal(size=(max(features, len(shown)), len(shown))))[0][:features]

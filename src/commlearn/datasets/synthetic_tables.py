@@ -1,8 +1,8 @@
-"""Tables of every kind of modality whose factors are known: what is shared, unique and synergistic.
+"""Tables with five kinds of modality and known factors: shared, unique and synergistic.
 
-Each record draws eight independent factors. `shared` shows in every modality; `unique_image` in the
-image alone, and so on; `synergy` is the parity of a bit that only the image shows and a bit that only
-the table shows, so that neither of them tells anything of it alone.
+Eight independent factors are drawn for each record. `shared` shows in every modality, `unique_image`
+only in the image, and so on. `synergy` is the parity of a bit that only the image shows and a bit that
+only the table shows, so that neither of them alone carries information about it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from PIL import Image as PIL
 from commlearn.errors import ConfigurationError
 from commlearn.seeds import numpy_generator
 
-LEVELS = 4  # values of each factor but the bits
+LEVELS = 4  # values of each factor except the bits
 MODALITIES = ("image", "text", "table", "series", "vector")
 TARGETS = ("shared", *(f"unique_{name}" for name in MODALITIES), "synergy")
 COLUMNS = {
@@ -60,7 +60,7 @@ COLOURS = np.array([[210, 60, 60], [60, 170, 70], [60, 90, 210], [210, 180, 60]]
 
 @dataclass(frozen=True)
 class SyntheticTable:
-    """A table with one column or more of every kind, and targets with known factors.
+    """A table with one or more columns for each modality, and targets that are known factors.
 
     Example:
         >>> import tempfile
@@ -71,8 +71,8 @@ class SyntheticTable:
 
     rows: int = 1000
     seed: int = 0
-    missing: float = 0.0  # probability that a record lacks a modality; one of each record always stays
-    size: int = 32  # pixels a side
+    missing: float = 0.0  # probability that a record lacks a modality; each record keeps at least one
+    size: int = 32  # pixels per side
     format: Literal["csv", "parquet"] = "csv"
 
     def __post_init__(self) -> None:
@@ -85,7 +85,7 @@ class SyntheticTable:
             raise ConfigurationError(f"format is '{self.format}'; give csv or parquet.")
 
     def write(self, folder: str | Path) -> Path:
-        """Writes the table, its files and its schema; returns the table's path."""
+        """Write the table, its files and its schema; return the table's path."""
         root = Path(folder)
         factors = self.factors()
         frame = pd.DataFrame({"id": [f"r{row:06d}" for row in range(self.rows)]})
@@ -109,7 +109,7 @@ class SyntheticTable:
         return path
 
     def factors(self) -> dict[str, np.ndarray]:
-        """What each record is made of: the targets, and the two bits of the synergy."""
+        """Draw what each record is made from: the targets, and the two bits of the synergy."""
         draw = numpy_generator(self.seed, "table factors")
         names = ("shared", *(f"unique_{name}" for name in MODALITIES))
         factors = {name: draw.integers(LEVELS, size=self.rows) for name in names}
@@ -117,7 +117,7 @@ class SyntheticTable:
         return {**factors, "synergy": factors["image_bit"] ^ factors["table_bit"]}
 
     def _images(self, root: Path, factors: dict[str, np.ndarray]) -> list[str]:
-        """Background: shared. Quarter that holds a square: unique. Stripes upright or flat: the bit."""
+        """Write images. Background: shared. Quarter with a square: unique. Direction of stripes: the bit."""
         (root / "images").mkdir(parents=True, exist_ok=True)
         draw = numpy_generator(self.seed, "table images")
         half = self.size // 2
@@ -135,7 +135,7 @@ class SyntheticTable:
         return paths
 
     def _texts(self, factors: dict[str, np.ndarray]) -> list[str]:
-        """Words of a topic: shared. Words of a mood: unique."""
+        """Return texts. Words of a topic: shared. Words of a mood: unique."""
         draw = numpy_generator(self.seed, "table texts")
         texts = []
         for topic, mood in zip(factors["shared"], factors["unique_text"], strict=True):
@@ -145,7 +145,7 @@ class SyntheticTable:
         return texts
 
     def _cells(self, factors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Height: shared. Site: unique. The sign of the rate: the bit. Weight, skewed: nothing."""
+        """Return cells. Height: shared. Site: unique. Sign of the rate: the bit. Skewed weight: nothing."""
         draw = numpy_generator(self.seed, "table cells")
         noise = draw.normal(size=(3, self.rows))
         return {
@@ -156,7 +156,7 @@ class SyntheticTable:
         }
 
     def _series(self, root: Path, factors: dict[str, np.ndarray]) -> list[str]:
-        """Frequency: shared. Trend of the second channel: unique. From 40 to 80 steps."""
+        """Write series of 40 to 80 steps. Frequency: shared. Trend of the second channel: unique."""
         (root / "series").mkdir(parents=True, exist_ok=True)
         draw = numpy_generator(self.seed, "table series")
         paths = []
@@ -170,14 +170,14 @@ class SyntheticTable:
         return paths
 
     def _vectors(self, factors: dict[str, np.ndarray]) -> np.ndarray:
-        """Directions for the levels of two factors, with noise: (rows, 16)."""
+        """Return vectors, (rows, 16): a direction for each level of two factors, plus noise."""
         draw = numpy_generator(self.seed, "table vectors")
         shared, unique = draw.normal(size=(2, LEVELS, 16))
         values = shared[factors["shared"]] + unique[factors["unique_vector"]]
         return (values + draw.normal(0, 0.5, values.shape)).round(4).astype(np.float32)
 
     def _blank(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Some records lack some modalities, but never all."""
+        """Remove some modalities from some records, but never all."""
         draw = numpy_generator(self.seed, "table missing").random((self.rows, len(MODALITIES)))
         gone = draw < self.missing
         gone[np.arange(self.rows), draw.argmax(axis=1)] = False

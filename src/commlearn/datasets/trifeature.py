@@ -28,21 +28,21 @@ class Objects:
 
 @dataclass(frozen=True)
 class Trifeature:
-    """The controlled experiment.
+    """The paper's controlled experiment.
 
     A record is a pair of images of the same shape. Shared: the shape; unique: the texture of each
     image; synergy: whether (texture of image 1, colour of image 2) is in the fixed random map M.
     """
 
-    size: int = 224  # pixels a side
+    size: int = 224  # pixels per side
     pairs: Literal["all", "mapped"] = "all"  # training pairs: any, or only those whose synergy is 1
     train_pairs: int = 10_000
     views: int = 3  # how many times each training combination is drawn
-    seed: int = 0  # of split, images, pairs and M: the same for every training that is compared
+    seed: int = 0  # seed of split, images, pairs and M: the same for all trainings that are compared
     generated: ClassVar[bool] = True  # another seed is another draw of the same experiment
 
     def read(self) -> Dataset:
-        """Renders all images and pairs them."""
+        """Render all images and pair them."""
         if self.size < SMALLEST or self.train_pairs < 2 or self.views < 1:
             raise ConfigurationError(
                 f"Trifeature needs size >= {SMALLEST}, train_pairs >= 2 and views >= 1; got {self.size}, "
@@ -59,7 +59,7 @@ class Trifeature:
         return Dataset(train=trained, test=pair_records(test, all_pairs(test), mapping), probe=records)
 
     def objects(self) -> tuple[Objects, Objects]:
-        """Training and test images: disjoint combinations of shape, texture and colour."""
+        """Return training and test images, of disjoint combinations of shape, texture and colour."""
         held_out = test_combinations(numpy_generator(self.seed, "split"))
         train, test = np.flatnonzero(~held_out), np.flatnonzero(held_out)
         return (
@@ -73,16 +73,16 @@ class Trifeature:
         return Objects(images, shape, texture, colour)
 
     def mapping(self) -> np.ndarray:
-        """M: the colour index that belongs to each texture index, one to one."""
+        """Return M: the colour index that belongs to each texture index, one to one."""
         return numpy_generator(self.seed, "map").permutation(len(TEXTURES))
 
 
 def test_combinations(generator: np.random.Generator) -> np.ndarray:
-    """Which of the 1 000 combinations are for testing: 200 of them, True.
+    """Return which of the 1 000 combinations are for testing: True for 200 of them.
 
-    Of each shape 20 are taken, every texture and every colour twice. A plain random fifth would hold
-    out what is rare in training: a probe that learned these frequencies, and nothing else, would be
-    wrong more often than right on synergy, and chance would not be 50 %.
+    20 are taken of each shape, with every texture and every colour twice. With a plain random fifth,
+    what is frequent in testing would be rare in training: a probe that learned only these frequencies
+    would be wrong more often than right on synergy, and chance would not be 50 %.
     """
     held_out = np.zeros((len(SHAPES), len(TEXTURES), len(COLOURS)), dtype=bool)
     textures = np.arange(len(TEXTURES))
@@ -97,7 +97,7 @@ def test_combinations(generator: np.random.Generator) -> np.ndarray:
 def draw_pairs(
     objects: Objects, count: int, generator: np.random.Generator, mapping: np.ndarray | None = None
 ) -> np.ndarray:
-    """Random pairs of the same shape, (count, 2); with a mapping, only those in it."""
+    """Draw random pairs of images of the same shape, (count, 2); with a mapping, only pairs in it."""
     first = generator.integers(len(objects), size=count)
     chance = generator.random(count)
     second = np.empty(count, dtype=np.int64)
@@ -114,12 +114,12 @@ def draw_pairs(
 
 
 def all_pairs(objects: Objects) -> np.ndarray:
-    """Every ordered pair of images of the same shape, (pairs, 2)."""
+    """Return every ordered pair of images of the same shape, (pairs, 2)."""
     return np.argwhere(objects.shape[:, None] == objects.shape[None, :])
 
 
 def pair_records(objects: Objects, pairs: np.ndarray, mapping: np.ndarray) -> Records:
-    """Pairs as records with the four targets."""
+    """Return pairs as records with the four targets."""
     first, second = pairs.T
     return Records(
         columns={

@@ -3,7 +3,7 @@
 A shape is a union of convex polygons in a box of [-1, 1] x [-1, 1], x to the right and y down. A texture is
 a function of the plane, in units of one texture period, whose values are signed distances to the paint.
 
-Shape and texture both answer with a signed distance, negative where the object (or its paint) is; half a
+Shapes and textures are both computed as signed distances, negative inside the object (or its paint); half a
 pixel on each side of zero becomes a soft edge. The texture is read only at the pixels inside the shape.
 """
 
@@ -25,7 +25,7 @@ Floats = np.ndarray  # float32, of any shape
 
 
 def _polygon(corners: ArrayLike) -> np.ndarray:
-    """Rows (a, b, c) for the corners of a convex polygon, clockwise: inside, every a x + b y < c."""
+    """Return a row (a, b, c) per edge of a convex polygon, clockwise: inside, every a x + b y < c."""
     start = np.asarray(corners, dtype=np.complex128)
     along = np.roll(start, -1) - start
     outward = along / np.abs(along) * -1j
@@ -41,15 +41,15 @@ def _turns(count: int) -> np.ndarray:
     return np.exp(2j * np.pi * np.arange(count) / count)
 
 
-# One arm of a star: its sides run on past the notches and the centre, so that five arms leave no seam.
+# One arm of a star: its sides extend past the notches and the centre, so that five arms leave no seam.
 _ARM = np.array([-1.05j, 0.45 + 0.1j, -0.45 + 0.1j])
 _DIE = (0, -0.7 - 0.7j, 0.7 - 0.7j, 0.7 + 0.7j, -0.7 + 0.7j)
 
 PARTS: dict[str, tuple[np.ndarray, ...]] = {  # convex polygons; a shape is their union
     "triangle": (_polygon([-0.88j, 1 + 0.85j, -1 + 0.85j]),),
-    "square": (_rectangle(0.87, 0.87),),  # a full box would lose more of its turned corners
+    "square": (_rectangle(0.87, 0.87),),  # a full box would lose more of its rotated corners
     "plus": (_rectangle(1, 0.33), _rectangle(0.33, 1)),
-    "circle": (_polygon(0.97 * _turns(36)),),  # 0.2 pixels from round, at 224 pixels
+    "circle": (_polygon(0.97 * _turns(36)),),  # within 0.2 pixels of a circle, at 224 pixels
     "tee": (_rectangle(1, 0.31, -0.69j), _rectangle(0.31, 1)),
     "rhombus": (_polygon([-1j, 0.64, 1j, -0.64]),),
     "pentagon": (_polygon(-1.05j * _turns(5)),),
@@ -65,15 +65,15 @@ REACH = 1.42  # no shape has a point further from the centre of its box
 
 
 def _to_nearest(u: Floats) -> Floats:
-    """Distance to the nearest whole number."""
+    """Return the distance to the nearest whole number."""
     return np.abs(u - np.rint(u))
 
 
 def _from_hexagon_centre(u: Floats, v: Floats) -> tuple[Floats, Floats]:
-    """Offset (absolute, per axis) from the nearest point of the hexagonal lattice of pitch 1."""
+    """Return the offset (absolute, per axis) from the nearest point of the hexagonal lattice of pitch 1."""
     row = np.float32(np.sqrt(3.0))
     x, y = _to_nearest(u), row * _to_nearest(v / row)
-    # The lattice is two rectangular ones; each point belongs to the nearer centre of the two.
+    # The lattice consists of two rectangular ones; each point belongs to the nearer centre of the two.
     other_x, other_y = 0.5 - x, 0.5 * row - y
     nearer = x * x + y * y < other_x * other_x + other_y * other_y
     return np.where(nearer, x, other_x), np.where(nearer, y, other_y)
@@ -91,7 +91,7 @@ def _dots(u: Floats, v: Floats, pitch: float = 1.5) -> Floats:
 
 
 def _noise(u: Floats, v: Floats, cell: float = 0.7) -> Floats:
-    """A fair coin for every cell of the plane, always the same: a hash of the cell's whole coordinates."""
+    """Flip a fair coin for every cell of the plane, always the same: a hash of its integer coordinates."""
     column, row = (np.floor(along / cell).astype(np.int32).view(np.uint32) for along in (u, v))
     bits = column * np.uint32(0x9E3779B1) ^ row * np.uint32(0x85EBCA77)
     for shift, factor in ((15, 0x2C1B3C6D), (12, 0x297A2D39)):
@@ -103,14 +103,14 @@ def _triangles(u: Floats, v: Floats, pitch: float = 2.0) -> Floats:
     height = pitch * np.float32(np.sqrt(0.75))
     t = v / height
     s = u / pitch - 0.5 * t
-    s, t = s - np.floor(s), t - np.floor(t)  # position in a rhombus of two triangles: painted, and not
+    s, t = s - np.floor(s), t - np.floor(t)  # position in a rhombus of two triangles, one of them painted
     inside = np.minimum(np.minimum(s, t), 1.0 - s - t)
     outside = np.minimum(np.minimum(1.0 - s, 1.0 - t), s + t - 1.0)
     return height * np.where(s + t < 1.0, -inside, outside)
 
 
 def _zigzags(u: Floats, v: Floats, wave: float = 3.0) -> Floats:
-    slanted = (v + wave * _to_nearest(u / wave)) * np.float32(np.sqrt(0.5))  # lines at 45 degrees, up, down
+    slanted = (v + wave * _to_nearest(u / wave)) * np.float32(np.sqrt(0.5))  # 45 degrees, up and down
     return _to_nearest(slanted) - 0.25
 
 
@@ -123,7 +123,7 @@ def _rain(u: Floats, v: Floats, pitch: float = 1.1, length: float = 3.2) -> Floa
 
 def _pluses(u: Floats, v: Floats, pitch: float = 2.6) -> Floats:
     x, y = _to_nearest(u / pitch), _to_nearest(v / pitch)
-    other = x + y > 0.5  # the signs stand like the black fields of a chessboard
+    other = x + y > 0.5  # placed like the black squares of a chessboard
     x, y = np.where(other, 0.5 - x, x), np.where(other, 0.5 - y, y)
     return pitch * np.maximum(np.minimum(x, y) - 0.08, np.maximum(x, y) - 0.26)
 
@@ -140,10 +140,10 @@ TEXTURES: tuple[str, ...] = tuple(PATTERNS)
 
 BACKGROUND = 128  # grey 0.5
 BOX = 128 / 224  # side of the object's box, as a fraction of the image's side
-PERIOD = 10 / 224  # texture period, likewise; marks lie 0.7 to 2.6 of it apart, to be told apart at 64 pixels
-MAX_ANGLE = np.pi / 4  # of the object, and of its texture
-SMALLEST = 24  # pixels; below it a texture has less than one pixel a period
-WINDOW_PIXELS = 2**17  # pixels worked on at a time: 0.5 MB a temporary array, which stays in a core's cache
+PERIOD = 10 / 224  # texture period, same fraction; marks are 0.7 to 2.6 periods apart, distinct at 64 pixels
+MAX_ANGLE = np.pi / 4  # largest rotation of the object, and of its texture
+SMALLEST = 24  # pixels; below it a texture has less than one pixel per period
+WINDOW_PIXELS = 2**17  # pixels processed at once: 0.5 MB per temporary array, which stays in a core's cache
 
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0), "yellow": (1.0, 1.0, 0.0),
@@ -153,40 +153,40 @@ COLOURS: dict[str, tuple[float, float, float]] = {
 
 
 class Poses(NamedTuple):
-    """Where the objects are and how they are turned: arrays of one value per sample."""
+    """Positions and rotations of the objects: arrays of one value per sample."""
 
-    x: np.ndarray  # of the box's centre, in pixels
+    x: np.ndarray  # position of the box's centre, in pixels
     y: np.ndarray
-    angle: np.ndarray  # of the object, in radians, clockwise
+    angle: np.ndarray  # rotation of the object, in radians, clockwise
     texture_angle: np.ndarray
-    phase_u: np.ndarray  # of the texture at the box's centre, in periods
+    phase_u: np.ndarray  # phase of the texture at the box's centre, in periods
     phase_v: np.ndarray
 
 
 def draw_poses(count: int, size: int, rng: np.random.Generator) -> Poses:
-    """Draw every sample's position, rotations and phase; a sample's draw depends on its place alone."""
+    """Draw every sample's position, rotations and phase; a sample's draw depends only on its place."""
     unit = rng.random((count, 6)).T
     centre = size * (BOX / 2 + (1 - BOX) * unit[:2])
-    # The noise is one fixed function of the plane: such wide phases show every sample another part of it.
+    # The noise is one fixed function of the plane: with phases this wide, every sample shows another part.
     return Poses(*centre, *(MAX_ANGLE * (2 * unit[2:4] - 1)), *(4096 * unit[4:6]))
 
 
 def oversampling(size: int) -> int:
-    """Points per axis and pixel at which a texture is read: at least two, and eight of them to a period."""
+    """Return the points per axis and pixel at which a texture is read: at least 2, and 8 per period."""
     return max(2, int(np.ceil(8 / (PERIOD * size))))
 
 
 def _window(size: int) -> int:
-    """Side, in pixels, of a square that holds any shape however it is turned."""
+    """Return the side, in pixels, of a square that holds any shape at any rotation."""
     return 2 * int(np.ceil(REACH * BOX * size / 2)) + 2
 
 
 def _shape_distance(shape: str, poses: Poses, across: Floats, down: Floats, size: int) -> Floats:
-    """Signed distance to the shape, in pixels, over a window around each object."""
+    """Return the signed distance to the shape, in pixels, over a window around each object."""
     cos, sin = np.cos(poses.angle)[:, None], np.sin(poses.angle)[:, None]
 
     def beyond(a: float, b: float, c: float) -> Floats:
-        """Distance beyond one edge of the turned shape."""
+        """Return the distance beyond one edge of the rotated shape."""
         along_row = ((a * cos - b * sin) * across).astype(np.float32)  # (n, window)
         along_column = ((a * sin + b * cos) * down - c * BOX * size / 2).astype(np.float32)  # (n, window)
         return along_row[:, None, :] + along_column[:, :, None]  # (n, window, window)
@@ -195,12 +195,12 @@ def _shape_distance(shape: str, poses: Poses, across: Floats, down: Floats, size
 
 
 def _coverage(distance: Floats) -> Floats:
-    """Painted share of a pixel whose centre is this far (in pixels) outside of an edge."""
+    """Return the painted share of a pixel whose centre is this far (in pixels) outside an edge."""
     return np.clip(0.5 - distance, 0.0, 1.0)
 
 
 def _paint(texture: str, poses: Poses, sample: np.ndarray, across: Floats, down: Floats, size: int) -> Floats:
-    """Painted share of the pixels at these offsets from the centres of their samples' boxes."""
+    """Return the painted share of the pixels at these offsets from the centres of their samples' boxes."""
     period, factor = PERIOD * size, oversampling(size)
     cos = (np.cos(poses.texture_angle) / period).astype(np.float32)[sample]
     sin = (np.sin(poses.texture_angle) / period).astype(np.float32)[sample]
@@ -228,7 +228,7 @@ def _draw(images: np.ndarray, at: np.ndarray, shape: str, texture: str, poses: P
     cover = _coverage(_shape_distance(shape, poses, across, down, size))  # (n, window, window)
     sample, i, j = np.nonzero(cover)
     y, x = rows[sample, i], columns[sample, j]
-    seen = (y >= 0) & (y < size) & (x >= 0) & (x < size)  # a turned corner may stick out of the image
+    seen = (y >= 0) & (y < size) & (x >= 0) & (x < size)  # a rotated corner may stick out of the image
     sample, i, j, y, x = (index[seen] for index in (sample, i, j, y, x))
 
     share = cover[sample, i, j] * _paint(texture, poses, sample, across[sample, j], down[sample, i], size)
@@ -237,7 +237,7 @@ def _draw(images: np.ndarray, at: np.ndarray, shape: str, texture: str, poses: P
 
 
 def _indices(what: str, values: ArrayLike, names: tuple[str, ...], problems: list[str]) -> np.ndarray:
-    """The values as whole numbers; what is wrong with them is added to the problems."""
+    """Return the values as whole numbers; what is wrong with them is added to the problems."""
     array = np.asarray(values)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         problems.append(f"{what} must be a list of whole numbers, got {array.dtype} of shape {array.shape}")
@@ -251,12 +251,12 @@ def _indices(what: str, values: ArrayLike, names: tuple[str, ...], problems: lis
 def render(
     shapes: ArrayLike, textures: ArrayLike, colours: ArrayLike, size: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw one object per sample on grey, each with its own place, turn and texture turn.
+    """Draw one object per sample on grey, each with its own position, rotation and texture rotation.
 
     Args:
         shapes: Index into `SHAPES` for every sample, of shape (n,).
-        textures: Index into `TEXTURES`, likewise.
-        colours: Index into the names of `COLOURS`, likewise.
+        textures: Index into `TEXTURES` for every sample, of shape (n,).
+        colours: Index into the names of `COLOURS` for every sample, of shape (n,).
         size: Side of the square images in pixels.
         rng: Source of the positions and rotations.
 
@@ -294,7 +294,7 @@ def render(
 
 
 def gallery(size: int = 64, seed: int = 0) -> np.ndarray:
-    """One picture of every shape (rows) with every texture (columns), the colours taking turns."""
+    """Return one picture of every shape (rows) with every texture (columns), cycling through the colours."""
     shapes, textures = np.divmod(np.arange(len(SHAPES) * len(TEXTURES)), len(TEXTURES))
     images = render(shapes, textures, (shapes + textures) % len(COLOURS), size, np.random.default_rng(seed))
     framed = np.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=64)  # a dark line between cells

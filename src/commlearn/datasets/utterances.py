@@ -21,12 +21,12 @@ PARTS = {"train": "train", "validation": "valid", "test": "test"}
 
 
 class Part(NamedTuple):
-    """One of the published parts, with samples that have text alone."""
+    """One of the published parts, without samples that have no text."""
 
     values: dict[str, np.ndarray]  # (samples, steps, features) float32
-    from_first_word: np.ndarray  # (samples, steps): from the first step that has text
+    from_first_word: np.ndarray  # (samples, steps): True from the first step that has text
     labels: np.ndarray  # (samples,)
-    videos: np.ndarray | None  # (samples,) uint64: which one each utterance is from, if the file says so
+    videos: np.ndarray | None  # (samples,) uint64: the video of each utterance, if the file says so
     notes: list[str]
 
 
@@ -35,16 +35,16 @@ class Utterances:
     """Utterances with one label each, in the published split."""
 
     name: ClassVar[str]
-    file: ClassVar[str]  # how the published file is called
-    target: ClassVar[str]  # what the label says: 1 if it is above 0
+    file: ClassVar[str]  # name of the published file
+    target: ClassVar[str]  # name of the target, which is 1 if the label is above 0
     features: ClassVar[dict[str, tuple[int, ...]]]  # widths of the published files
 
-    path: str = ""  # of the pickle, or of the folder that `commlearn convert` made of it
-    modalities: Sequence[str] = ("vision", "text")  # of vision, audio and text
-    standardise: bool = True  # features to mean 0 and deviation 1 of the training steps
+    path: str = ""  # path of the pickle, or of the folder that `commlearn convert` made from it
+    modalities: Sequence[str] = ("vision", "text")  # any of vision, audio and text
+    standardise: bool = True  # whether features get mean 0 and deviation 1 over the training steps
 
     def read(self) -> Dataset:
-        """Reads the file and learns from its training part alone."""
+        """Read the file and standardise by its training part only."""
         for name in self.modalities:
             if name not in MODALITIES:
                 raise ConfigurationError(f"data.modalities: {unknown('modality', name, MODALITIES)}")
@@ -88,7 +88,7 @@ class Utterances:
         }
 
     def _widths(self, train: Part) -> list[str]:
-        """A width that the published file does not have may be another file's."""
+        """Return a note for each width that the published file does not have: it may be another file."""
         widths = {name: values.shape[2] for name, values in train.values.items()}
         return [
             f"{name} has {width} features; the published {self.file} has "
@@ -99,7 +99,7 @@ class Utterances:
 
 
 def read_part(content: Content, part: str, names: Sequence[str]) -> Part:
-    """One part of the file; what does not fit goes to the content's problems."""
+    """Return one part of the file; what is wrong with it is added to the content's problems."""
     axes = "samples, steps, features"
     arrays = {name: content.numbers(f"{part}/{name}", axes) for name in dict.fromkeys((*names, "text"))}
     labels = _labels(content, f"{part}/labels")
@@ -134,7 +134,7 @@ def read_part(content: Content, part: str, names: Sequence[str]) -> Part:
 
 
 def _videos(ids: Any, samples: int) -> np.ndarray | None:
-    """A number for the video of each utterance, from ids such as `video[3]` or (video, start, end)."""
+    """Return the number of each utterance's video, from ids such as `video[3]` or (video, start, end)."""
     if not (isinstance(ids, list) or (isinstance(ids, np.ndarray) and ids.ndim)) or len(ids) != samples:
         return None
     first = [each if isinstance(each, str) else next(iter(np.ravel(each)), "") for each in ids]
@@ -143,15 +143,15 @@ def _videos(ids: Any, samples: int) -> np.ndarray | None:
 
 
 def _labels(content: Content, key: str) -> np.ndarray:
-    """(samples,), from (samples, 1, 1), (samples, 1) or (samples,)."""
+    """Return the labels, (samples,), from (samples, 1, 1), (samples, 1) or (samples,)."""
     axes = {1: "samples", 2: "samples, 1", 3: "samples, 1, 1"}
     labels = content.numbers(key, axes.get(np.ndim(content.leaves.get(key, ())), axes[3]))
     if labels.size != len(labels):
-        content.problems.add(f"{key} has shape {labels.shape}; one label a sample was expected.")
+        content.problems.add(f"{key} has shape {labels.shape}; expected one label per sample.")
     labels = labels.reshape(-1)[: len(labels)]
     wrong = int((~np.isfinite(labels)).sum())
     if wrong:
-        content.problems.add(f"{key} has {wrong} labels that are no number.")
+        content.problems.add(f"{key} has {wrong} labels that are not numbers.")
     return labels
 
 
@@ -177,7 +177,7 @@ class Mosei(Utterances):
 
 @dataclass(frozen=True)
 class UrFunny(Utterances):
-    """UR-FUNNY: whether a talk's punchline is funny; 1 = it is."""
+    """UR-FUNNY: whether a talk's punchline is funny; 1 = funny."""
 
     name = "ur_funny"
     file = "humor.pkl"

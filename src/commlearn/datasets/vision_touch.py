@@ -1,7 +1,7 @@
-"""Vision&Touch: a robot inserts a peg; camera, force and the arm's own sense, 150 episodes of 50 steps.
+"""Vision&Touch: a robot inserts a peg; camera, force and proprioception, 150 episodes of 50 steps.
 
-Published as one HDF5 file an episode. What is predicted is of the next step, so that an episode gives
-one record less than it has steps.
+Published as one HDF5 file per episode. Targets are those of the next step, so an episode gives one
+record fewer than it has steps.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from commlearn.records import Column, Dataset, ImageColumn, Records, Sequences, 
 MODALITIES = ("image", "force", "proprio")
 KEYS = ("image", "ee_forces_continuous", "proprio", "contact")
 FILES = {".h5": read_hdf5, ".hdf5": read_hdf5, ".safetensors": read_arrays}
-SEED = 42  # of the published order of episodes
-STEPS = 50  # of an episode
-READINGS = 32  # of force a step, the last ones
-SENSES = 8  # of proprioception
-POSITION = 4  # of them that are to be predicted
+SEED = 42  # seed of the published order of episodes
+STEPS = 50  # steps of an episode that are used
+READINGS = 32  # readings of force per step, the last ones
+SENSES = 8  # values of proprioception that are used
+POSITION = 4  # how many of these are predicted
 WIDTHS = {"force": 6, "proprio": SENSES}
 
 
@@ -33,18 +33,18 @@ WIDTHS = {"force": 6, "proprio": SENSES}
 class VisionTouch:
     """Steps of episodes. Targets: `position`, four numbers, and `contact`, both of the next step."""
 
-    path: str = ""  # folder of .h5 files, or what `commlearn convert` made of it
-    modalities: Sequence[str] = ("image", "force")  # of image, force and proprio
-    validation: float = 0.1  # share of the training episodes that only validate
+    path: str = ""  # folder of .h5 files, or what `commlearn convert` made from it
+    modalities: Sequence[str] = ("image", "force")  # any of image, force and proprio
+    validation: float = 0.1  # share of the training episodes that are used only for validation
 
     def read(self) -> Dataset:
-        """Reads all episodes, splits them and learns from the training episodes alone."""
+        """Read all episodes, split them and standardise by the training episodes only."""
         for name in self.modalities:
             if name not in MODALITIES:
                 raise ConfigurationError(f"data.modalities: {unknown('modality', name, MODALITIES)}")
         if not self.modalities or not 0 <= self.validation < 1:
             raise ConfigurationError(
-                f"Vision&Touch needs modalities and a share of validation from 0 to less than 1; got "
+                f"Vision&Touch needs modalities and a validation share from 0 to less than 1; got "
                 f"{list(self.modalities)} and {self.validation}."
             )
         names = [name for name in MODALITIES if name in self.modalities]
@@ -55,7 +55,7 @@ class VisionTouch:
         sizes = {arrays["image"].shape[1:]: name for name, arrays in read.items() if "image" in names}
         if len(sizes) > 1:
             listed = ", ".join(f"{size} in {name}" for size, name in sizes.items())
-            raise DataError(f"{self.path}: pictures of all episodes need one size; got {listed}.")
+            raise DataError(f"{self.path}: pictures of all episodes must have the same size; got {listed}.")
         parts = {
             part: {
                 key: np.concatenate([read[name][key] for name in chosen]) for key in next(iter(read.values()))
@@ -76,7 +76,7 @@ class VisionTouch:
 
 
 def episode_files(path: str | Path) -> dict[str, Path]:
-    """Files of episodes by name; the same names whatever the format."""
+    """Return the files of episodes by name; the names are the same in every format."""
     folder = existing(path, "vision_touch", "the folder triangle_real_data")
     if not folder.is_dir():
         raise DataError(f"{folder} is a file; Vision&Touch needs the folder of all its .h5 files.")
@@ -92,7 +92,7 @@ def episode_files(path: str | Path) -> dict[str, Path]:
 
 
 def split_episodes(names: Sequence[str], validation: float) -> dict[str, list[str]]:
-    """The published test part: the last fifth of the sorted names in a shuffled order.
+    """Split the episodes; test is the published part, the last fifth of the names sorted and then shuffled.
 
     Validation takes the last of the others, which the published code trains on.
     """
@@ -105,12 +105,12 @@ def split_episodes(names: Sequence[str], validation: float) -> dict[str, list[st
 
 
 def read_episode(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The records of one episode: what is sensed at a step, and the targets of the next."""
+    """Return the records of one episode: what is sensed at a step, and the targets of the next."""
     content = Content(FILES[path.suffix](path), str(path))
     proprio = content.numbers("proprio", "steps, senses")
     contact = content.numbers("contact", "steps, readings")
     if proprio.shape[1] < SENSES and proprio.size:
-        content.problems.add(f"proprio has {proprio.shape[1]} senses; at least {SENSES} were expected.")
+        content.problems.add(f"proprio has {proprio.shape[1]} senses; expected at least {SENSES}.")
     sensors: dict[str, np.ndarray] = {"proprio": proprio, "contact": contact}
     if "image" in names:
         sensors["image"] = _pictures(content)
@@ -119,7 +119,7 @@ def read_episode(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     content.raise_if_any()
     content.same({key: len(array) for key, array in sensors.items()}, "steps")
     if len(proprio) < 2:
-        content.problems.add(f"proprio has {len(proprio)} steps; {STEPS} were expected.")
+        content.problems.add(f"proprio has {len(proprio)} steps; expected {STEPS}.")
     content.raise_if_any()
     sensed, wrong = finite(proprio[:STEPS, :SENSES])
     records = {
@@ -137,34 +137,34 @@ def read_episode(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def _pictures(content: Content) -> np.ndarray:
-    """(steps, height, width, 3) uint8, from either order of axes."""
+    """Return the pictures, (steps, height, width, 3) uint8, from either order of axes."""
     images = content.numbers("image", "steps, height, width, 3")
     if images.shape[-1] != 3 and images.shape[1] == 3:
         images = images.transpose(0, 2, 3, 1)
     if images.shape[-1] != 3 and images.size:
-        content.problems.add(f"image has shape {images.shape}; (steps, height, width, 3) was expected.")
+        content.problems.add(f"image has shape {images.shape}; expected (steps, height, width, 3).")
     if images.dtype != np.uint8:
         if images.size and not (images.min() >= 0 and images.max() <= 255):
             content.problems.add(
-                f"image has values from {images.min():g} to {images.max():g}; bytes were expected."
+                f"image has values from {images.min():g} to {images.max():g}; expected bytes."
             )
         images = np.clip(images, 0, 255).astype(np.uint8)
     return images
 
 
 def _forces(content: Content) -> np.ndarray:
-    """(steps, 32, 6): the last readings of each step."""
+    """Return the last readings of each step, (steps, 32, 6)."""
     forces = content.numbers("ee_forces_continuous", "steps, readings, 6")
     if forces.size and (forces.shape[1] < READINGS or forces.shape[2] != WIDTHS["force"]):
         content.problems.add(
-            f"ee_forces_continuous has shape {forces.shape}; (steps, 50, 6) was expected, at least "
+            f"ee_forces_continuous has shape {forces.shape}; expected (steps, 50, 6), with at least "
             f"{READINGS} readings."
         )
     return forces[:, -READINGS:]
 
 
 def records_of(arrays: dict[str, np.ndarray], names: Sequence[str], sense: Standard | None) -> Records:
-    """Steps of several episodes as records."""
+    """Return the steps of several episodes as records."""
     columns: dict[str, Column] = {}
     for name in names:
         values = arrays[name]

@@ -34,8 +34,8 @@ from commlearn.information.uncertainty import Limits, find_limits
 from commlearn.information.views import View, make_view
 
 _FUSED_NOTE = (
-    "with more than three modalities, every subset is read from the single embeddings side by side; the "
-    "model's own embeddings of them are in the REPRESENTATION view only"
+    "with more than three modalities, every subset is measured on the single embeddings side by side; the "
+    "model's own embeddings of subsets are in the REPRESENTATION view only"
 )
 
 
@@ -114,8 +114,8 @@ def ask(
             return _report(asked, predictions, settings, tell, posteriors)
         if predictions is not None or posteriors is not None:
             raise ConfigurationError(
-                f"predictions= and posteriors= are of one target, and '{asked.name}' has several labels; ask "
-                "about one label at a time."
+                f"predictions= and posteriors= describe one target, and '{asked.name}' has several labels; "
+                "ask about one label at a time."
             )
         reports, skipped = {}, {}
         for label, values in labels.items():
@@ -126,7 +126,7 @@ def ask(
             except DataError as problem:
                 skipped[label] = str(problem)
         if not reports:
-            problems = Problems(f"target '{asked.name}': no label can be asked about")
+            problems = Problems(f"target '{asked.name}': none of its labels can be analysed")
             for why in skipped.values():
                 problems.add(why)
             problems.raise_if_any(DataError)
@@ -143,8 +143,8 @@ def _report(
     if (count := len(asked.material.arrays)) > MOST_MODALITIES:
         if predictions is not None or own is not None:
             raise ConfigurationError(
-                f"predictions= and posteriors= are of every subset, and of {count} modalities each pair is "
-                f"read; choose at most {MOST_MODALITIES} with modalities=."
+                f"predictions= and posteriors= cover every subset, but of {count} modalities only pairs "
+                f"are measured; choose at most {MOST_MODALITIES} with modalities=."
             )
         return _pair_report(asked, settings, tell)
     start = time.perf_counter()

@@ -117,11 +117,11 @@ class Calibration:
     def __str__(self) -> str:
         width = max(len(name) for name in self.errors)
         lines = [
-            f"At your size ({self.records} records, {self.classes} classes, modalities of "
-            f"{', '.join(map(str, self.dimensions))} dimensions), nine of ten errors are within:",
+            f"At this size ({self.records} records, {self.classes} classes, modalities of "
+            f"{', '.join(map(str, self.dimensions))} dimensions), nine out of ten errors are within:",
             f"shared R ± {self.expected('redundant'):.2f} bits, unique U ± "
             f"{max(self.expected('unique1'), self.expected('unique2')):.2f} bits, "
-            f"synergy S is known to ± {self.expected('synergistic'):.2f} bits.",
+            f"synergy S ± {self.expected('synergistic'):.2f} bits.",
             "",
             f"{'twin':<{width}}  true R, U1, U2, S          mean error of each",
         ]
@@ -174,7 +174,8 @@ def calibrate(
     """
     if len(dimensions) < 2 or repeats < 1:
         raise ConfigurationError(
-            f"Calibration needs two modalities and one repetition; got {len(dimensions)} and {repeats}."
+            f"Calibration needs at least two modalities and one repetition; got {len(dimensions)} and "
+            f"{repeats}."
         )
     settings = settings or Settings()
     records = len(target.labels)
@@ -217,8 +218,8 @@ def calibrate_like(
     labels = label_columns(asked.values)
     if labels is not None:
         raise ConfigurationError(
-            f"target '{target}' has several labels a record ({', '.join(list(labels)[:5])}, ...), each of "
-            "which is a target of its own; give a column that says yes or no to one of them."
+            f"target '{target}' has several labels per record ({', '.join(list(labels)[:5])}, ...), and "
+            "each is a separate target; give a yes/no column for one of them."
         )
     settings = Settings()
     classes = prepare_target(asked.values, asked.name, bins, settings.folds, asked.sort)
@@ -230,8 +231,8 @@ def _guessed(table: Table, target: str) -> Schema:
     schema = infer(table, [target]).schema
     if len(schema.modalities) < 2:
         raise ConfigurationError(
-            f"All columns of the table were guessed to be one modality, {', '.join(schema.modalities)}: two "
-            "are needed to compare. Say which columns make which with a schema (--schema)."
+            f"All columns of the table were guessed to be one modality, {', '.join(schema.modalities)}, but "
+            "a comparison needs two. State the columns of each modality in a schema (--schema)."
         )
     return schema
 

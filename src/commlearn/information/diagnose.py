@@ -52,9 +52,9 @@ def gaussian_note(evidence: Evidence, numbers: Array) -> str:
     parts = gaussian_parts(evidence, numbers)
     first, second = evidence.names
     return (
-        f"cross-check without classes: if all were linear and Gaussian, {first} and {second} would share "
-        f"{parts['redundant']:.2f} bits, add {parts['unique1']:.2f} and {parts['unique2']:.2f} alone, and "
-        f"{parts['synergistic']:.2f} together"
+        f"cross-check without classes: if everything were linear and Gaussian, {first} and {second} would "
+        f"share {parts['redundant']:.2f} bits, add {parts['unique1']:.2f} and {parts['unique2']:.2f} "
+        f"individually, and add {parts['synergistic']:.2f} only together"
     )
 
 
@@ -86,8 +86,8 @@ def answers_read(target: str, columns: Mapping[str, Sequence[str]]) -> tuple[str
         "target 'ill' is itself a column that the modality 'la"
     """
     return tuple(
-        f"target '{target}' is itself a column that the modality '{name}' reads: it holds the answer; leave "
-        "the column out of the modality, or ask about another target"
+        f"target '{target}' is itself a column that the modality '{name}' reads, which gives away the "
+        "answer; leave the column out of the modality, or choose another target"
         for name, read in columns.items()
         if target in read
     )
@@ -126,8 +126,9 @@ def leak_signs(material: Material, target: Target, evidence: Evidence, settings:
     if random - apart < _BITS:
         return Signs(severe, _lost_columns(evidence))
     more = (
-        f"groups matter: a linear probe claims {random - apart:.2f} bits more if groups may be on both sides "
-        "of a fold; if they are finer than what records really share, this report still claims too much"
+        f"groups matter: a linear probe finds {random - apart:.2f} bits more if a group may be on both sides "
+        "of a fold; if the groups are finer than the real dependence between records, these numbers are "
+        "still too high"
     )
     return Signs(severe, [more, *_lost_columns(evidence)])
 
@@ -144,7 +145,7 @@ def _lost_columns(evidence: Evidence) -> list[str]:
         if share < _EXPLAINED:
             lost.append(
                 f"{block.shape[1]} components of '{name}' hold {100 * share:.0f} % of the variance of its "
-                f"{columns.shape[1]} columns. Single columns are searched all the same; a combination "
+                f"{columns.shape[1]} columns. Single columns are still searched, but a combination "
                 "that is spread over many of them may be missed: give fewer columns, or a larger "
                 "Settings(components=...)"
             )
@@ -189,8 +190,8 @@ def _numbered_groups(name: str, values: Array, target: Target) -> list[str]:
         share = np.bincount(target.labels).max() / records
         if pure > 1 - _IMPURE * (1 - share):
             return [
-                f"column {place} of '{name}' has {len(counts)} values, and records of one value have the "
-                f"same '{target.name}': if it numbers patients, films or the like, pass it as groups="
+                f"column {place} of '{name}' has {len(counts)} values, and records with the same value have "
+                f"the same '{target.name}': if it numbers patients, films or the like, pass it as groups="
             ]
     return []
 
@@ -223,9 +224,9 @@ def _near_copies(evidence: Evidence) -> list[str]:
         share = float(near.mean())
         if share > _NEAR:
             warned.append(
-                f"{100 * share:.0f} % of the records have near-copies of themselves in {name}: on both sides "
-                "of a fold they can be recognised rather than predicted, so the numbers are too high; pass "
-                "groups= that hold near-copies together, or leave them out"
+                f"{100 * share:.0f} % of the records have near-copies in {name}: records with a copy on the "
+                "other side of a fold can be recognised rather than predicted, so the numbers are too high; "
+                "pass groups= that keep near-copies together, or leave them out"
             )
     return warned[:1]
 
@@ -255,9 +256,9 @@ def _copies(arrays: Mapping[str, Array]) -> tuple[list[str], list[str]]:
             continue
         continuous = max(len(np.unique(column)) for column in values.T) > distinct / 2
         (copies if continuous else alike).append(
-            f"'{name}' has {distinct} distinct values in {len(values)} records: copies on both sides of "
-            "a fold can be recognised rather than predicted, so the numbers are too high; pass "
-            f"groups= that hold copies of '{name}' together"
+            f"'{name}' has {distinct} distinct values in {len(values)} records: records with a copy on the "
+            "other side of a fold can be recognised rather than predicted, so the numbers are too high; pass "
+            f"groups= that keep copies of '{name}' together"
         )
     return copies, alike
 
@@ -276,9 +277,9 @@ def _whole_copies(arrays: Mapping[str, Array], seed: int) -> list[str]:
     if repeated <= _COPIES * records + 2 * by_chance:
         return []
     return [
-        f"{repeated} of {records} records are the same in all modalities as another one: copies on both "
-        "sides of a fold can be recognised rather than predicted, so the numbers are too high; pass "
-        "groups= that hold copies together, or leave them out"
+        f"{repeated} of {records} records are the same as another one in all modalities: records with a copy "
+        "on the other side of a fold can be recognised rather than predicted, so the numbers are too high; "
+        "pass groups= that keep copies together, or leave them out"
     ]
 
 
@@ -333,7 +334,7 @@ def diagnose(
             half = len(labels) // 2
             doubts.append(
                 f"the total grew by {grown:.2f} bits from {half} to {len(labels)} records and has not "
-                f"settled; {expected}"
+                f"levelled off; {expected}"
             )
     else:
         doubts += _few_records(labels, expected)
@@ -343,8 +344,8 @@ def diagnose(
     errors = {subset_name(subset): calibration_error(log, labels) for subset, log in logs.items()}
     chance = 1 / np.sqrt(len(labels))  # error from sampling alone
     doubts += [
-        f"the posterior of {name} is miscalibrated: its confidence misses its hits by "
-        f"{100 * error:.0f} points"
+        f"the posterior of {name} is miscalibrated: its confidence differs from its hit rate by "
+        f"{100 * error:.0f} percentage points"
         for name, error in errors.items()
         if error > _MISCALIBRATED + chance
     ]
@@ -356,14 +357,14 @@ def _verdict(view: View, limits: Limits) -> str:
     parts = {"synergy": view.spectrum[1:], "the total": [view.total]}
     if len(view.names) == 2:
         pair = view.pairs[0]
-        parts |= {"what is shared": [pair.redundant], "what is unique": [pair.unique1, pair.unique2]}
+        parts |= {"the shared part": [pair.redundant], "the unique parts": [pair.unique1, pair.unique2]}
     growing = [name for name, numbers in parts.items() if any(number.growing for number in numbers)]
     if not growing:
         return "Can be trusted within its intervals: more records would change little."
     why = (
-        f"of a planted synergy the experts found {100 * limits.learnable:.0f} % at this size"
+        f"the experts found {100 * limits.learnable:.0f} % of a planted synergy at this sample size"
         if limits.learnable < LEARNABLE
-        else "it still grows with the records"
+        else "the estimates still grow with the number of records"
     )
     return f"AT LEAST: {' and '.join(growing)} can only be bounded from below ({why})."
 
@@ -384,7 +385,7 @@ def _few_records(labels: np.ndarray, expected: str) -> list[str]:
     if len(labels) < TRUSTED_RECORDS:
         doubts.append(f"{len(labels)} records are fewer than {TRUSTED_RECORDS}; {expected}")
     if (per_cell := _per_cell(labels)) < TRUSTED_PER_CELL:
-        few = f"{per_cell:.1f} records a class and cell are fewer than {TRUSTED_PER_CELL:.0f}"
+        few = f"{per_cell:.1f} records per class and cell are fewer than {TRUSTED_PER_CELL:.0f}"
         doubts.append(f"{few}; {expected}")
     return doubts
 

@@ -111,8 +111,8 @@ def group_folds(target: Target, codes: np.ndarray | None, settings: Settings) ->
     problems = Problems(f"target '{target.name}'")
     for label in folds.unlearned(target.labels):
         problems.add(
-            f"class '{target.classes[label]}' is in the groups of one fold only, so it cannot be learned "
-            "elsewhere; give finer groups or leave the class out."
+            f"all groups with class '{target.classes[label]}' are in one fold, so experts that hold this "
+            "fold out cannot learn it; give finer groups or leave the class out."
         )
     problems.raise_if_any(DataError)
     return folds
@@ -254,12 +254,14 @@ def model_logs(
         values = of_these(as_numbers(given[subset]))
         want = (target.records, len(target.classes))
         if values.shape != want:
-            problems.add(f"{subset} has shape {values.shape}; it must be {want}: classes in sorted order.")
+            problems.add(
+                f"{subset} has shape {values.shape}; it must be {want}, with classes in sorted order."
+            )
             continue
         values = values[target.rows]
         if wrong := int((~(np.isfinite(values) & (values >= 0)).all(axis=1)).sum()):
             problems.add(
-                f"{subset} is negative or not finite in {wrong} of {len(values)} records; give "
+                f"{subset} has negative or non-finite values in {wrong} of {len(values)} records; give "
                 "probabilities, not logits."
             )
             continue

@@ -69,7 +69,7 @@ def prepare_target(values: Any, name: str, bins: int | None, folds: int, sort: s
         codes, distinct = pd.factorize(given, sort=True)
         classes = _texts(distinct)
         if sort == "class" and bins is not None:
-            notes.append(f"'{name}' is stated as a class and was not cut, whatever bins= says")
+            notes.append(f"'{name}' is specified as a class, so it was not cut and bins= has no effect")
     warnings += _check_classes(codes, classes, name, folds)
     return Target(
         name,
@@ -127,8 +127,8 @@ def _perhaps_names(values: pd.Series, name: str) -> list[str]:
     if not (whole and _MOST_CLASSES < distinct <= _MOST_CODES and distinct * _FEW_EACH <= len(values)):
         return []
     return [
-        f"'{name}' has {distinct} whole values and was read as a number: if they are codes of classes, what "
-        "is said is about groups of neighbouring codes; give codes as text, or state bins= if it is a number"
+        f"'{name}' has {distinct} whole values and was treated as a number: if they are class codes, the "
+        "results are about groups of neighbouring codes; give codes as text, or set bins= if it is a number"
     ]
 
 
@@ -139,7 +139,7 @@ def _numbers(values: pd.Series, name: str) -> np.ndarray:
         raise DataError(
             f"target '{name}' is to be cut into classes, but {values.iloc[wrong[0]]!r} is not a finite "
             f"number ({len(wrong)} such values). Correct them, leave these records out, or, if they are "
-            "names of classes, ask without bins."
+            "class names, leave out bins."
         )
     return numbers
 
@@ -157,15 +157,15 @@ def _quantile_classes(numbers: np.ndarray, bins: int) -> tuple[np.ndarray, list[
 def _check_classes(codes: np.ndarray, classes: list[str], name: str, folds: int) -> list[str]:
     if len(classes) < 2:
         raise DataError(
-            f"target '{name}' has one class, '{classes[0]}', in all {len(codes)} records: there is nothing "
-            "to know about it. Give records of at least two classes."
+            f"target '{name}' has one class, '{classes[0]}', in all {len(codes)} records, so there is "
+            "nothing to predict. Give records of at least two classes."
         )
     problems, warnings = Problems(f"target '{name}'"), []
     for label, count in enumerate(np.bincount(codes)):
         if count < folds:
             problems.add(
-                f"class '{classes[label]}' has {count} records; each needs at least {folds}, one a fold. "
-                "Merge it with another class or leave its records out."
+                f"class '{classes[label]}' has {count} records; each class needs at least {folds}, one per "
+                "fold. Merge it with another class or leave its records out."
             )
         elif count < FEW:
             warnings.append(
@@ -210,7 +210,7 @@ class Material:
     fused: dict[tuple[str, ...], Array] = field(default_factory=dict)
     # Raw columns behind a model's embeddings, of tables and vectors with few of them; None without a model.
     columns: dict[str, Array] | None = None
-    where: str = "the arrays given"  # what the arrays are, in words
+    where: str = "the given arrays"  # what the arrays are, in words
     notes: tuple[str, ...] = field(default=())  # what a reader should know about the arrays
 
     @property

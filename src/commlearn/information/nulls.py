@@ -157,7 +157,7 @@ def missing_tests(labels: np.ndarray, folds: Folds, combination: bool = True) ->
         missing.append(("the parts have no p-values", "labels"))
     within = folds.of * (int(labels.max()) + 1) + labels
     if combination and not Exchange(within, folds.groups).suffices(np.arange(len(labels))):
-        missing.append(("the combination has no p-value", "modalities of one class"))
+        missing.append(("the combination has no p-value", "modalities among records of one class"))
     units = f"{len(labels)} records" if folds.groups is None else f"{folds.groups.max() + 1} groups"
     return [
         f"{what}: {units} in {folds.count} folds allow fewer than {_LEAST} distinct permutations of "

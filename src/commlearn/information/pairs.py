@@ -89,9 +89,9 @@ class PairReport:
             f"{'pair':<{both}}  {heads}",
             *pairs,
             "",
-            f"With {len(values['modalities'])} modalities, only pairs are read, not every subset: choose up "
-            "to five to see what three or more say only together. All numbers are lower bounds, from experts "
-            "that have not seen the record that they judge.",
+            f"With {len(values['modalities'])} modalities, only pairs are measured, not every subset: choose "
+            "up to five to see what three or more provide only together. All numbers are lower bounds, from "
+            "experts that have not seen the record that they predict.",
             *(f"Note: {note}." for note in values["notes"]),
         ]
         return "\n".join(lines)
@@ -156,8 +156,8 @@ def pair_values(
 def _verdict(limits: Limits) -> str:
     if limits.learnable < LEARNABLE:
         return (
-            "AT LEAST: synergy and the totals can only be bounded from below (of a planted synergy the "
-            f"experts found {100 * limits.learnable:.0f} % at this size)."
+            "AT LEAST: synergy and the totals can only be bounded from below (the experts found "
+            f"{100 * limits.learnable:.0f} % of a planted synergy at this sample size)."
         )
     return "Can be trusted within its intervals, as far as can be seen without a learning curve."
 
@@ -190,9 +190,10 @@ def _left_out(names: Sequence[str], read: Sequence[Subset]) -> list[str]:
         return []
     count = len(names) * (len(names) - 1) // 2
     return [
-        f"{len(read)} of {count} pairs were read, of the {len(paired)} modalities that know most alone; "
-        f"pairs with {', '.join(others)} were not, and a synergy of two that know nothing alone may be among "
-        f"them. Choose up to {MOST_PAIRED} modalities by name to read all of their pairs"
+        f"{len(read)} of {count} pairs were measured, those of the {len(paired)} modalities that provide "
+        f"most on their own. Pairs with {', '.join(others)} were not, and may include a synergy of two "
+        f"modalities that provide nothing on their own. Choose up to {MOST_PAIRED} modalities by name to "
+        "measure all their pairs"
     ]
 
 
@@ -209,12 +210,12 @@ def pairs_in_words(values: Mapping[str, Any]) -> list[str]:
     shares = max(pairs, key=lambda pair: pair["redundant"]["bits"])
     joint = max(pairs, key=lambda pair: pair["synergistic"]["bits"])
     most = (
-        (alone[best], f"{best} knows most alone: {{}}", "none of them knows anything alone"),
+        (alone[best], f"{best} provides most on its own: {{}}", "none of them provides anything on its own"),
         (shares["redundant"], f"{_both(shares)} share most: {{}}", "no two of them share anything"),
         (
             joint["synergistic"],
             f"{_both(joint)} have the largest synergy: {{}}",
-            "no two of them say anything that neither says alone",
+            "no two of them provide anything that neither provides on its own",
         ),
     )
     return [nothing if _is_nothing(part) else part_in_words(what, part) for part, what, nothing in most]
@@ -227,7 +228,7 @@ def _both(pair: Mapping[str, Any]) -> str:
 def share_in_words(names: list[str], total: Mapping[str, Any], entropy: float) -> str:
     whole = f"{', '.join(names[:-1])} and {names[-1]}"
     return (
-        f"{whole} know {Estimate(**total)} of the {entropy:.2f} bits that certainty takes "
+        f"{whole} provide {Estimate(**total)} of the {entropy:.2f} bits needed for certainty "
         f"({100 * total['bits'] / entropy:.0f} %)"
     )
 

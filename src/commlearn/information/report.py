@@ -110,7 +110,8 @@ class InteractionReport:
         measured = self.data.measured
         if measured is None:
             raise DataError(
-                "A report that was read back has no records' shares. Call interactions() again to get them."
+                "A report that was read back does not contain the records' shares. Call interactions() again "
+                "to get them."
             )
         first, second = next(iter(measured.pairs))
         columns = {f"I({subset_name(s)})": quantity.shares for s, quantity in measured.ladder.items()}
@@ -311,7 +312,7 @@ def _read_view(view: Mapping[str, Any], names: tuple[str, ...], entropy: float) 
 
 PRESENT = 0.05  # largest p-value at which a part is called present
 ROUNDED = 0.005  # bits below which a number is printed as 0.00
-_LOWER = "  Synergy is what these experts could learn of it; anything harder to learn would come on top."
+_LOWER = "  Synergy counts only what these experts could learn; there may be more that is harder to learn."
 
 
 def in_words(report: InteractionReport) -> str:
@@ -339,10 +340,11 @@ def _opening(report: InteractionReport) -> list[str]:
     total = report.data.total
     share = 100 * total.bits / report.entropy
     return [
-        f"What {_listed(report.modalities)} know about '{report.target.name}' ({report.records} records, "
-        f"{len(report.target.classes)} classes; {report.where}), in bits: one bit answers one yes-or-no "
-        f"question of even odds, and certainty about '{report.target.name}' takes {report.entropy:.2f}.",
-        f"Together they say {total}: {share:.0f} % of certainty.",
+        f"Information about '{report.target.name}' in {_listed(report.modalities)} ({report.records} "
+        f"records, {len(report.target.classes)} classes; {report.where}), in bits: one bit answers one "
+        f"yes-or-no question with even odds, and certainty about '{report.target.name}' takes "
+        f"{report.entropy:.2f} bits.",
+        f"Together they provide {total}: {share:.0f} % of certainty.",
     ]
 
 
@@ -350,27 +352,27 @@ def _two(report: InteractionReport) -> list[str]:
     first, second = report.modalities
     pair = report.atoms
     return [
-        f"- shared: {first} and {second} both hold {pair.redundant}{_tested(pair.redundant)}",
-        f"- unique: only {first} holds {pair.unique1}{_tested(pair.unique1)}",
-        f"- unique: only {second} holds {pair.unique2}{_tested(pair.unique2)}",
-        f"- synergy: together they say {pair.synergistic} that neither says on its own"
+        f"- shared: {first} and {second} both provide {pair.redundant}{_tested(pair.redundant)}",
+        f"- unique: only {first} provides {pair.unique1}{_tested(pair.unique1)}",
+        f"- unique: only {second} provides {pair.unique2}{_tested(pair.unique2)}",
+        f"- synergy: together they provide {pair.synergistic} that neither provides on its own"
         f"{_tested(pair.synergistic)}",
         _LOWER,
         _chance(report),
-        f"  Without any assumption, what is shared lies between {pair.least_redundant:.2f} and "
+        f"  Without any assumption, the shared part lies between {pair.least_redundant:.2f} and "
         f"{pair.most_redundant:.2f} bits.",
     ]
 
 
 def _many(report: InteractionReport) -> list[str]:
     view = report.data
-    whose = {1: "single modalities know", 2: "pairs add"}
+    whose = {1: "single modalities provide", 2: "pairs add"}
     lines = [
         f"- {whose.get(order, f'{order} together add')}: {part}{_tested(part)}"
         f"{_which_pair(view) if order == 2 and part.bits > 0.005 else ''}"
         for order, part in enumerate(view.spectrum, 1)
     ]
-    lines += [f"- unique: only {name} holds {part}{_tested(part)}" for name, part in view.unique.items()]
+    lines += [f"- unique: only {name} provides {part}{_tested(part)}" for name, part in view.unique.items()]
     lines.append(f"- carried by more than one single modality: {view.non_exclusive}")
     lines += [_LOWER, _chance(report)]
     for pair in view.pairs:
@@ -402,14 +404,17 @@ def _chance(report: InteractionReport) -> str:
         p = max(test.p, _synergy(report.data).p or 0.0)  # the synergy must be present, too
         beginning = "" if p <= PRESENT else "no evidence that "
         finding = f"{beginning}the combination itself matters (p {_p(p)})"
-    return f"  Modalities independent given the class would leave {left:.2f} bits of synergy; {finding}."
+    return (
+        f"  If the modalities were independent given the class, {left:.2f} bits of synergy would remain; "
+        f"{finding}."
+    )
 
 
 def _ladder(report: InteractionReport) -> list[str]:
     width = max(len("on their own"), *(len(subset_name(subset)) for subset in report.data.ladder))
     more = report.curve.extrapolated()
     star = "  2n*" if more else ""
-    lines = [f"{'on their own':<{width}}  bits  interval      {star:<6}  right    balanced"]
+    lines = [f"{'on their own':<{width}}  bits  interval      {star:<6}  correct  balanced"]
     for subset, value in report.data.ladder.items():
         high = "open" if value.growing else f"{value.high:.2f}"
         expected = f"  {more[information_of(subset)]:4.2f}" if more else ""
@@ -419,7 +424,7 @@ def _ladder(report: InteractionReport) -> list[str]:
             f"{100 * report.data.balanced_accuracy[subset]:5.1f} %"
         )
     if more:
-        lines.append("* 2 est(n) - est(n / 2): what the learning curve expects of many more records.")
+        lines.append("* 2 est(n) - est(n / 2): what the learning curve predicts for many more records.")
     return lines
 
 
@@ -476,8 +481,8 @@ def _views(report: InteractionReport) -> list[str]:
             else:
                 parts = ", ".join(f"S({k}) {part.bits:.2f}" for k, part in enumerate(view.spectrum, 1))
             lines.append(
-                f"{name}: {parts}; in all {view.total.bits:.2f} bits, "
-                f"of the DATA view {report.data.total.bits:.2f}."
+                f"{name}: {parts}; {view.total.bits:.2f} bits in total, compared with "
+                f"{report.data.total.bits:.2f} in the DATA view."
             )
     return lines
 
@@ -509,11 +514,11 @@ def _assumptions(report: InteractionReport) -> list[str]:
     lines = [f"Note: {note}." for note in report.notes]
     return [
         *lines,
-        "Assumed and not tested: unique (hence shared) information depends only on what each modality says "
-        "of the target by itself; records are drawn independently, or in the groups given.",
+        "Assumed, not tested: unique (hence shared) information depends only on how each modality relates to "
+        "the target on its own; records are drawn independently, or in the given groups.",
         f"Intervals: {100 * report.settings.level:.0f} %; 'at least' gives the lower end where the upper one "
-        "is open. The numbers are about these arrays as these experts read them: lower bounds on what the "
-        "raw data hold.",
+        "is open. The numbers describe these arrays as these experts read them: they are lower bounds on "
+        "what the raw data contain.",
     ]
 
 
@@ -521,9 +526,9 @@ def _tested(value: Estimate) -> str:
     if value.p is None:
         return " (not tested)"
     if value.p <= PRESENT and value.bits < ROUNDED:
-        return " (too little to tell from none)"
+        return " (too small to distinguish from zero)"
     return (
-        f" (p {_p(value.p)})" if value.p <= PRESENT else f" (not distinguishable from none, p {_p(value.p)})"
+        f" (p {_p(value.p)})" if value.p <= PRESENT else f" (not distinguishable from zero, p {_p(value.p)})"
     )
 
 

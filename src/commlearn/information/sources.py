@@ -140,7 +140,7 @@ def own_records(model: Any) -> CrossFitRows:
         rows = rows_to_cross_fit(model, with_targets=True)
         if not rows.records.targets:
             raise DataError(
-                f"The data set '{model.experiment.data['name']}' has no targets. Give a table that has."
+                f"The data set '{model.experiment.data['name']}' has no targets. Give a table that has some."
             )
         return rows
     train, test = reader.objects()
@@ -245,7 +245,8 @@ def gather(source: Any, data: Any, modalities: Sequence[str] | None, groups: Any
 def _check_length(what: str, values: Any, records: int) -> None:
     if len(values) != records:
         raise DataError(
-            f"{what} has {len(values)} values, the modalities have {records} records; give one a record."
+            f"{what} has {len(values)} values, but the modalities have {records} records; give one value per "
+            "record."
         )
 
 
@@ -281,8 +282,8 @@ def _check_order(given: Mapping[str, Any]) -> None:
         first, order = next(iter(frames.items()))
         if not index.equals(order) and index.symmetric_difference(order, sort=False).empty:
             raise DataError(
-                f"'{first}' and '{name}' have the same rows in different orders. Sort them alike, such as "
-                "by .loc[index], or pass arrays, which are joined by position."
+                f"'{first}' and '{name}' have the same rows in different orders. Sort them the same "
+                "way, for example with .loc[index], or pass arrays, which are joined by position."
             )
 
 
@@ -311,7 +312,7 @@ def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: A
     method = model if isinstance(model, Method) else getattr(model, "method", None)
     if not isinstance(method, Method):
         raise ConfigurationError(
-            f"A {type(model).__name__} is no model and no dict of arrays. Give a run, its folder, an "
+            f"A {type(model).__name__} is neither a model nor a dict of arrays. Give a run, its folder, an "
             "Embedder, a dict of arrays by modality, or a Schema with a table."
         )
     names = chosen_names(method.modalities, modalities)
@@ -431,7 +432,7 @@ def _groups(groups: Any, table: Table | None, schema: Schema | None, records: in
         return None
     values = np.asarray(_values(groups, table, "groups")[0])
     if values.ndim != 1:
-        raise DataError(f"groups has shape {values.shape}; give one value a record.")
+        raise DataError(f"groups has shape {values.shape}; give one value per record.")
     _check_length("groups", values, records)
     return values
 
@@ -441,7 +442,7 @@ def _complete(records: Records) -> tuple[Records, np.ndarray]:
     there = np.all([presence(column) for column in records.columns.values()], axis=0)
     rows = np.flatnonzero(there)
     if not len(rows):
-        raise DataError(f"No record has all of {', '.join(records.columns)}; compare fewer of them.")
+        raise DataError(f"No record has all of {', '.join(records.columns)}; compare fewer modalities.")
     return (records if there.all() else records.choose(rows)), rows
 
 

@@ -79,7 +79,7 @@ def numbers_in(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
         try:
             cell = parse_json(cell)
         except ValueError as problem:
-            raise DataError(f"{shown(cell)} is no list of numbers in JSON ({problem})") from problem
+            raise DataError(f"{shown(cell)} is not a JSON list of numbers ({problem})") from problem
     if isinstance(cell, str | Path):
         cell = _load(file_of(cell, root, outside), shown(cell))
     if isinstance(cell, torch.Tensor):
@@ -94,11 +94,13 @@ def numbers_in(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
     except (TypeError, ValueError, OverflowError) as problem:  # whole numbers may be too large
         if lengths := _lengths(cell):
             raise DataError(
-                f"{shown(cell)} has rows of {lengths} numbers; give rows of one length"
+                f"{shown(cell)} has rows of {lengths} numbers; give rows of equal length"
             ) from problem
-        raise DataError(f"{shown(cell)} is no array of numbers ({problem}); give numbers alone") from problem
+        raise DataError(
+            f"{shown(cell)} is not an array of numbers ({problem}); give only numbers"
+        ) from problem
     if array.dtype.kind not in "biuf":
-        raise DataError(f"{shown(cell)} is no array of numbers; give a list, an array or the path of a file")
+        raise DataError(f"{shown(cell)} is not an array of numbers; give a list, an array or a file path")
     if array.ndim == 0:
         raise DataError(f"{shown(cell)} is a single number; give a list or an array")
     return array
@@ -115,23 +117,21 @@ def _lengths(cell: Any) -> str:
 def file_of(cell: str | Path, root: Path, outside: bool = False) -> Path:
     """Return the path of a file; one outside the table's folder is refused unless `outside` allows it."""
     if "://" in str(cell):
-        raise DataError(f"{shown(cell)} is an address, and nothing is fetched. Download it and name its path")
+        raise DataError(f"{shown(cell)} is a URL, which is not downloaded. Download it and give its path")
     folder = os.path.abspath(root)
     path = os.path.normpath(os.path.join(folder, str(cell)))
     inside = path.startswith(os.path.join(folder, "")) and "\0" not in path
     if inside and not outside:  # a link inside the folder may lead out of it
         inside = os.path.realpath(path).startswith(os.path.join(_real(folder), ""))
     if not outside and not inside:
-        problem = (
-            f"{shown(cell)} leaves the folder of the table. Move the file inside it, or set outside: true"
-        )
+        problem = f"{shown(cell)} is outside the table's folder. Move the file into it, or set outside: true"
         raise DataError(
-            f"{problem} for this modality (of a loaded export: commlearn.load(folder, outside=True))"
+            f"{problem} for this modality (for a loaded export: commlearn.load(folder, outside=True))"
         )
     if "\0" in path or not os.path.isfile(path):
         slashes = " (with / in place of \\)" if "\\" in str(cell) else ""
         raise DataError(
-            f"{shown(cell)}: there is no such file. Mend the path{slashes}, or leave the cell empty"
+            f"{shown(cell)}: there is no such file. Correct the path{slashes}, or leave the cell empty"
         )
     return Path(path)
 
@@ -173,7 +173,7 @@ def _load(path: Path, name: str) -> np.ndarray:
     """Return the array in a .npy file, or the columns of a .csv file with or without a line of names."""
     suffix = path.suffix.lower()
     if suffix not in (".npy", ".csv"):
-        raise DataError(f"{name} is no array; give numbers, or the path of a .npy or .csv file")
+        raise DataError(f"{name} is not an array; give numbers, or the path of a .npy or .csv file")
     try:
         if suffix == ".npy":
             return read_npy(path)

@@ -62,7 +62,9 @@ class Audio(Kind):
     def __post_init__(self) -> None:
         valid = self.rate is None or (isinstance(self.rate, int) and RATES[0] <= self.rate <= RATES[1])
         if not valid:
-            raise ConfigurationError(f"Audio rate is {self.rate!r}; give {RATES[0]} to {RATES[1]} a second.")
+            raise ConfigurationError(
+                f"Audio rate is {self.rate!r}; give {RATES[0]} to {RATES[1]} samples per second."
+            )
         check_whole("Audio max_length", self.max_length, 1, "at least 1 frame")
 
     def names(self) -> Sequence[str]:
@@ -111,7 +113,7 @@ class Audio(Kind):
         elif isinstance(cell, str | Path) and not str(cell).lstrip().startswith("["):
             rate, samples = read_wav(file_of(cell, root, self.outside), shown(cell))
         elif self.rate is None:
-            raise DataError("holds samples without a rate; give Audio(..., rate=samples a second)")
+            raise DataError("holds samples without a rate; give Audio(..., rate=samples per second)")
         else:
             rate, samples = self.rate, _of_cell(numbers_in(cell, root))
         if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > len(samples)):
@@ -120,7 +122,7 @@ class Audio(Kind):
             raise DataError(f"{shown(cell)} has no samples; leave the cell empty")
         if not (np.abs(samples) <= LOUDEST).all():  # also catches NaN
             raise DataError(
-                f"holds samples that are not finite, or beyond {LOUDEST:g}; mend them, or empty the cell"
+                f"holds samples that are not finite or exceed {LOUDEST:g}; correct them, or empty the cell"
             )
         mono = samples if samples.ndim == 1 else samples.mean(axis=1)
         from scipy.signal import resample_poly  # deferred, as it takes a second in every process
@@ -136,13 +138,11 @@ def read_wav(file: Path | io.BytesIO, name: str) -> tuple[int, np.ndarray]:
             warnings.simplefilter("always")
             rate, samples = wavfile.read(file)
     except (*DAMAGED, OSError, UnboundLocalError, MemoryError, struct.error) as problem:  # a wrong header
-        raise DataError(
-            f"{name} is not a WAV file that can be read ({problem}); convert it to WAV"
-        ) from problem
+        raise DataError(f"{name} cannot be read as a WAV file ({problem}); convert it to WAV") from problem
     if any("EOF" in str(warning.message) for warning in caught):
         raise DataError(f"{name} is cut off; replace it, or leave the cell empty")
     if not RATES[0] <= rate <= RATES[1]:
-        raise DataError(f"{name} states {rate} samples a second, not {RATES[0]} to {RATES[1]}; replace it")
+        raise DataError(f"{name} has {rate} samples per second, not {RATES[0]} to {RATES[1]}; replace it")
     return int(rate), _scaled(samples)
 
 

@@ -55,7 +55,7 @@ class Image(Kind):
         check_whole("Image size", self.size, 0, "16 to 1024 pixels, or 0 to choose one")
         if self.size and isinstance(self.encoder, Pretrained):
             raise ConfigurationError(
-                f"Image size is {self.size}, but a pretrained encoder says its own. Leave size out."
+                f"Image size is {self.size}, but a pretrained encoder sets its own. Leave size out."
             )
         if self.size and not 16 <= self.size <= 1024:
             raise ConfigurationError(
@@ -95,7 +95,7 @@ class Image(Kind):
         sources, index = _distinct(cells.frame[self.column].tolist())
         size = state["size"]
         if not 0 < size <= LARGEST:
-            raise DataError(f"images of {size} pixels a side were learned; at most {LARGEST} are read")
+            raise DataError(f"the learned image size is {size} pixels; it must be from 1 to {LARGEST}")
         rows = np.arange(len(cells)) + cells.first_row
         in_memory = len(sources) * 3 * size**2 <= IMAGES_IN_MEMORY
         read = in_threads(

@@ -96,7 +96,7 @@ class Decoder:
             if isinstance(cell, str | Path):
                 return _within_limit(file_of(cell, self.root, self.outside), cell)
         raise DataError(
-            f"{shown(cell)} is no image; give a path, the bytes of a file, an array or a PIL image."
+            f"{shown(cell)} is not an image; give a path, the bytes of a file, an array or a PIL image."
         )
 
     def from_array(self, array: np.ndarray) -> PIL.Image:
@@ -104,9 +104,11 @@ class Decoder:
             array = array[:, :, 0]
         if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or 0 in array.shape:
             shape = " x ".join(map(str, array.shape))
-            raise DataError(f"An array of {shape} is no image; give (height, width) and 1, 3 or 4 channels.")
+            raise DataError(
+                f"An array of shape {shape} is not an image; give (height, width) with 1, 3 or 4 channels."
+            )
         if array.dtype.kind not in "biuf":
-            raise DataError(f"An array of {array.dtype} is no image; give numbers.")
+            raise DataError(f"An array of type {array.dtype} is not an image; give numbers.")
         if array.dtype == bool:
             array = array * np.uint8(255)
         elif array.dtype == np.uint16:
@@ -115,8 +117,8 @@ class Decoder:
             low, high, limit = float(array.min()), float(array.max()), 1 if array.dtype.kind == "f" else 255
             if not (low >= 0 and high <= limit):  # also catches NaN
                 raise DataError(
-                    f"An array of {array.dtype} has values from {low:g} to {high:g}; give whole numbers of 0 "
-                    "to 255 or fractions of 0 to 1."
+                    f"An array of {array.dtype} has values from {low:g} to {high:g}; give whole numbers from "
+                    "0 to 255 or fractions from 0 to 1."
                 )
             array = (array * (255 if limit == 1 else 1)).round()
         return PIL.fromarray(array.astype(np.uint8))
@@ -129,7 +131,8 @@ class Decoder:
             pixels = np.asarray(picture, dtype=np.float32)
             if pixels.max() > DEEPEST:
                 raise DataError(
-                    f"A grey image has values up to {pixels.max():.0f}; give whole numbers of 0 to {DEEPEST}."
+                    f"A grey image has values up to {pixels.max():.0f}; give whole numbers from 0 to "
+                    f"{DEEPEST}."
                 )
             grey = np.clip(pixels * (255 / self.white), 0, 255).round().astype(np.uint8)
             return PIL.fromarray(grey).convert("RGB")
@@ -256,14 +259,15 @@ def _within_limit(file: Any, cell: Any) -> PIL.Image:
         picture = PIL.open(file)
     except UnidentifiedImageError as problem:
         raise DataError(
-            f"{shown(cell)} is not an image that PIL knows. Replace it or empty the cell."
+            f"{shown(cell)} is not an image that PIL recognises. Replace it or empty the cell."
         ) from problem
     except PIL.DecompressionBombError as problem:
         raise DataError(f"{shown(cell)}: {problem} Give a smaller image.") from problem
     if picture.format in PROGRAMS:
         picture.close()
         raise DataError(
-            f"{shown(cell)} is {picture.format}, which is a program, and is not run. Convert it to PNG."
+            f"{shown(cell)} is in {picture.format} format, which is a program and is not run. Convert "
+            "it to PNG."
         )
     if picture.width * picture.height > LARGEST:
         message = f"{shown(cell)} has {picture.width} x {picture.height} pixels; at most {LARGEST:,} are read"

@@ -20,7 +20,7 @@ from commlearn.kinds.base import Cells, Kind, Problem
 
 LISTED = 10  # most problems of one sort that are listed one by one
 UNREADABLE = ("error", "missing")  # choices in a schema for cells that cannot be read
-WAY_OUT = "To go on without such cells, and have a list of them, state in the schema: unreadable: missing"
+WAY_OUT = "To continue without such cells and get a list of them, set in the schema: unreadable: missing"
 LIMIT = 5.0  # largest percentage of a modality's filled cells that may count as missing
 PART = 1_000  # number of filled cells assumed, at least, when a table is judged before its end
 Result = TypeVar("Result")
@@ -195,7 +195,7 @@ class Unreadable:
                 raise DataError(
                     f"{name}: {len(rows)} of {filled} cells cannot be read ({share:.1f} %), "
                     f"more than the {self.limit:g} % that may count as missing. The first is row "
-                    f"{first['row']}, {first['column']}: {first['problem']}. Mend them, or allow more: "
+                    f"{first['row']}, {first['column']}: {first['problem']}. Correct them, or raise "
                     "unreadable_limit in the schema"
                 )
 

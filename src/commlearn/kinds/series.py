@@ -100,8 +100,8 @@ class Series(Kind):
         if twice:
             shown = ", ".join(str(cells.first_row + row) for row in twice[:LISTED])
             messages.append(
-                f"several steps have one time (rows {shown}{', ...' if len(twice) > LISTED else ''}): their "
-                "mean is read"
+                f"several steps have the same time (rows {shown}{', ...' if len(twice) > LISTED else ''}): "
+                "their mean is used"
             )
         channels = there[0].shape[1]
         with np.errstate(invalid="ignore"):
@@ -110,7 +110,8 @@ class Series(Kind):
         constant = np.flatnonzero(~(low < high)).tolist()
         if constant:
             messages.append(
-                f"channels {constant} of {channels} are constant or empty in every row and tell nothing"
+                f"channels {constant} of {channels} are constant or empty in every row and carry no "
+                "information"
             )
         if channels > max(len(array) for array in there):
             messages.append(f"has {channels} channels and fewer steps; transpose to (length, channels)")
@@ -152,7 +153,7 @@ class Series(Kind):
         if steps and not arrays:
             return side_by_side(steps)
         if steps:
-            raise DataError(f"has times in {', '.join(steps)} alone; give all columns times, or none")
+            raise DataError(f"has times only in {', '.join(steps)}; give all columns times, or none")
         lengths = {len(part) for part in arrays}
         if not lengths:
             return None
@@ -160,7 +161,8 @@ class Series(Kind):
             if isinstance(part, np.ndarray) and (part.shape[1] > 1 or len(lengths) > 1):
                 counts = ", ".join(shown(part) if part is not None else "none" for part in parts)
                 raise DataError(
-                    f"the columns hold {counts} steps, {column} among them; give one channel each"
+                    f"the columns, including {column}, hold arrays of {counts}; give each one channel of "
+                    "equal length"
                 )
         gap = np.full((lengths.pop(), 1), np.nan, dtype=np.float32)
         whole = [part if isinstance(part, np.ndarray) else gap for part in parts]
@@ -174,7 +176,7 @@ class Series(Kind):
             if array is not None and (beyond := outside(array, low, high)).any():
                 message = (
                     f"has the value {array[beyond][0]:g}, far from all others, which is clipped; correct "
-                    "it, or make it NaN if it was not observed"
+                    "it, or set it to NaN if it was not observed"
                 )
                 problems.append(Problem(message, label(self.columns()), cells.first_row + row, "warning"))
         return problems
@@ -262,7 +264,7 @@ def _steps(cell: Any, root: Path, outside: bool) -> np.ndarray | Steps | None:
         raise DataError(f"holds an array of {shown(array)}; give (length,) or (length, channels)")
     if (np.abs(array) > min(LARGEST, float(np.finfo(array.dtype).max))).any():
         raise DataError(
-            "holds an infinite or too large number; mend it, or make it NaN if it was not observed"
+            "holds an infinite or too large number; correct it, or set it to NaN if it was not observed"
         )
     if np.isnan(array).all():
         return None
@@ -290,4 +292,4 @@ def _of_width(array: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _wrong_width(array: np.ndarray, channels: int) -> str:
-    return f"has {array.shape[1]} channels, where {channels} are expected; give (length, {channels})"
+    return f"has {array.shape[1]} channels, but {channels} are expected; give (length, {channels})"

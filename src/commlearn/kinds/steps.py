@@ -80,7 +80,9 @@ class Clock:
             raise DataError(f"has {'dates' if steps.dated else 'numbers'} as times, unlike training rows")
         places = np.round((steps.times - steps.times[0]) / self.step)
         if not places[-1] < FARTHEST:
-            raise DataError(f"spans {places[-1]:.3g} times the usual gap between two steps; mend its times")
+            raise DataError(
+                f"spans {places[-1]:.3g} times the usual gap between two steps; correct its times"
+            )
         places = (places // max(1, math.ceil((places[-1] + 1) / (8 * longest)))).astype(np.int64)
         given, shape = ~np.isnan(values), (places[-1] + 1, values.shape[1])
         total, count = np.zeros(shape), np.zeros(shape)
@@ -161,7 +163,7 @@ def steps_of(cell: Any) -> Steps | None:
         return Steps(names, values)
     times = [_time(step.get(when), when, place) for place, step in enumerate(cell)]
     if len({dated for _, dated in times}) > 1:
-        raise DataError(f"has numbers and dates as times '{when}'; give one of them")
+        raise DataError(f"has both numbers and dates as times '{when}'; give only one kind")
     instants = np.array([instant for instant, _ in times])
     order = np.argsort(instants, kind="stable")
     return Steps(names, values[order], instants[order], times[0][1])
@@ -192,7 +194,7 @@ def _number(cell: Any, name: Any) -> float:
         return float(cell)
     except (TypeError, ValueError, OverflowError) as problem:
         raise DataError(
-            f"a step has {name} {brief(cell)}, which is no number; mend it or leave it out"
+            f"a step has {name} {brief(cell)}, which is not a number; correct it or leave it out"
         ) from problem
 
 
@@ -216,5 +218,5 @@ def _time(cell: Any, name: Any, place: int) -> tuple[float, bool]:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), True
     raise DataError(
         f"step {place} has the time '{name}' {brief(cell)}, which is neither a number nor a date that can be "
-        "read (2024-01-31T12:30 always can)"
+        "read (such as 2024-01-31T12:30)"
     )

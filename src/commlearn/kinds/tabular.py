@@ -33,7 +33,7 @@ MISSING, OTHER, FIRST = 0, 1, 2  # codes: no category, an unlearned category, th
 CODE = re.compile(r"0\d+")
 MANY, MOSTLY = 20, 0.8  # numeric categories, and their share, above which the others count as marks
 WHOLE = re.compile(r"(0|-0|-?[1-9][0-9]*)\.0")  # whole-number floats as text; not "01.0", not "1.00"
-NOTHING = f"gives nothing to learn from: no label or key is in {FEWEST} training rows; leave it out"
+NOTHING = f"provides nothing to learn from: no label or key occurs in {FEWEST} training rows; leave it out"
 COMPOUND = (list, tuple, np.ndarray, dict, set)  # types of cells that are neither number nor category
 
 
@@ -79,7 +79,7 @@ class Tabular(Kind):
                 raise ConfigurationError(f"forms, {column}: " + unknown("form", form, FORMS))
             if column in self.categorical:
                 raise ConfigurationError(
-                    f"{column} is named in categorical and in forms; name it in one of them."
+                    f"{column} is named in categorical and in forms; name it in only one of them."
                 )
         return dict(self.forms)
 
@@ -210,7 +210,7 @@ class Tabular(Kind):
                 messages.append(f"has {distinct} categories; all but {self.max_categories} count as other")
             if distinct > 20 and distinct > 0.9 * full:
                 messages.append(
-                    f"has {distinct} categories in {full} cells, as identifiers have; leave it out"
+                    f"has {distinct} categories in {full} cells, like an identifier; leave it out"
                 )
         else:
             numbers = numbers_of(values)[0]
@@ -218,7 +218,7 @@ class Tabular(Kind):
         if distinct == 0:
             messages.append("is empty in every row; leave it out")
         if distinct == 1:
-            messages.append("is constant and tells nothing; leave it out")
+            messages.append("is constant and carries no information; leave it out")
         return [Problem(message, column, level="warning") for message in messages]
 
 
@@ -228,12 +228,12 @@ def _numbers_as_text(names: list[str]) -> list[str]:
     if any(CODE.fullmatch(name) for name in names):  # a postcode such as 04109 is not a number
         return []
     if numeric.all():
-        return ["holds numbers as text, read as categories; turn them with pd.to_numeric"]
+        return ["holds numbers as text, which are read as categories; convert them with pd.to_numeric"]
     marks = [name[:20] for name, number in zip(names, numeric, strict=True) if not number]
     if numeric.sum() <= MANY or numeric.mean() < MOSTLY:
         return []
     shown = ", ".join(map(repr, marks[:3]))
-    return [f"holds numbers, but for {shown}, and is read as categories; empty these cells to read numbers"]
+    return [f"holds numbers except for {shown}, and is read as categories; empty these cells to read numbers"]
 
 
 def _sort(values: pd.Series) -> str:
@@ -258,9 +258,11 @@ def _sort(values: pd.Series) -> str:
         return "number"
     some = str(filled.iloc[0])
     if sort.startswith(("date", "time", "period", "interval")):
-        return f"holds {sort} cells such as {some!r}; turn them into numbers, such as days since a date"
+        return f"holds {sort} cells such as {some!r}; convert them to numbers, such as days since a date"
     text = next((cell for cell in values if isinstance(cell, str)), some)
-    return f"mixes numbers with text such as {text!r}; mend these cells, or name the column in `categorical`"
+    return (
+        f"mixes numbers with text such as {text!r}; correct these cells, or list the column in `categorical`"
+    )
 
 
 def _keys(values: pd.Series) -> tuple[np.ndarray, list[str | None]]:
@@ -298,7 +300,7 @@ def _warn_of_others(cells: Cells, values: pd.Series, others: np.ndarray) -> None
     if len(rows):
         more = f" and {len(rows) - 1} more rows" if len(rows) > 1 else ""
         message = (
-            f"{str(values.iloc[rows[0]])[:60]!r}{more}: not among the learned categories; read as another"
+            f"{str(values.iloc[rows[0]])[:60]!r}{more}: not among the learned categories; counted as other"
         )
         problem = Problem(message, str(values.name), cells.first_row + int(rows[0]), "warning")
         warnings.warn(DataWarning(str(problem)), stacklevel=2)
@@ -322,7 +324,7 @@ def _wrong_categories(cells: Cells, values: pd.Series) -> list[Problem]:
     if values.dtype != object and not nested:
         return []
     return [
-        Problem(f"a {type(cell).__name__} is no category; give text or a number", str(values.name), row)
+        Problem(f"a {type(cell).__name__} is not a category; give text or a number", str(values.name), row)
         for row, cell in enumerate(values, start=cells.first_row)
         if isinstance(cell, COMPOUND)
     ]

@@ -109,7 +109,7 @@ class Text(Kind):
         return sum(len(text) > self.max_length and len(read(text)) > self.max_length for text in texts)
 
     def _cut_note(self, cut: int, unit: str) -> str:
-        why = " (a word without a token of its own takes one a letter)" if unit == "tokens" else ""
+        why = " (a word without a token of its own takes one per letter)" if unit == "tokens" else ""
         return f"{cut} texts have more than {self.max_length} {unit}{why} and are cut there; raise max_length"
 
     def _texts(self, cells: Cells) -> list[str]:
@@ -223,7 +223,7 @@ def _decode(cells: list[Any], column: str, first_row: int) -> tuple[list[str], l
                 problems.append(Problem(message, column, row + first_row))
                 text = ""
         except (UnicodeEncodeError, UnicodeDecodeError) as problem:
-            message = f"{brief(cell)} is not UTF-8 at place {problem.start + 1}; save the text as UTF-8"
+            message = f"{brief(cell)} is not UTF-8 at position {problem.start + 1}; save the text as UTF-8"
             problems.append(Problem(message, column, row + first_row))
             text = ""
         texts.append("" if is_empty(text) else text)

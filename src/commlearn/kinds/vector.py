@@ -85,7 +85,10 @@ class Vector(Kind):
         if not len(constant):
             return []
         shown_ones = ", ".join(map(str, constant[:10])) + (", ..." if len(constant) > 10 else "")
-        message = f"{len(constant)} of {values.shape[1]} features are constant and tell nothing: {shown_ones}"
+        message = (
+            f"{len(constant)} of {values.shape[1]} features are constant and carry no information: "
+            f"{shown_ones}"
+        )
         return [Problem(message, label(self.columns()), level="warning")]
 
     def _matrix(self, cells: Cells, features: int | None) -> tuple[np.ndarray, np.ndarray, list[Problem]]:
@@ -148,7 +151,7 @@ class Vector(Kind):
 
 
 def _wrong_length(length: int, features: int) -> str:
-    return f"holds a vector of {length} numbers, where {features} are expected; give vectors of one length"
+    return f"holds a vector of {length} numbers, but {features} are expected; give vectors of equal length"
 
 
 def _stack(chunk: list[Any], features: int) -> np.ndarray | None:

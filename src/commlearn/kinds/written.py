@@ -56,7 +56,7 @@ class Form(NamedTuple):
             for row in np.flatnonzero(np.abs(numbers) > LARGEST).tolist():
                 numbers[row] = math.nan
                 cell = brief(values.iloc[row], str)
-                parts.wrong[row] = f"{cell!r} is infinite or too large; mend it, or leave the cell empty"
+                parts.wrong[row] = f"{cell!r} is infinite or too large; correct it, or leave the cell empty"
         return parts
 
 
@@ -83,7 +83,7 @@ def _each(values: pd.Series, read: Callable[[Cell], Any]) -> tuple[np.ndarray, l
 def _wrong(values: pd.Series, places: np.ndarray, results: list[Any], what: str) -> dict[int, str]:
     unread = np.array([result is None for result in results] + [False])
     return {
-        row: f"{brief(values.iloc[row], str)!r} is no {what}; mend it, or leave the cell empty"
+        row: f"{brief(values.iloc[row], str)!r} is not {what}; correct it, or leave the cell empty"
         for row in np.flatnonzero(unread[places]).tolist()
     }
 
@@ -247,11 +247,11 @@ def _read_dates(values: pd.Series, learned: Learned) -> Parts:
     numbers = {
         name: np.where(missing, np.nan, np.append(parts[name], np.nan)[places]) for name in learned["parts"]
     }
-    wrong = _wrong(values, places, moments, "date that can be read (2024-01-31 always can)")
+    wrong = _wrong(values, places, moments, "a date that can be read (such as 2024-01-31)")
     for row in wrong:
         if not learned["order"] and moment_of(values.iloc[row], "day first"):
             cell = brief(values.iloc[row], str)
-            wrong[row] = f"{cell!r} could be read in two ways; state date-dmy or date-mdy as its form"
+            wrong[row] = f"{cell!r} is ambiguous; set its form to date-dmy or date-mdy"
     return Parts(numbers, wrong=wrong)
 
 
@@ -375,7 +375,7 @@ def one_amount(values: pd.Series) -> tuple[np.ndarray, dict[int, str]]:
             wrong[row] = f"{brief(cell, str)!r}: most cells are {where}; give all in one unit"
         elif amount.unit not in signs and not _fraction_sign(amount.written):
             both = " or ".join(f"{amount.number(sign):g}" for sign in ",.")
-            wrong[row] = f"{brief(cell, str)!r} may be {both}; write which, without a sign for thousands"
+            wrong[row] = f"{brief(cell, str)!r} may mean {both}; write it without a thousands separator"
     return numbers, wrong
 
 
@@ -392,7 +392,7 @@ def _read_amounts(values: pd.Series, learned: Learned) -> Parts:
     return _parted(
         values,
         amount_of,
-        "number, with or without a unit",
+        "a number, with or without a unit",
         {target or WITHOUT_UNIT: number_in(target) for target, _, _ in units.values()},
         lambda amount: "" if amount.unit in units else "has a unit",
     )
@@ -431,7 +431,7 @@ def share_of(cell: Cell) -> tuple[float, int] | None:
 
 
 def _read_ratings(values: pd.Series, learned: Learned) -> Parts:
-    return _parted(values, share_of, "rating such as 4/5", {"": lambda share: share[0] / share[1]})
+    return _parted(values, share_of, "a rating such as 4/5", {"": lambda share: share[0] / share[1]})
 
 
 SIGN = r"\s*(?:/|[xX×]|;|,\s|,(?=\d+\.))\s*"
@@ -462,7 +462,7 @@ def _read_several(values: pd.Series, learned: Learned) -> Parts:
         numbers = numbers_in(cell)
         return numbers if numbers is not None and len(numbers) == count else None
 
-    what = f"row of {count} numbers such as {'/'.join(['12'] * count)}"
+    what = f"a row of {count} numbers such as {'/'.join(['12'] * count)}"
     return _parted(values, read, what, {str(place + 1): itemgetter(place) for place in range(count)})
 
 
@@ -509,7 +509,7 @@ def _read_labels(values: pd.Series, learned: Learned) -> Parts:
     return _parted(
         values,
         lambda cell: labels_of(cell, learned["separator"]),
-        "list of labels",
+        "a list of labels",
         {name: partial(lambda name, labels: name in labels, name) for name in names},
         lambda labels: "has labels" if labels and set(names).isdisjoint(labels) else "",
     )
@@ -552,13 +552,13 @@ def _learn_objects(values: pd.Series) -> Learned:
 
 def _read_objects(values: pd.Series, learned: Learned) -> Parts:
     places, objects = _each(values, object_of)
-    parts = Parts(wrong=_wrong(values, places, objects, 'JSON object such as {"width": 40}'))
+    parts = Parts(wrong=_wrong(values, places, objects, 'a JSON object such as {"width": 40}'))
     for key in learned["numbers"]:
         cells = [None if each is None else each.get(key) for each in objects]
         parts.numbers[key] = _numbers(places, [None if isinstance(cell, str) else cell for cell in cells])
         texts = np.array([isinstance(cell, str) for cell in cells] + [False])
         for row in np.flatnonzero(texts[places]).tolist():
-            parts.wrong[row] = f"{key} is {brief(cells[places[row]])}, and was a number in training rows"
+            parts.wrong[row] = f"{key} is {brief(cells[places[row]])}, but was a number in training rows"
     for key in learned["categories"]:
         cells = [None if each is None else each.get(key) for each in objects]
         parts.categories[key] = pd.Series(np.array([*cells, None], dtype=object)[places], dtype=object)

@@ -21,7 +21,7 @@ from commlearn.records import Records
 
 @dataclass(frozen=True)
 class Views:
-    """The versions of each record that a method needs; the data side produces exactly these."""
+    """The versions of each record that a method needs; data loading produces exactly these."""
 
     plain: bool = False  # the record without augmentation
     augmented: int = 2  # number of independently augmented versions
@@ -121,11 +121,11 @@ class Method(nn.Module):
                 raise ConfigurationError(unknown("modality", name, self.modalities))
             if name not in view:
                 raise ConfigurationError(
-                    f"Modality '{name}' is not in the data, which has {', '.join(view)}. Embed the others "
-                    "alone with modalities=[...]."
+                    f"Modality '{name}' is not in the data, which have {', '.join(view)}. Embed only the "
+                    "others with modalities=[...]."
                 )
         if not wanted:
-            raise ConfigurationError(f"Name at least one modality of {', '.join(self.modalities)}.")
+            raise ConfigurationError(f"Name at least one modality: {', '.join(self.modalities)}.")
         return tuple(name for name in self.modalities if name in wanted)
 
 

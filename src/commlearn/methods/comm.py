@@ -114,8 +114,8 @@ class CoMM(Method):
         """
         if self.prediction is not None:
             raise ConfigurationError(
-                "The heads that `prediction` adds are trained by `steps`, and CoMMLoss does not know them. "
-                "Build the method with prediction=0, or descend the loss of its steps."
+                "CoMMLoss does not train the heads that `prediction` adds; `steps` does. Build the method "
+                "with prediction=0, or minimise the loss of its steps."
             )
         views = tuple(view_of(view, padding, present) for view in (first, second))
         for view in views:
@@ -155,7 +155,7 @@ class CoMM(Method):
         return self.head
 
     def present(self, rows: Rows) -> dict[Subset, Tensor]:
-        """Return which records have each subset that some lack; the full fusion takes any modalities."""
+        """Return which records have each subset that some lack; the full fusion uses what a record has."""
         return rows.masks(subset for subset in self.subsets if subset != self.modalities)
 
     def compare(self, rows: Rows) -> Step:

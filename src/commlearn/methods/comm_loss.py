@@ -71,8 +71,8 @@ class CoMMLoss(nn.Module):
         if full is None or {*first} != {*second}:
             wanted = "+".join(dict.fromkeys(part for subset in subsets.values() for part in subset))
             raise ConfigurationError(
-                f"Projections are of {', '.join(first)} in the first view and {', '.join(second)} in the "
-                f"second; both need the same, and one of all modalities, '{wanted}'."
+                f"The first view has projections of {', '.join(first)}, and the second of "
+                f"{', '.join(second)}; both need the same, and one of all modalities, '{wanted}'."
             )
         count = len(next(iter(first.values())))
         for name, mask in (present or {}).items():
@@ -80,8 +80,8 @@ class CoMMLoss(nn.Module):
                 raise ConfigurationError(f"present: {unknown('modality', name, modalities)}")
             if mask.shape != (count,):
                 raise ConfigurationError(
-                    f"present of '{name}' has shape {tuple(mask.shape)}; one bool a record, ({count},), was "
-                    "expected."
+                    f"present of '{name}' has shape {tuple(mask.shape)}; expected one bool per record, "
+                    f"({count},)."
                 )
         rows = Rows({}, dict(present or {}), groups=groups).apply(gather)
         one, two = ({subsets[name]: gather(part) for name, part in view.items()} for view in (first, second))

@@ -25,7 +25,7 @@ from commlearn.objectives import comm_terms, orthogonality
 
 
 class COrAL(CoMM):
-    """Contrasts the fused vector and a unique vector of each modality between views; all are orthogonal.
+    """Contrasts the fused vector and each modality's unique vector across views; all are kept orthogonal.
 
         L = InfoNCE(Z, Z') + sum_m InfoNCE(U_m, U_m') + orthogonal * sum of squared cosines of Z and all U_m
 
@@ -127,7 +127,7 @@ class COrAL(CoMM):
         return contrasts.plus("orthogonal", apart, self.orthogonal)
 
     def embed(self, view: Mapping[str, Tensor | Modality], modalities: Sequence[str] | None = None) -> Tensor:
-        """Return the fused vector and, with `fused+unique`, the unique vectors after it, 0 if absent."""
+        """Return the fused vector and, with `fused+unique`, the unique ones after it, zeros if absent."""
         view = view_of(view)
         tokens = self.encode(view, self.subset(modalities, view))
         fused = self.fuse(tokens, tuple(tokens))

@@ -98,7 +98,7 @@ class CoMMCrossSelf(CoMM):
         fusion: maps the tokens of a subset of modalities to one vector.
         head: maps this vector to the space of CoMM's loss.
         token_loss: Cross+Self with a head for each modality; its own encoders are not used.
-        narrow: by modality, a linear map of its tokens to what Cross+Self sees and the embedding holds.
+        narrow: by modality, a linear map from its tokens to what Cross+Self sees and the embedding holds.
         token_weight: weight of that loss.
         subsets: subsets to contrast with the full fusion; by default each modality alone, and all.
         temperature: CoMM's: a number, or a module if it is learned, changes or differs between terms.

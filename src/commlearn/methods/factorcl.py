@@ -88,7 +88,7 @@ class FactorCL(Method):
 
     I(u_i; T) uses the augmented version of modality i, and conditions use those of both modalities.
     Records with a similar condition, weighted by a kernel, serve as draws given a condition. Only
-    records that have both modalities are learned from.
+    records that have both modalities are used.
 
     Args:
         encoders: one for each of the two modalities.
@@ -134,7 +134,7 @@ class FactorCL(Method):
         factor: int = 128,
         upper: Literal["club", "leave_one_out"] = "club",
     ) -> FactorCL:
-        """Build FactorCL with linear factors and critics that have three layers on each side of a pair."""
+        """Build FactorCL with linear factors and critics that have three layers on each side."""
         return cls(encoders, **parts(encoders, width, factor, condition=2 * factor), upper=UPPER[upper])
 
     def parameter_groups(self) -> dict[str, list[Parameter]]:
@@ -148,7 +148,7 @@ class FactorCL(Method):
         yield self.nothing("main") if seen is None else self.advance(seen)  # after the first step
 
     def see(self, batch: Batch) -> Seen | None:
-        """Return the factors of the batch over all ranks; None if fewer than two records have both."""
+        """Return the batch's factors over all ranks; None if fewer than two records have both modalities."""
         plain, augmented = batch.plain or {}, batch.augmented[0]
         rows = complete(plain, self.modalities)
         if len(rows) < 2:
@@ -168,7 +168,7 @@ class FactorCL(Method):
         return (one[0], other[0]), (one[1], other[1])
 
     def catch_up(self, seen: Seen) -> Step:
-        """Return the step in which the critics of the upper bounds maximise InfoNCE on fixed factors."""
+        """Return the step in which the upper bounds' critics maximise InfoNCE on fixed factors."""
         terms = {
             name: nce_bound(self.removers[name](left.detach(), right.detach()), among)
             for name, (left, right, among) in removed(seen).items()
@@ -176,7 +176,7 @@ class FactorCL(Method):
         return Step(-torch.stack(list(terms.values())).sum(), terms, group="critics")
 
     def advance(self, seen: Seen) -> Step:
-        """Return the step of encoders, factors and lower bounds' critics; the upper bounds' are fixed."""
+        """Return the step of encoders, factors and lower bounds' critics, with fixed upper bounds."""
         scores = {name: self.keepers[name](left, right) for name, (left, right, _) in raised(seen).items()}
         lower = {name: nce_bound(scores[name], among) for name, (_, _, among) in raised(seen).items()}
         upper = {

@@ -171,13 +171,13 @@ def class_target(method: str, wanted: str, records: Records) -> str:
     """Return the target whose classes a method learns from: the requested one, or the only one."""
     if isinstance(records, StreamedRecords):
         raise ConfigurationError(
-            f"Method {method} learns from labels, and a table that is streamed is trained on without them: "
-            "classes are numbered over all rows. Read it whole with --data.stream 0, or choose a method that "
-            "needs no labels, such as comm."
+            f"Method {method} learns from labels, but training on a streamed table reads none, because "
+            "classes are numbered over all rows. Read the whole table with --data.stream 0, or choose a "
+            "method that needs no labels, such as comm."
         )
     if not records.targets:
         raise ConfigurationError(
-            f"Method {method} learns from labels, but the data have no target. State one in the schema, or "
+            f"Method {method} learns from labels, but the data have no target. Add one to the schema, or "
             "choose a method that needs none, such as comm."
         )
     if wanted and wanted not in records.targets:
@@ -186,18 +186,18 @@ def class_target(method: str, wanted: str, records: Records) -> str:
     usable = [name for name in candidates if name in records.classes]
     if not usable:
         raise ConfigurationError(
-            f"Method {method} learns from classes, one a record; {', '.join(candidates)} holds numbers or "
-            "sets of labels. Give another target with --method.target; numbers can be cut into classes, such "
-            "as by pandas.qcut."
+            f"Method {method} learns from one class per record, but {', '.join(candidates)} holds numbers or "
+            "sets of labels. Choose another target with --method.target. Numbers can be cut into classes, "
+            "for example with pandas.qcut."
         )
     if len(usable) > 1:
         raise ConfigurationError(
-            f"Method {method} learns from one target, and the data have {len(usable)}: {', '.join(usable)}. "
+            f"Method {method} learns from one target, but the data have {len(usable)}: {', '.join(usable)}. "
             "Name one with --method.target."
         )
     if records.classes[usable[0]].max(initial=-1) < 1:
         raise ConfigurationError(
-            f"Method {method} learns from classes, and the rows to train on have fewer than two of them in "
-            f"'{usable[0]}'. Give more labels, or choose a method that needs none, such as comm."
+            f"Method {method} learns from classes, but the training rows have fewer than two of them in "
+            f"'{usable[0]}'. Add labels, or choose a method that needs none, such as comm."
         )
     return usable[0]

@@ -116,7 +116,8 @@ def build_encoders(
         encoders[name] = build(reads, width, **part)
     for name in copies:
         raise ConfigurationError(
-            f"A module was passed as the encoder of '{name}', and the modalities with such an encoder are "
+            f"A module was passed as the encoder of '{name}', but only these modalities have such an "
+            f"encoder: "
             f"{', '.join(name for name in specs if encoder_part(chosen, name, specs)['name'] == OWN)}."
         )
     return encoders
@@ -150,8 +151,8 @@ def _features(features: FeatureBlocks | None, name: str) -> FixedFeatures:
     """Return the fixed features of a modality whose encoder is `fixed`."""
     if features is None or name not in features.each:
         raise ConfigurationError(
-            f"Encoder {FIXED} of '{name}' reads the modality's fixed features, and there are none. Set "
-            "model.features=fixed, or name another encoder."
+            f"The encoder {FIXED} of '{name}' needs the modality's fixed features, but there are none. Set "
+            "model.features=fixed, or choose another encoder."
         )
     return features.each[name]
 
@@ -166,7 +167,7 @@ def _module(modules: dict[str, nn.Module], name: str) -> nn.Module:
 def not_passed(name: str) -> ConfigurationError:
     """Return the error for a modality whose encoder is a user-defined module that was not passed."""
     return ConfigurationError(
-        f"The encoder of '{name}' is a module of yours, and no file holds its code. Pass it in Python: "
+        f"The encoder of '{name}' is a module of your own, and no file holds its code. Pass it in Python: "
         f"encoders={{'{name}': module}} is an argument of cl.load, cl.train, Embedder and Embedder.load."
     )
 

@@ -62,7 +62,7 @@ def _beside(embedding: Held, encoders: Mapping[str, nn.Module], width: int) -> T
     for name, encoder in encoders.items():
         if not isinstance(encoder, ModalityEncoder) or not isinstance(encoder.encoder, ImageEncoder):
             raise ConfigurationError(
-                f"method.embedding is fused+textures, and '{name}' is not read by an image encoder of this "
+                f"method.embedding is fused+textures, but '{name}' does not use an image encoder of this "
                 "library. Choose fused+tokens."
             )
         encoder.textures = TextureEnergies()
@@ -73,8 +73,8 @@ def objective_of(contrast: Contrast, temperature: TemperatureChoice) -> Objectiv
     """Return the objective of a contrast; those without negatives accept only a number, which they ignore."""
     if contrast != "infonce" and not isinstance(temperature, int | float):
         raise ConfigurationError(
-            f"method.contrast {contrast} has no temperature, and method.temperature is {temperature}. "
-            "Leave it out, or choose infonce."
+            f"method.contrast {contrast} does not use a temperature, but method.temperature is "
+            f"{temperature}. Remove method.temperature, or choose infonce."
         )
     objectives: dict[Contrast, Objective] = {
         "infonce": comm_terms,

@@ -35,7 +35,7 @@ def check_sizes(width: int, layers: int, heads: int) -> None:
     """Refuse sizes from which no attention can be built."""
     if min(width, layers, heads) < 1 or width % heads:
         raise ValueError(
-            "A fusion needs at least one layer, at least one head, and heads that divide its width; got "
+            "A fusion needs at least one layer and a number of heads that divides its width; got "
             f"{layers} layers, {heads} heads, width {width}."
         )
 

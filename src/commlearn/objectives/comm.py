@@ -53,7 +53,7 @@ def comm_terms(
     alike = not present and len({*by_term.values()}) == 1
     if alike and len(first) > 1 and in_one_block(first[full]):
         return _few_terms(first, second, full, by_term[full], groups)
-    wholes: dict[float | Tensor, list[Tensor]] = {}  # by temperature: what complete terms with it share
+    wholes: dict[float | Tensor, list[Tensor]] = {}  # by temperature: what its complete terms share
     terms = {}
     for subset in first:
         degree = by_term[subset]

@@ -1,4 +1,4 @@
-"""HRIL's regularisers: joined unimodal vectors agree, and their joint second moment has many directions."""
+"""HRIL's regularisers: concatenated unimodal vectors agree, and their joint moment has many directions."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def check_pair(first: Tensor, second: Tensor, groups: Tensor | None = None) -> N
     """Reject views and groups that no contrast can be computed on."""
     if first.ndim != 2 or first.shape != second.shape:
         raise ValueError(
-            f"A contrast needs two views of one shape (samples, dim); got {tuple(first.shape)} "
+            f"A contrast needs two views of the same shape (samples, dim); got {tuple(first.shape)} "
             f"and {tuple(second.shape)}."
         )
     if len(first) < 2:
@@ -106,6 +106,5 @@ def check_pair(first: Tensor, second: Tensor, groups: Tensor | None = None) -> N
         )
     if groups is not None and groups.shape != first.shape[:1]:
         raise ValueError(
-            f"Every sample needs the number of its group: {len(first)} samples, groups of shape "
-            f"{tuple(groups.shape)}."
+            f"Every sample needs a group number: {len(first)} samples, groups of shape {tuple(groups.shape)}."
         )

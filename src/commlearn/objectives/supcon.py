@@ -33,7 +33,7 @@ def supcon(first: Tensor, second: Tensor, classes: Tensor, temperature: float | 
         raise ValueError(
             f"Every sample needs a class: {samples} samples, classes of shape {tuple(classes.shape)}."
         )
-    own = -1 - torch.arange(samples, device=classes.device)  # a class for each alone, below all real ones
+    own = -1 - torch.arange(samples, device=classes.device)  # a separate class each, below all real ones
     group = torch.where(classes < 0, own, classes).repeat(2)  # (2N,)
     rows = unit_rows(torch.cat([first, second]), 1.0)  # (2N, dim)
     itself = torch.eye(2 * samples, dtype=torch.bool, device=rows.device)

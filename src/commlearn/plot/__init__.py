@@ -6,7 +6,7 @@ colour-blind readers. Names from data are shown as they are, never parsed as for
 Example:
     >>> entries = [{"step": 1, "terms": {"image": 3.0}}, {"step": 2, "terms": {"image": 2.0}}]
     >>> losses(entries).get_xlabel()
-    'step of the training'
+    'training step'
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from commlearn.plot.style import COLOURS, as_list, legible, styled
 ROLES = {
     "method": (COLOURS[0], "learned without labels"),
     "method with labels": (COLOURS[3], "learned with labels"),
-    "baseline": ("#999999", "a simple rival"),
-    "floor": ("#CCCCCC", "the least to expect"),
-    "ceiling": (COLOURS[1], "the most to expect"),
+    "baseline": ("#999999", "a simple baseline"),
+    "floor": ("#CCCCCC", "expected minimum"),
+    "ceiling": (COLOURS[1], "expected maximum"),
 }
 """Colour and description of each role that a member can have."""
 TICKS = (0, 25, 50, 75, 100)  # percent
@@ -62,7 +62,7 @@ def _panel(axes: Axes, table: dict[str, Any], score: str) -> None:
     targets = ", ".join(table["scores"][score])
     title = score if targets == score else f"{score} ({targets})"
     axes.set_title(fill(legible(title, 2 * NAME), NAME), fontsize=9)
-    marks = ["dotted: a guess"] if chance is not None else []
+    marks = ["dotted: chance"] if chance is not None else []
     marks += ["diamond: published"] if any(figure is not None for figure in published.values()) else []
     axes.set_xlabel("\n".join([f"{table['measures'][score]}, %", *marks]), fontsize=8)
     axes.tick_params(labelsize=8)

@@ -20,10 +20,10 @@ from commlearn.plot.style import (
 )
 
 VIEWS = {
-    "data": "what the modalities say",
-    "linear": "what a linear probe can read of it",
-    "representation": "what the model's embedding keeps of it",
-    "raw": "what the raw columns say",
+    "data": "what the modalities provide",
+    "linear": "what a linear probe can read",
+    "representation": "what the model's embedding keeps",
+    "raw": "what the raw columns provide",
     "model": "what the model's own predictions use",
 }
 SHARED = {"color": QUIET, "hatch": "////", "edgecolor": "white"}
@@ -63,7 +63,7 @@ def information(report: Any, axes: Axes | None = None) -> Axes:
     as_list(axes, labels, headings)
     axes.set_xlim(left=0)
     axes.margins(x=0.12)
-    axes.set_xlabel("bits (1 bit: the answer to one yes-or-no question)")
+    axes.set_xlabel("bits (1 bit answers one yes-or-no question)")
     return axes
 
 

@@ -47,7 +47,7 @@ def pairs_figure(values: Mapping[str, Any], path: str | Path | None = None) -> F
     figure, (axes,) = side_by_side([tallness(shown)], 8)
     information(shown, axes)
     more = len(values["pairs"]) - len(best)
-    rest = f" (of {len(values['pairs'])} the {len(best)} that know most)" if more else ""
+    rest = f" (the {len(best)} most informative of {len(values['pairs'])})" if more else ""
     axes.set_title(f"{legible(values['target'])}, pair by pair{rest}: {values['records']:,} records")
     return _written(figure, path)
 
@@ -67,7 +67,7 @@ def _draw_ladder(axes: Axes, values: Mapping[str, Any]) -> None:
     for place, (name, rung) in enumerate(zip(names, ladder, strict=True)):
         axes.barh(place, rung["bits"], 0.62, color=colours.get(name, INK), alpha=0.6)
         whisker(axes, place, rung)
-        text = f"{100 * rung['accuracy']:.0f} % right"
+        text = f"{100 * rung['accuracy']:.0f} % correct"
         axes.annotate(text, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     as_list(axes, [joined(name, list(colours)) for name in names])
     axes.axvline(values["entropy"], color=INK, linestyle=":")

@@ -40,7 +40,7 @@ def ladder(rungs: Mapping[str, Any], title: str = "", axes: Axes | None = None) 
     as_list(axes, labels)
     chance = next(iter(rungs.values())).chance
     axes.axvline(chance, color=QUIET, ls="--", lw=1, zorder=0)
-    axes.set_xlabel(f"{MEASURES[next(iter(rungs.values())).measure]} (dashed: a guess)")
+    axes.set_xlabel(f"{MEASURES[next(iter(rungs.values())).measure]} (dashed: chance)")
     axes.set_title(legible(title))
     return axes
 
@@ -57,8 +57,8 @@ def audit(result: Audit, axes: Axes | None = None) -> Axes:
         headings.append(len(labels))
         labels.append(legible(name, 2 * TICK))
         for row in sorted((row for row in result.rows if row.modality == name), key=lambda row: row.strength):
-            twice = f", {row.strength} times as much" if row.strength not in (0, 1) else ""
-            seen = f"altered as in training{twice}" if row.strength else "as it is"
+            twice = f", x {row.strength}" if row.strength not in (0, 1) else ""
+            seen = f"augmented as in training{twice}" if row.strength else "not augmented"
             _score(axes, len(labels), row.result, colours.get(name, INK), "X" if row.destroys else "o")
             labels.append(f"{seen}: the label is lost" if row.destroys else seen)
     as_list(axes, labels, headings)

@@ -34,7 +34,7 @@ def metric(run: Any, key: str, label: str = "", axes: Axes | None = None) -> Axe
     """Draw any entry of the metrics over the steps, such as `accuracy` or `gradient_norm`."""
     entries = [entry for entry in _entries(run) if key in entry]
     if not entries:
-        raise DataError(f"Nothing named '{key}' was measured; the run may have been shorter than log_every.")
+        raise DataError(f"No metric '{key}' was logged; the run may have had fewer steps than log_every.")
     rows = [entry[key] if isinstance(entry[key], Mapping) else {key: entry[key]} for entry in entries]
     names = list(dict.fromkeys(name for row in rows for name in row))
     axes = axes or new_axes(5.4, max(2.8, 1.0 + 0.2 * len(names)))
@@ -49,7 +49,7 @@ def metric(run: Any, key: str, label: str = "", axes: Axes | None = None) -> Axe
             axes.plot(steps, values, "o", color=colour)
         if values:
             ends[called(name, list(colours))] = (steps[-1], values[-1], colour)
-    axes.set_xlabel("step of the training")
+    axes.set_xlabel("training step")
     axes.set_ylabel(legible(label or key))
     if len(ends) > 1:
         name_ends(axes, ends)

@@ -128,10 +128,10 @@ def absences(comparison: Any, target: str | None = None, axes: Axes | None = Non
         for name, claim in each.items():
             _whisker(axes, len(labels), claim)
             labels.append(name)
-    _from_zero(axes, labels, "points without the modality", headings)
+    _from_zero(axes, labels, "change in points", headings)
     axes.set_title("Without one modality")
     if not labels:
-        axes.text(0.5, 0.5, "one modality alone", ha="center", transform=axes.transAxes)
+        axes.text(0.5, 0.5, "only one modality", ha="center", transform=axes.transAxes)
     return axes
 
 
@@ -156,7 +156,9 @@ def _from_zero(axes: Axes, labels: list[str], title: str, headings: Collection[i
 def _gaps(values: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     gaps = {}
     for budget, part in values["budgets"].items():
-        labels = budget if budget.endswith("%") else "all labels" if budget == "all" else f"{budget} a class"
+        labels = (
+            budget if budget.endswith("%") else "all labels" if budget == "all" else f"{budget} per class"
+        )
         for method, claim in part["differences"].items():
             gaps[f"{legible(method, TICK)}, {labels}\nover {legible(part['rival'], TICK)}"] = claim
     return gaps
@@ -176,7 +178,9 @@ def _losses(values: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any]]
 def _target(comparison: Any, target: str | None) -> Mapping[str, Any]:
     values = getattr(comparison, "verdict", comparison)
     if not values:
-        raise ConfigurationError("This comparison has no verdict: compare with rivals=[...], or on a table.")
+        raise ConfigurationError(
+            "This comparison has no verdict: pass rivals=[...] to compare, or compare on a table."
+        )
     targets: Mapping[str, Any] = values["targets"]
     if target is not None and target not in targets:
         raise ConfigurationError(unknown("target", target, targets))

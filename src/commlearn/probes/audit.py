@@ -48,8 +48,8 @@ class Audit:
             if row.destroys and row.strength == 1:
                 clean = next(r for r in self.rows if r.modality == row.modality and not r.strength)
                 sentences.append(
-                    f"the augmentation of {row.modality} destroys {self.target}: a probe reads "
-                    f"{clean.result} off clean inputs, {row.result} off augmented ones. "
+                    f"the augmentation of {row.modality} destroys {self.target}: a probe scores "
+                    f"{clean.result} on clean inputs, {row.result} on augmented ones. "
                     f"Weaken it: augmentations.{row.modality}"
                 )
         return sentences

@@ -62,8 +62,8 @@ def classes_of(labels: np.ndarray) -> np.ndarray:
     classes = np.unique(labels)
     if len(classes) < 2:
         raise DataError(
-            "A probe needs at least two classes to tell apart, and the training records show "
-            f"{', '.join(map(str, classes)) or 'none'} alone. Take another target, or split the data "
+            "A probe needs at least two classes to distinguish. Classes in the training records: "
+            f"{', '.join(map(str, classes)) or 'none'}. Choose another target, or split the data "
             "differently."
         )
     return classes

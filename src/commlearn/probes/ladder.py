@@ -198,12 +198,12 @@ def outcomes_of(
         outcomes[target] = {}
         for name in parts[0]:
             if tell is not None:
-                tell(f"probing {target} by {name}")
+                tell(f"probing {target} from {name}")
             try:
                 outcomes[target][name] = _rung([part[name] for part in parts], data, target, seed)
             except DataError as problem:
                 reason = str(problem).removeprefix(f"target '{target}': ")
-                problems[target] = f"{target} by {name}: {reason}"
+                problems[target] = f"{target} from {name}: {reason}"
     return outcomes, problems
 
 

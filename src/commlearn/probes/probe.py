@@ -158,7 +158,8 @@ def chosen_targets(
             raise DataError(unknown("target", name, sorts))
         if name not in readable:
             raise DataError(
-                f"target '{name}' is {sorts[name]}, which the probe '{kind}' does not read; take another."
+                f"target '{name}' is {sorts[name]}, which the probe '{kind}' does not support; choose "
+                "another."
             )
     if not chosen:
         raise DataError("There is no target to probe. Name one under `targets:` in the schema.")

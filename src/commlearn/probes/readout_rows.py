@@ -172,7 +172,7 @@ def own_table(model: Any) -> str | None:
         refuse_remote(path)
     if not (is_remote(path) or Path(path).exists()):
         raise ConfigurationError(
-            f"The table of the training is not at '{path}' any more. Name one: the table is an argument of "
+            f"The table used for training is no longer at '{path}'. Name one: the table is an argument of "
             "every command and function that reads rows."
         )
     return path
@@ -187,7 +187,7 @@ def _own_data(trained: Any, what: str) -> Dataset | str:
 def _reader(model: Any, trained: Any) -> Trained:
     if not isinstance(trained, Trained):
         raise ConfigurationError(
-            f"A {type(model).__name__} does not know how to read a table. Give a Dataset, or the run or the "
+            f"A {type(model).__name__} cannot read a table. Give a Dataset, or the run or the "
             "Embedder that it belongs to."
         )
     return trained
@@ -212,8 +212,8 @@ def _parts_of_table(trained: Trained, source: Source, with_targets: bool) -> Dat
         raise DataError(_all_seen(trained, len(records)))
     if "test" not in rows:
         raise DataError(
-            "No row of the table is for testing. Mark some as test in the schema's split column, or "
-            "train with a share of test above 0."
+            "The table has no test rows. Mark some as test in the schema's split column, or "
+            "train with a test share above 0."
         )
     parts = {name: records.choose(chosen) for name, chosen in rows.items()}
     return Dataset(
@@ -239,12 +239,13 @@ def _unseen(trained: Any, count: int, keys: np.ndarray | None, groups: np.ndarra
     if rows is None:
         raise DataError(
             "The model learned from labels, and which rows those were is not recorded, so no row can be "
-            "scored without bias. Train it again with this version, and keep the run or the export of it."
+            "scored without bias. Train it again with this version, and keep its run or its export."
         )
     if keys is None:
         raise DataError(
             "The model learned from labels, and these records cannot be compared with those that it learned "
-            "from: they have no keys, or their table lacks columns that name its rows. Pass the whole table."
+            "from: they have no keys, or their table lacks columns that identify its rows. Pass the whole "
+            "table."
         )
     if lacks_groups:
         raise DataError(
@@ -273,7 +274,7 @@ def _all_seen(trained: Any, records: int) -> str:
     return (
         f"All {records} rows were trained on with labels ({_labels(trained)}), or belong to a group that "
         "was: scores on them say nothing about other rows. Pass rows that the model has not seen. (Rows are "
-        "recognised by their id or their cells; other records need other ids.)"
+        "recognised by their id or their cells; different records need different ids.)"
     )
 
 

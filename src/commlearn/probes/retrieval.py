@@ -86,13 +86,13 @@ def _checked(
     """Return the modalities of both sides, checked; one on both sides would make each record find itself."""
     names = (*query, *gallery)
     if not query or not gallery:
-        raise ConfigurationError("A side of the retrieval names no modality; name one or more on each side.")
+        raise ConfigurationError("One side of the retrieval has no modality; name one or more on each side.")
     for name in names:
         there = [modality for modality in method.modalities if modality in records.columns]
         if name not in there:
             raise ConfigurationError(unknown("modality", name, there))
         if names.count(name) > 1:
-            raise ConfigurationError(f"Modality '{name}' is named twice; name each on one side, and once.")
+            raise ConfigurationError(f"Modality '{name}' is named twice; name each only once, on one side.")
     return names
 
 
@@ -122,8 +122,8 @@ def _within(rank_of_each: np.ndarray, k: int) -> Measure:
 def comparable(method: Any, view: View, subset: Subset) -> Tensor:
     """Return a subset's vectors in the space where the method compares subsets, (batch, dim)."""
     raise ConfigurationError(
-        f"{type(method).__name__} does not bring subsets of modalities into one space, so that one could "
-        "retrieve another. Methods that do: clip, cmc, crossself, comm, hril, infmasking. Of any method, "
+        f"{type(method).__name__} does not embed subsets of modalities in one space, so one cannot "
+        "retrieve another. Methods that do: clip, cmc, crossself, comm, hril, infmasking. With any method, "
         "fixed features can be compared: blocks='features'."
     )
 
@@ -166,7 +166,7 @@ def comparable_vectors(
         parts.append(FEATURES * unit(embed(model, records, names, blocks="features")))
     vectors = np.concatenate(parts, axis=1)
     if not np.isfinite(vectors).all():
-        raise DivergedError("The vectors of some records are not finite, so none can be found by them.")
+        raise DivergedError("The vectors of some records are not finite, so they cannot be searched.")
     return vectors
 
 

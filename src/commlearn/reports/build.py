@@ -32,8 +32,8 @@ class Written:
     """What a report consists of."""
 
     out: str  # the page
-    files: tuple[str, ...]  # in the same folder
-    bytes: int  # of the page
+    files: tuple[str, ...]  # other files, in the same folder
+    bytes: int  # size of the page
     seconds: float
 
 
@@ -50,12 +50,12 @@ def report(
 
     Args:
         model: a run, an artifact or an Embedder, or a folder of one.
-        table: rows to look at, split as the training's were; those of the training if not given.
+        table: rows to examine, split as the training's were; those of the training if not given.
         out: folder; `report` in the run's folder if not given.
         targets: which to show; all if not given.
-        interactions: decompose what the modalities know together anew, of the targets that are named, else of
-            the first three; if not, the report shows what a run's folder holds of it.
-        seed: of folds, bootstrap and the choice of records.
+        interactions: whether to decompose what the modalities know together, for the named targets or the
+            first three; if not, the report shows any decompositions that the run's folder already holds.
+        seed: seed of folds, bootstrap and the choice of records.
         tell: receives a line for each part of the work.
 
     Example:
@@ -73,7 +73,7 @@ def report(
     tell("reading records")
     read = source(model, table, targets)
     if out is None and read.root is None:
-        raise RunError("The model is not in a folder; say where the report goes: out=...")
+        raise RunError("The model is not in a folder; specify a folder for the report: out=...")
     folder = Path(out) if out is not None else _inside(read)
     decompositions = _made(read, bool(targets), seed, tell) if interactions else _stored(read)
     findings = find(read, decompositions, seed, tell)
@@ -92,13 +92,13 @@ def report(
 
 
 def _inside(read: Source) -> Path:
-    """Where a report goes that no place is named for; out of an artifact, a link does not lead it."""
+    """Return the default folder of a report; a link that leads out of an artifact is rejected."""
     root = Path(read.root or ".")
     return root / "report" if read.run is not None else file_inside(root, "report")
 
 
 def _write(folder: Path, files: Mapping[str, bytes], run: Run | None) -> None:
-    """Write the files; those inside of a run's folder belong to the run."""
+    """Write the files; those inside a run's folder are registered as the run's."""
     place = folder.resolve()
     if run is not None and place.is_relative_to(root := run.folder.path.resolve()):
         run.folder.writes(*((place / name).relative_to(root).as_posix() for name in files))
@@ -107,7 +107,7 @@ def _write(folder: Path, files: Mapping[str, bytes], run: Run | None) -> None:
 
 
 def tables(findings: Findings) -> dict[str, str]:
-    """What the page's tables hold, as CSV."""
+    """Return the contents of the page's tables, as CSV."""
     probes: list[Sequence[Any]] = [("target", "subset", "measure", "score", "low", "high", "test_records")]
     for target, rungs in findings.ladder.items():
         for name, result in rungs.items():
@@ -128,7 +128,7 @@ def tables(findings: Findings) -> dict[str, str]:
 
 
 def _made(read: Source, named: bool, seed: int, tell: Callable[[str], None]) -> dict[str, dict[str, Any]]:
-    """The decompositions, also kept in the run's folder."""
+    """Compute the decompositions, and keep them in the run's folder too."""
     made = information(read, named, seed, tell)
     if read.run:
         text = json.dumps(made, indent=1, ensure_ascii=False) + "\n"
@@ -138,7 +138,7 @@ def _made(read: Source, named: bool, seed: int, tell: Callable[[str], None]) -> 
 
 
 def _stored(read: Source) -> dict[str, dict[str, Any]]:
-    """Those that an earlier report left in the run's folder, but for those of versions without a verdict."""
+    """Return those that an earlier report left in the run's folder, except old ones without a verdict."""
     path = None if read.run is None else read.run.folder.path / INTERACTIONS
     if path is None or not path.exists():
         return {}
@@ -147,7 +147,7 @@ def _stored(read: Source) -> dict[str, dict[str, Any]]:
         asked = {name: values for name, values in stored.items() if values["of"] in read.targets}
         return {name: values for name, values in asked.items() if "problem" in values or "verdict" in values}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
-        raise RunError(f"{path} is damaged: {problem}. Delete it, or make it again.") from problem
+        raise RunError(f"{path} is damaged: {problem}. Delete it, or create it again.") from problem
 
 
 def _csv(rows: Sequence[Sequence[Any]]) -> str:

@@ -1,4 +1,4 @@
-"""What the page opens with: a card a target, and at most five warnings, each with its way out."""
+"""The opening of the page: a card for each target, and at most five warnings, each with a remedy."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from commlearn.probes.ladder import Gain, called
 from commlearn.reports.findings import Findings
 from commlearn.reports.knowledge import Part, bars_of, doubtful
 
-GUESS = "No probe reads it better than a guess."
-MOST, FEW, GAPS, COLLAPSED = 5, 50, 0.5, 2.0  # warnings; test records; share missing; directions
+GUESS = "No probe predicts it better than chance."
+MOST, FEW, GAPS, COLLAPSED = 5, 50, 0.5, 2.0  # most warnings; too few test records, present, directions
 FEWEST_COMPARED = 10  # test records, below which no card says which modality is better
 
 
@@ -28,27 +28,27 @@ class Rung:
     high: float | None
     chance: float
     records: int = 0
-    modality: str | None = None  # where it is one alone
+    modality: str | None = None  # the modality, if it is a single one
 
     @property
     def lift(self) -> float:
-        """Share of the way from a guess to everything right."""
+        """Share of the way from a guess to a perfect score."""
         return max(0.0, min(1.0, (self.score - self.chance) / max(1 - self.chance, 1e-9)))
 
 
 @dataclass(frozen=True)
 class Card:
-    """One target: how well it is read, against what, and what that means."""
+    """One target: how well it is read, compared with what, and what that means."""
 
     target: str
     measure: str
     whole: Rung
     rival: Rung | None
     verdict: str
-    compared: bool  # whether the verdict is that of a comparison
+    compared: bool  # whether the verdict is from a comparison
     bar: list[Part] = field(default_factory=list)
-    entropy: float = 0.0  # bits that certainty takes: the length of the bar
-    bar_of: str = ""  # what the bar is about, where that is not all modalities and the target
+    entropy: float = 0.0  # bits needed for certainty: the length of the bar
+    bar_of: str = ""  # what the bar is about, if not all modalities and the target
     doubt: str = ""  # why the bar must not be shown
 
     @property
@@ -65,12 +65,12 @@ class Warned:
 
 
 def cards_of(findings: Findings) -> list[Card]:
-    """One a target that could be probed."""
+    """Return a card for each target that could be probed."""
     return [_card(findings, target) for target in findings.ladder]
 
 
 def rungs_of(findings: Findings, target: str) -> list[Rung]:
-    """What a probe reads of a target by each subset of modalities."""
+    """Return how well a probe reads a target from each subset of modalities."""
     return [
         rung(called(name), result, name if name in findings.present else None)
         for name, result in findings.ladder[target].items()
@@ -78,7 +78,7 @@ def rungs_of(findings: Findings, target: str) -> list[Rung]:
 
 
 def rung(label: str, result: Any, modality: str | None = None) -> Rung:
-    """A probe's result as the page shows it."""
+    """Return a probe's result as the page shows it."""
     score, (low, high) = score_of(result), result.interval
     percent = isinstance(result, ProbeResult)
     text = f"{100 * score:.0f} %" if percent else f"{score:.2f}"
@@ -92,7 +92,7 @@ def _card(findings: Findings, target: str) -> Card:
     if values is not None:
         budget = list(values["budgets"].values())[-1]
         method = findings.source.trained.experiment.method["name"]
-        if method in budget["differences"]:  # else the comparison read others alone
+        if method in budget["differences"]:  # otherwise it compared other methods only
             read, best_rival = (_reader(values, budget, name) for name in (method, budget["rival"]))
             of_method = (line for line in values["words"] if f"({method})" in line)
             words = next(of_method, values["words"][0])
@@ -125,9 +125,9 @@ def _reader(values: Mapping[str, Any], budget: Mapping[str, Any], name: str) -> 
 
 
 def _bar(findings: Findings, target: str) -> tuple[list[Part], float, str, str]:
-    """The interaction of the target, or of the first of its labels, if it was measured and can be trusted.
+    """Return the interaction of the target, or of the first of its labels, if measured and trustworthy.
 
-    Its parts, the bits that certainty takes, what it is about, and why it must not be shown.
+    The result is its parts, the bits needed for certainty, what it is about, and why it must not be shown.
     """
     for name, values in findings.interactions.items():
         if values["of"] == target and "problem" not in values:
@@ -141,11 +141,11 @@ def _bar(findings: Findings, target: str) -> tuple[list[Part], float, str, str]:
 
 
 def warnings_of(findings: Findings) -> list[Warned]:
-    """What a reader must know before anything else, the gravest first; the page shows the first five."""
+    """Return what a reader must know first, most serious first; the page shows the first five."""
     grave = list(findings.ranks.items())[-1:]
     warned = [
         Warned(
-            f"The embeddings use {rank:.1f} directions: records lie almost in one place.",
+            f"The embeddings use only {rank:.1f} directions: all records are almost at the same point.",
             "Lower training.learning_rate, strengthen the augmentations, or train on more records.",
         )
         for name, rank in grave
@@ -155,9 +155,9 @@ def warnings_of(findings: Findings) -> list[Warned]:
         if all(result.interval[0] <= result.chance for result in rungs.values()):
             warned.append(
                 Warned(
-                    f"No probe reads {target} better than a guess.",
+                    f"No probe predicts {target} better than chance.",
                     "Check labels and inputs with commlearn check; if they are right, train for longer, or "
-                    "accept that these modalities do not say it.",
+                    "accept that these modalities carry no information about it.",
                 )
             )
     warned += [
@@ -170,7 +170,7 @@ def warnings_of(findings: Findings) -> list[Warned]:
         for text in (*findings.source.trained.warnings, *epochs)
     ]
     warned += _of_decompositions(findings.interactions)
-    if findings.ladder and 0 < findings.counts["test"] < FEW:  # else nothing has an interval
+    if findings.ladder and 0 < findings.counts["test"] < FEW:  # otherwise nothing has an interval
         warned.append(
             Warned(
                 f"There are only {findings.counts['test']} test records, so every interval is wide.",
@@ -181,14 +181,14 @@ def warnings_of(findings: Findings) -> list[Warned]:
     if copies:
         warned.append(
             Warned(
-                f"{copies} pairs of test records are copies of each other in every cell.",
-                "Remove them, or keep them in one part of the split by a group column: commlearn check.",
+                f"{copies} pairs of test records are the same in every cell.",
+                "Remove them, or keep them in one part of the split with a group column: commlearn check.",
             )
         )
     warned += [
         Warned(
             f"{100 * (1 - share):.0f} % of the test records have no {name}.",
-            f"Fill it, or leave it out: what {name} says is scored on few records.",
+            f"Fill it in, or leave it out: the scores of {name} are based on few records.",
         )
         for name, share in findings.present.items()
         if share < GAPS
@@ -197,11 +197,11 @@ def warnings_of(findings: Findings) -> list[Warned]:
 
 
 def _of_decompositions(interactions: Mapping[str, Mapping[str, Any]]) -> list[Warned]:
-    """What speaks against the bits, once for all targets that it is about."""
+    """Return the reasons to doubt the bits, each once for all the targets that it is about."""
     targets: dict[tuple[str, str], list[str]] = {}
     for target, values in interactions.items():
         for text in values.get("warnings", ()):
-            reason, few, _ = text.partition("; expect each part")  # by how much differs between targets
+            reason, few, _ = text.partition("; expect each part")  # the amount differs between targets
             targets.setdefault((reason, few), []).append(target)
     return [
         Warned(
@@ -218,18 +218,18 @@ def _of_decompositions(interactions: Mapping[str, Mapping[str, Any]]) -> list[Wa
 
 
 def _split(text: str, way: str) -> Warned:
-    """A warning in two: its first sentence, and the others, which say what to do."""
+    """Split a warning into its first sentence and the rest, which says what to do; by default `way`."""
     first, _, rest = text.partition(". ")
     first = f"{first[:1].upper()}{first[1:]}".rstrip(".") + "."
     return Warned(first, rest.rstrip(".") + "." if rest else way)
 
 
 def gain_words(rungs: Mapping[str, Any], gain: Gain | None) -> str:
-    """What several modalities add to the best one alone, on the records that have that one."""
+    """Describe what several modalities add to the best one alone, on the records that have that one."""
     if all(result.interval[0] <= result.chance for result in rungs.values()):
         return GUESS
     if gain is None:
-        return "One modality alone: there is nothing to compare it with." if len(rungs) == 1 else ""
+        return "There is only one modality, so nothing to compare it with." if len(rungs) == 1 else ""
     if gain.records < FEWEST_COMPARED:
         return f"Only {gain.records} test records: too few to say which modality is better."
     result = rungs[gain.best]
@@ -237,7 +237,7 @@ def gain_words(rungs: Mapping[str, Any], gain: Gain | None) -> str:
     size, (low, high) = _difference(abs(gain.score), result), gain.interval
     if not math.isfinite(high - low):
         few = "there are too few groups to say what the others add"
-        return f"Best alone is {gain.best} with {_score(result)}; {few}."
+        return f"The best single modality is {gain.best} with {_score(result)}; {few}."
     if low > 0:
         comparison = f"together they add {size}"
     elif high < 0:
@@ -245,7 +245,8 @@ def gain_words(rungs: Mapping[str, Any], gain: Gain | None) -> str:
     else:
         comparison = "what they add together could be chance" if low < high else "together they add nothing"
     limits = " to ".join(_difference(limit, result, sign="+") for limit in gain.interval)
-    return f"Best alone is {gain.best} with {_score(result)}{where} {comparison} ({limits})."
+    best = f"The best single modality is {gain.best} with {_score(result)}"
+    return f"{best}{where} {comparison} ({limits})."
 
 
 def _score(result: Any) -> str:

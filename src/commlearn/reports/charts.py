@@ -1,4 +1,4 @@
-"""The charts of `commlearn.plot` as PNG, for slides; that of a verdict is in the page too."""
+"""The charts of `commlearn.plot` as PNG, for slides; those of verdicts are also part of the page."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ AXES = {"terms": "loss", "accuracy": "share retrieved", "diagnostics.neighbours"
 
 @dataclass(frozen=True)
 class Chart:
-    """One picture and what it says."""
+    """One chart as PNG, and as SVG if it is part of the page."""
 
-    name: str  # of the PNG
+    name: str  # name of the PNG
     png: bytes
     svg: Markup | None = None
 
 
 def draw(findings: Findings) -> list[Chart]:
-    """Every chart that the findings allow."""
+    """Draw every chart that the findings allow."""
     charts = [
         chart(f"verdict-{place}", plot.verdict, findings.verdict, name, says=" ".join(values["words"]))
         for place, (name, values) in enumerate((findings.verdict or {"targets": {}})["targets"].items())
@@ -65,12 +65,12 @@ def draw(findings: Findings) -> list[Chart]:
 
 
 def chart(name: str, draws: Callable[..., Any], /, *values: Any, says: str = "", **named: Any) -> Chart:
-    """Draw with a function of `commlearn.plot`; what `says` something in words is made a part of the page."""
+    """Draw with a function of `commlearn.plot`; with a text in `says`, also make an SVG for the page."""
     figure = np.ravel(draws(*values, **named))[0].figure
     picture = io.BytesIO()
     FigureCanvasAgg(figure)
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # both forms are laid out alike: once is enough
+    figure.set_layout_engine("none")  # both formats share one layout: compute it once
     figure.savefig(picture, format="png", dpi=150, facecolor="white")
     if not says:
         return Chart(name, picture.getvalue())
@@ -81,7 +81,7 @@ def chart(name: str, draws: Callable[..., Any], /, *values: Any, says: str = "",
 
 
 def themed(svg: str, name: str, says: str) -> Markup:
-    """An SVG of matplotlib as part of the page: its colours follow light and dark."""
+    """Return an SVG of matplotlib as part of the page, with colours that follow light and dark mode."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'<g id="[^"]*">', "<g>", body)

@@ -1,4 +1,4 @@
-"""What the test records hold, column by column: how many cells are missing, and how the others lie."""
+"""What the test records hold by column: how many cells are missing, and how the others are distributed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from commlearn.probes import has_label
 from commlearn.reports.records import clipped, number
 from commlearn.reports.source import Source
 
-MOST, BINS, CLASSES = 24, 16, 8  # columns that are shown, bars of a number, classes of the others
+MOST, BINS, CLASSES = 24, 16, 8  # most columns that are shown, bars of a number, classes of the others
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Look:
 
     name: str
     of: str  # modality, or "target"
-    missing: float  # share of the records
-    bars: tuple[tuple[str, int], ...] = ()  # range or class, and how many records
-    what: str = ""  # that the bars count, where it is not the value itself
+    missing: float  # share of the records without a value
+    bars: tuple[tuple[str, int], ...] = ()  # range or class, and number of records
+    what: str = ""  # what the bars are about, if not the value itself
     is_number: bool = False
     others: int = 0  # classes that are not shown
 
@@ -36,7 +36,7 @@ class Look:
 
 
 def looks(source: Source) -> list[Look]:
-    """Targets first, then what each modality reads."""
+    """Return a look at each target, then at each column that the modalities read."""
     shown_looks = []
     for name, values in source.data.test.targets.items():
         labelled = has_label(values)
@@ -67,7 +67,7 @@ def looks(source: Source) -> list[Look]:
 def look(
     name: str, of: str, missing: float, cells: list[Any], as_number: bool | None = None, text: bool = False
 ) -> Look:
-    """Numbers in ranges of one width, text by its number of words, all else by class."""
+    """Summarise numbers in ranges of equal width, text by its number of words, everything else by class."""
     if not cells:
         return Look(name, of, missing)
     if text:

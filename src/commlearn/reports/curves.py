@@ -1,4 +1,4 @@
-"""Lines over the steps of the training, each with its name at its end."""
+"""Line charts over the steps of the training, with a name at the end of each line."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from commlearn.plot.style import apart
 from commlearn.reports.pieces import limits, line_path
 from commlearn.reports.records import number
 
-CALLED = {  # what the training measures
+CALLED = {  # titles of what the training measures
     "terms": "Loss terms",
     "accuracy": "Share retrieved in the batch",
     "gradient_norm": "Gradient norm",
     "diagnostics.rank": "Effective rank",
     "diagnostics.spread": "Alignment and uniformity",
-    "diagnostics.sensitivity": "How far the embedding moves if one modality is another record's",
-    "diagnostics.neighbours": "Share of nearest others of the same class",
+    "diagnostics.sensitivity": "How far the embedding moves if one modality is replaced by another record's",
+    "diagnostics.neighbours": "Share of nearest neighbours of the same class",
 }
 SIDES = {"step", "epoch", "learning_rate", "warnings"}
-WIDE, HIGH, LINE = 300, 120, 15  # units of a chart, of a name
+WIDE, HIGH, LINE = 300, 120, 15  # size of a chart, height of a name
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Curve:
     name: str
     path: str
     last: str
-    height: float  # of its name, in units of the chart
+    height: float  # vertical position of its name, in units of the chart
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class Curves:
 
 
 def curves(metrics: Sequence[Mapping[str, Any]]) -> list[Curves]:
-    """A chart for each figure that was measured at two steps at least."""
+    """Return a chart for each figure that was measured at two or more steps."""
     return [chart for key in measured(metrics) if (chart := _chart(metrics, key)) is not None]
 
 
 def measured(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The figures that the training wrote, those with a title of their own first."""
+    """Return the figures that the training wrote, those that have a title in `CALLED` first."""
     keys = dict.fromkeys(key for entry in metrics for key in entry if key not in SIDES)
     order = sorted(keys, key=lambda key: list(CALLED).index(key) if key in CALLED else len(CALLED))
     return [key for key in order if any(_is_figure(entry.get(key)) for entry in metrics)]

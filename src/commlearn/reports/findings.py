@@ -1,4 +1,4 @@
-"""All that a report shows, measured once, as plain values."""
+"""Everything that a report shows, measured once, as plain values."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from commlearn.reports.source import Source
 from commlearn.storage.plain_json import values_of_file
 from commlearn.training.diagnostics import effective_rank
 
-ASKED, NEAREST = 4, 5  # records that are asked for, neighbours of each
+ASKED, NEAREST = 4, 5  # records whose neighbours are shown, neighbours of each
 
-AUDITED = 1000  # records of a split that the audit looks at
+AUDITED = 1000  # records of a split that the audit uses
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Findings:
 
     source: Source
     counts: dict[str, int]  # records of each split
-    present: dict[str, float]  # share of test records that have a modality
-    classes: dict[str, dict[str, Any]]  # of each target
+    present: dict[str, float]  # by modality: share of test records that have it
+    classes: dict[str, dict[str, Any]]  # by target: how its values are distributed
     metrics: list[dict[str, Any]]
     ranks: dict[str, float]  # effective rank of the embeddings, by subset
     dims: dict[str, int]
@@ -49,7 +49,7 @@ class Findings:
     colourings: list[Colouring]
     cards: Cards
     neighbours: dict[str, dict[int, list[int]]]
-    near: dict[int, list[int]]  # of every shown record, by all modalities
+    near: dict[int, list[int]]  # neighbours of every shown record, by all modalities
     columns: list[Look]
     examples: list[tuple[int, list[Piece]]]
     seen: dict[str, list[list[Piece]]]  # by modality: records, each clean and as the network saw it
@@ -58,12 +58,12 @@ class Findings:
     interactions: dict[str, dict[str, Any]] = field(default_factory=dict)  # by target
     audit: Audit | None = None
     comparison: dict[str, Any] | None = None
-    verdict: dict[str, Any] | None = None  # of that comparison
+    verdict: dict[str, Any] | None = None  # verdict of that comparison
     unscored: dict[str, tuple[str, str]] = field(default_factory=dict)  # targets: why, and what to do
     notes: list[str] = field(default_factory=list)  # what else could not be measured, and why
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         ladder = {
             target: {name: asdict(result) for name, result in rungs.items()}
             for target, rungs in self.ladder.items()
@@ -109,7 +109,7 @@ def find(
     seed: int = 0,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Findings:
-    """Embed, probe, lay out: everything but the drawing."""
+    """Embed, probe and lay out: everything except the drawing."""
     data, names = source.data, tuple(source.trained.specs)
     subsets = subsets_of(names)
     test = embed_subsets(source.trained, data.test, subsets, tell)
@@ -171,7 +171,7 @@ def find(
 
 
 def describe(values: np.ndarray) -> dict[str, Any]:
-    """How a target's values are distributed over the test records."""
+    """Describe how a target's values are distributed over the test records."""
     labelled = has_label(values)
     if values.ndim == 2:
         return {"labelled": int(labelled.sum()), "outputs": values.shape[1]}
@@ -179,14 +179,14 @@ def describe(values: np.ndarray) -> dict[str, Any]:
         quartiles = np.quantile(values[labelled], [0, 0.25, 0.5, 0.75, 1]).tolist()
         return {"labelled": int(labelled.sum()), "quartiles": quartiles}
     given = values[labelled].tolist()
-    sets = bool(given) and isinstance(given[0], tuple)  # several labels a record: each counts
+    sets = bool(given) and isinstance(given[0], tuple)  # several labels per record: each counts
     counts = Counter(str(label) for one in given for label in (one if sets else (one,)))
     often = sorted(counts, key=lambda label: (-counts[label], label))
     return {"labelled": int(labelled.sum()), "classes": {label: counts[label] for label in often}}
 
 
 def _beside_run(root: Path | None, name: str, part: str) -> dict[str, Any] | None:
-    """A file of the comparison that a run is part of, if it has the part that names its sort."""
+    """Return a file of the comparison that a run is part of, if it holds the given part."""
     for folder in [root, *root.parents[:3]] if root is not None else []:
         path = folder / name
         if path.exists():
@@ -209,7 +209,7 @@ def _colourings(source: Source, rows: np.ndarray) -> list[Colouring]:
 
 
 def _audit(source: Source, targets: Sequence[str], seed: int, tell: Callable[[str], None]) -> Audit | None:
-    """Of the first target; None where it cannot be done."""
+    """Audit the augmentations by the first target; return None if that is not possible."""
     if not targets:
         return None
     tell(f"auditing the augmentations by {targets[0]}")
@@ -220,14 +220,14 @@ def _audit(source: Source, targets: Sequence[str], seed: int, tell: Callable[[st
 
 
 def typical_records(part: Embedded, rows: np.ndarray, seed: int, most: int = ASKED) -> list[int]:
-    """Positions in `rows` of records from different places: those nearest to the centres of clusters."""
-    from sklearn.cluster import KMeans  # takes long to import
+    """Return positions in `rows` of records from different regions: those nearest to cluster centres."""
+    from sklearn.cluster import KMeans  # slow to import
 
     there, vectors = part.among(rows)
     vectors = unit(vectors)
     if len(there) <= most:
         return there.tolist()
-    most = min(most, len(np.unique(vectors.round(4), axis=0)))  # no more places than there are
+    most = min(most, len(np.unique(vectors.round(4), axis=0)))  # no more clusters than distinct vectors
     centres = KMeans(most, n_init=1, random_state=seed).fit(vectors).cluster_centers_
     return sorted({int(there[place]) for place in (vectors @ unit(centres).T).argmax(axis=0)})
 
@@ -235,9 +235,9 @@ def typical_records(part: Embedded, rows: np.ndarray, seed: int, most: int = ASK
 def nearest_records(
     embedded: Mapping[str, Embedded], rows: np.ndarray, asked: Sequence[int], count: int = NEAREST
 ) -> dict[str, dict[int, list[int]]]:
-    """By subset, then by record that is asked for: positions in `rows` of the smallest angles to its own.
+    """Return, by subset and then by requested record, positions in `rows` of its neighbours by angle.
 
-    Records that a subset cannot embed have no neighbours there and are none.
+    Records that a subset cannot embed have no neighbours there and are not neighbours of others.
     """
     neighbours_by_subset: dict[str, dict[int, list[int]]] = {}
     for name, part in embedded.items():

@@ -1,7 +1,7 @@
-"""What modalities know of each target together: as much of it as a page can be waited for.
+"""What modalities know about each target together, limited to what can be computed while a user waits.
 
-All subsets of up to three modalities are looked at. Of more, each alone, each pair, and all together: the
-number of the other subsets doubles with every modality, and so does the time.
+With up to three modalities, all subsets are examined. With more, only each alone, each pair, and all
+together: the number of the other subsets doubles with every modality, and so does the time.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from commlearn.seeds import numpy_generator
 from commlearn.tables.table import Table
 from commlearn.trained.embed import embed
 
-RECORDS = 2000  # that are looked at, drawn by seed where there are more
-TARGETS = 3  # that are decomposed where none is named, and labels of a target of several labels
-WHOLE = 3  # modalities of which every subset is looked at
+RECORDS = 2000  # most records that are used, drawn by seed if there are more
+TARGETS = 3  # targets that are decomposed if none is named, and labels of a target of several labels
+WHOLE = 3  # most modalities for which every subset is examined
 
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Looked:
-    """The records that are looked at, and which of them belong together."""
+    """The records that are used, and which of them belong together."""
 
     records: Records
     groups: np.ndarray | None
@@ -46,12 +46,12 @@ class Looked:
 
 
 def information(read: Source, named: bool, seed: int, tell: Tell) -> dict[str, dict[str, Any]]:
-    """By target, or by target and label: plain values of its decomposition, or why there is none.
+    """Return plain values of each target's (or label's) decomposition, or why there is none.
 
     Args:
         read: model and records.
-        named: the targets were named by the user, so that all of them are wanted.
-        seed: of folds, bootstrap and the choice of records.
+        named: whether the user named the targets, so that all of them are wanted.
+        seed: seed of folds, bootstrap and the choice of records.
         tell: receives a line for each step.
     """
     tell("reading records for the decomposition")
@@ -73,9 +73,9 @@ def information(read: Source, named: bool, seed: int, tell: Tell) -> dict[str, d
 
 
 def looked_at(read: Source, targets: Sequence[str], seed: int) -> Looked:
-    """Records of the table, or of the run's own data set, that have all modalities and may be scored.
+    """Return records of the table, or of the run's data set, that have all modalities and may be scored.
 
-    Of more than can be looked at, those that have any of the targets.
+    If there are more than can be used, those that have any of the targets are chosen.
     """
     names = list(read.trained.specs)
     if read.table is None:
@@ -94,8 +94,8 @@ def looked_at(read: Source, targets: Sequence[str], seed: int) -> Looked:
     notes = [rows.warning] if rows.warning else []
     if len(chosen) < of:
         notes.append(
-            f"{len(chosen):,} of {of:,} records were looked at; each of them has all modalities"
-            + (", and none was trained on with labels" if read.trained.saw_labels else "")
+            f"{len(chosen):,} of {of:,} records were used; each of them has all modalities"
+            + (", and training saw none of their labels" if read.trained.saw_labels else "")
         )
     return Looked(chosen, chosen.groups, tuple(notes))
 
@@ -111,12 +111,12 @@ def _some(records: Records, names: Sequence[str], targets: Sequence[str], seed: 
 
 
 def _labelled(rows: np.ndarray, labelled: np.ndarray) -> np.ndarray:
-    """Those of the rows that are labelled, if any are."""
+    """Return the rows that are labelled, or all of them if none are."""
     return rows[labelled] if labelled.any() else rows
 
 
 def _questions(records: Records, target: str) -> list[tuple[str, str, np.ndarray]]:
-    """The target, or its most frequent labels, with values of each."""
+    """Return the target, or its most frequent labels, with values of each."""
     values = np.asarray(records.targets[target])
     labels = label_columns(values)
     if labels is None:
@@ -126,7 +126,7 @@ def _questions(records: Records, target: str) -> list[tuple[str, str, np.ndarray
 
 
 def _answers(read: Source, looked: Looked, settings: Settings) -> Callable[..., dict[str, Any]]:
-    """What answers one question; the records are embedded once for all of them."""
+    """Return a function that answers one question; the records are embedded once for all of them."""
     names = list(read.trained.specs)
     if len(names) <= WHOLE:
         sources = gather(read.trained, looked.records, None, looked.groups)

@@ -17,14 +17,14 @@ class Part:
     """One piece of a bar."""
 
     label: str
-    modality: str | None  # that alone says it; None of what is shared or takes several together
+    modality: str | None  # the modality that says it alone; None if shared or taking several together
     bits: float
     low: float
     high: float
 
 
 def bars_of(values: Mapping[str, Any]) -> dict[str, list[Part]]:
-    """A bar for each view, or for each pair of many modalities, the one that knows most first."""
+    """Return a bar for each view or, with many modalities, for each pair, the one that knows most first."""
     if "alone" in values:
         pairs = sorted(values["pairs"], key=lambda pair: -pair["total"]["bits"])
         views = {pair["name"]: {"pairs": [pair], "spectrum": [None, None]} for pair in pairs}
@@ -46,12 +46,12 @@ def bars_of(values: Mapping[str, Any]) -> dict[str, list[Part]]:
 
 
 def doubtful(values: Mapping[str, Any]) -> bool:
-    """Whether the numbers must not be shown without their doubt."""
+    """Return whether the numbers must not be shown without saying that they cannot be trusted."""
     return str(values["verdict"]).startswith("CANNOT BE TRUSTED")
 
 
 def sentences(values: Mapping[str, Any]) -> list[str]:
-    """The findings, the most telling first."""
+    """Return the findings as sentences, the most telling first."""
     names, entropy = values["modalities"], values["entropy"]
     if "alone" in values:
         return [
@@ -68,18 +68,18 @@ def sentences(values: Mapping[str, Any]) -> list[str]:
             part_in_words(f"{first} and {second} share {{}}", pair["redundant"]),
             part_in_words(f"{first} adds {{}} to {second}", pair["unique1"]),
             part_in_words(f"{second} adds {{}} to {first}", pair["unique2"]),
-            part_in_words("{} is known only from both together", pair["synergistic"]),
+            part_in_words("{} is available only from both together", pair["synergistic"]),
         ]
-    lines.append(part_in_words("{} can be read off more than one of them", view["non_exclusive"]))
+    lines.append(part_in_words("{} can be read from more than one of them", view["non_exclusive"]))
     lines += [
-        part_in_words(f"{{}} can be read off {name} alone", part) for name, part in view["unique"].items()
+        part_in_words(f"{{}} can be read from {name} only", part) for name, part in view["unique"].items()
     ]
     orders = enumerate(view["spectrum"][1:], 2)
-    return lines + [part_in_words(f"{{}} takes {order} of them together", part) for order, part in orders]
+    return lines + [part_in_words(f"{{}} needs {order} of them together", part) for order, part in orders]
 
 
 def information_rows(values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """What the chart shows, and what each subset knows: view or pair, part, bits, low, high, p."""
+    """Return what the chart shows and what each subset knows: view or pair, part, bits, low, high, p."""
     if "alone" in values:
         rows = [_row("alone", name, part) for name, part in values["alone"].items()]
         for pair in values["pairs"]:

@@ -1,4 +1,4 @@
-"""The embedding map: a dot for each record, which moves as another subset of modalities is chosen."""
+"""The embedding map: a dot for each record, which moves when another subset of modalities is chosen."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from commlearn.probes.ladder import Embedded
 from commlearn.reports.records import Cards, clipped, number
 
 WIDE, HIGH, EDGE = 480, 400, 14
-COLOURS, SHAPES = 8, 3  # of classes; beyond 24 they share a grey
-SCALE = 7  # steps of a number's colours
+COLOURS, SHAPES = 8, 3  # colours and shapes of classes; beyond 24, classes share a grey
+SCALE = 7  # colour steps of a number
 DOTS = ("M-3.4 0a3.4 3.4 0 1 0 6.8 0a3.4 3.4 0 1 0-6.8 0", "M-3-3h6v6h-6z", "M0-4.2L4 3.2H-4z")
 
 
@@ -33,16 +33,16 @@ class Colouring:
 def layouts(
     embedded: Mapping[str, Embedded], rows: np.ndarray, hows: Sequence[str], seed: int = 0
 ) -> dict[str, dict[str, np.ndarray]]:
-    """By projection and subset: two numbers a shown record, NaN for one that the subset cannot embed.
+    """Return, by projection and subset, two numbers per shown record; NaN if the subset cannot embed it.
 
-    Projections other than PCA are of all modalities together.
+    Projections other than PCA show all modalities together only.
     """
     points_by_layout: dict[str, dict[str, np.ndarray]] = {}
     for how in hows:
         points_by_layout[how] = {}
         last = None
-        subsets = list(embedded.items())[::-1]  # all modalities first: the others are turned to them
-        for name, part in subsets if how == "pca" else subsets[:1]:  # the others take seconds each
+        subsets = list(embedded.items())[::-1]  # all modalities first: the others are aligned to them
+        for name, part in subsets if how == "pca" else subsets[:1]:  # other projections are slow
             points = np.full((len(rows), 2), np.nan)
             there, vectors = part.among(rows)
             if len(there) > 2:
@@ -58,7 +58,7 @@ def layouts(
 
 
 def colouring(target: str, labels: np.ndarray, sort: str) -> Colouring:
-    """Classes by how often they occur; numbers in seven steps of equally many records."""
+    """Colour records by class, rare ones alike, or by number, in seven steps of equally many records."""
     labelled = has_label(labels)
     if sort == "number" and len(np.unique(labels[labelled])) > SCALE:
         edges = np.unique(np.quantile(labels[labelled], np.linspace(0, 1, SCALE + 1)[1:-1]))
@@ -83,7 +83,7 @@ def colouring(target: str, labels: np.ndarray, sort: str) -> Colouring:
 
 
 def dots(points: np.ndarray, colourings: Sequence[Colouring]) -> list[dict[str, str]]:
-    """Shape, class and place of each record's dot, which the script moves and paints."""
+    """Return shape, class and position of each record's dot, which the script moves and colours."""
     first = colourings[0] if colourings else None
     return [
         {"d": shape_of(first, record), "class": _class(first, record), "style": _where(xy)}
@@ -97,7 +97,7 @@ def map_data(
     shown: Cards,
     near: Mapping[int, Sequence[int]],
 ) -> dict[str, Any]:
-    """What the page's script needs to move and colour the dots and to describe a record."""
+    """Return what the page's script needs to move and colour the dots and to describe a record."""
     return {
         "layouts": {
             how: {name: _plain(points) for name, points in named.items()}
@@ -137,7 +137,7 @@ def _class(colours: Colouring | None, record: int) -> str:
 
 
 def code_class(colours: Colouring, code: int) -> str:
-    """The class of a dot: colour and, of classes, shape go round at different lengths, 24 in all."""
+    """Return the CSS class of a dot. Colours and shapes of classes repeat at different periods: 24 in all."""
     if code < 0 or (
         not colours.steps and code >= COLOURS * SHAPES - 1 and colours.labels[-1] == "all others"
     ):
@@ -146,7 +146,7 @@ def code_class(colours: Colouring, code: int) -> str:
 
 
 def shape_of(colours: Colouring | None, record: int) -> str:
-    """The outline of a dot."""
+    """Return the outline of a dot."""
     if colours is None or colours.steps or colours.codes[record] < 0:
         return DOTS[0]
     return DOTS[colours.codes[record] % SHAPES]

@@ -14,18 +14,18 @@ from commlearn.probes.ladder import Embedded
 from commlearn.reports.records import Cards, clipped, number
 from commlearn.reports.source import Source
 
-HARDEST, PAIRS, MATRIX = 6, 6, 12  # records, pairs, classes of which every confusion is shown
-SAME = 0.995  # cosine of two records that are listed as near-duplicates
+HARDEST, PAIRS, MATRIX = 6, 6, 12  # most records, pairs, and classes for which every confusion is shown
+SAME = 0.995  # lowest cosine of two records that are listed as near-duplicates
 
 
 @dataclass(frozen=True)
 class Mistakes:
-    """Of one target."""
+    """Mistakes on one target."""
 
-    wrong: int  # records; of a number none is wrong or right
+    wrong: int  # records that are wrong; 0 for a number, which is neither right nor wrong
     records: int
     hardest: tuple[tuple[int, str, str, str], ...]  # place among those shown; truth, answer, how hard
-    classes: tuple[str, ...] = ()  # of the matrix
+    classes: tuple[str, ...] = ()  # classes of the matrix
     matrix: tuple[tuple[int, ...], ...] = ()  # rows are the truth
     confusions: tuple[tuple[str, str, int], ...] = ()  # truth, answer, records
 
@@ -46,10 +46,10 @@ def mistakes(
     shown: Cards,
     nearest: Mapping[int, Sequence[int]],
 ) -> Mistakes | None:
-    """What the probe of all modalities got wrong; None of targets of several labels or numbers.
+    """Return what the probe of all modalities got wrong; None for targets of several labels or numbers.
 
-    Of classes those records are the hardest whose neighbours are of other classes too; of numbers those
-    that are furthest from their prediction.
+    For classes, the hardest records are those whose neighbours are of other classes too; for numbers,
+    those furthest from their prediction.
     """
     labels = source.data.test.targets[target]
     rows = whole.rows[has_label(labels[whole.rows])]  # the records that were scored, in their order
@@ -114,18 +114,18 @@ def mistakes(
 
 @dataclass(frozen=True)
 class Alike:
-    """Pairs of shown records that lie at almost the same place."""
+    """Pairs of shown records that are embedded at almost the same place."""
 
     pairs: tuple[
         tuple[int, int, float, bool], ...
     ]  # the closest: places, cosine, whether all cells are equal
-    count: int  # of all such pairs
-    share: float  # of all pairs of records
+    count: int  # number of all such pairs
+    share: float  # their share of all pairs of records
     closest: float  # cosine of the closest pair
 
 
 def alike(source: Source, whole: Embedded, shown: Cards) -> Alike | None:
-    """The closest pairs of records by the embedding of all modalities; None of fewer than two records."""
+    """Return the closest pairs of records in the embedding of all modalities; None if fewer than two."""
     there, vectors = whole.among(shown.rows)
     if len(there) < 2:
         return None
@@ -149,7 +149,7 @@ def alike(source: Source, whole: Embedded, shown: Cards) -> Alike | None:
 
 
 def _equal(source: Source, shown: Cards, first: int, second: int) -> bool:
-    """Whether all cells that the modalities read are the same."""
+    """Return whether all cells that the modalities read are the same."""
     if source.cells is None:
         return False
     columns = [

@@ -1,4 +1,4 @@
-"""The whole document, from the templates beside this file."""
+"""The whole document, from the templates next to this file."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from commlearn.reports.source import Source
 from commlearn.storage.plain_yaml import yaml_text
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
-PLAIN = {"", "schema", "table", "data", "config", "embedder"}  # names that say nothing of what is in them
+PLAIN = {"", "schema", "table", "data", "config", "embedder"}  # names that say nothing about the content
 
 
 def page(findings: Findings, drawn: list[Chart]) -> str:
-    """The whole document."""
+    """Return the whole document."""
     trained = findings.source.trained
     hows = list(findings.maps)
     whole = list(findings.maps[hows[0]])[-1]
@@ -63,11 +63,11 @@ def page(findings: Findings, drawn: list[Chart]) -> str:
     )
 
 
-COLOURS = range(8)  # of modalities, --c0 to --c7 of the style
+COLOURS = range(8)  # colours of modalities, --c0 to --c7 in the style sheet
 
 
 def environment() -> Environment:
-    """Templates escape whatever is not marked as HTML, and refuse names that do not exist."""
+    """Return the templates' environment: it escapes what is not marked as HTML and rejects unknown names."""
     made = Environment(
         loader=PackageLoader("commlearn.reports"),
         autoescape=True,
@@ -90,7 +90,7 @@ def environment() -> Environment:
 
 
 def title_of(source: Source) -> str:
-    """The name of the training, else of its table, whichever says something."""
+    """Return the first meaningful name: of the training, its table, or the table's folder."""
     name = source.trained.experiment.name
     table = source.trained.experiment.data.get("table")
     path = Path(str(table)).resolve() if table else None
@@ -99,7 +99,7 @@ def title_of(source: Source) -> str:
 
 
 def command_of(read: Source) -> str:
-    """How to make the model again."""
+    """Return the commands that make the model and the report again."""
     experiment = read.trained.experiment
     saved = "" if read.run else "# the settings below, saved as config.yaml\n"
     return f"{saved}commlearn train config.yaml --out again --seed {experiment.seed}\ncommlearn report again"
@@ -109,8 +109,8 @@ def _about(findings: Findings) -> str:
     experiment, run = findings.source.trained.experiment, findings.source.run
     started = findings.source.versions().get("started", "")
     parts: list[Any] = [f"method {experiment.method['name']}", experiment.variant, f"seed {experiment.seed}"]
-    kind = "exported" if findings.source.root else ""  # else an Embedder in memory
-    parts += [f"{run.step} steps" if run else kind, f"begun {started[:10]}" if started else ""]
+    kind = "exported" if findings.source.root else ""  # otherwise an Embedder in memory
+    parts += [f"{run.step} steps" if run else kind, f"started {started[:10]}" if started else ""]
     return ", ".join(part for part in parts if part)
 
 

@@ -15,24 +15,24 @@ from commlearn.plot.gallery import versions_of
 from commlearn.reports.records import CLIPPED, COLUMNS, Cards, as_picture, clipped, data_uri, number
 from commlearn.reports.source import Source
 
-EXAMPLES, SIDE, WIDE, HIGH = 6, 160, 120, 34  # records; pixels of a picture; of a line
-CHANNELS, POINTS, WORDS = 3, 96, 40  # that are drawn of a series or a text
+EXAMPLES, SIDE, WIDE, HIGH = 6, 160, 120, 34  # records; pixels of a picture's side; size of a line
+CHANNELS, POINTS, WORDS = 3, 96, 40  # how many are drawn of a series or a text
 HIDDEN = "▮"  # how a gallery writes a masked word
 
 
 @dataclass(frozen=True)
 class Piece:
-    """What to show of one modality of one record: the field that fits its kind is filled, or none."""
+    """What to show of one modality of one record: only the field that fits its kind is filled, or none."""
 
     modality: str
     picture: str = ""  # a data URI
     words: tuple[tuple[str, bool], ...] = ()  # each word, and whether it was masked
-    cells: tuple[tuple[str, str | None], ...] = ()  # column and value, None where it is masked or missing
-    lines: tuple[str, ...] = ()  # paths, one a channel
+    cells: tuple[tuple[str, str | None], ...] = ()  # column and value, None if it is masked or missing
+    lines: tuple[str, ...] = ()  # SVG paths, one per channel
 
 
 def examples(source: Source, shown: Cards, most: int = EXAMPLES) -> list[tuple[int, list[Piece]]]:
-    """Records evenly spread over those that the page shows, each with all of its modalities."""
+    """Return records evenly spread over those that the page shows, each with all of its modalities."""
     places = (
         np.unique(np.linspace(0, len(shown.rows) - 1, min(most, len(shown.rows))).round())
         .astype(int)
@@ -68,7 +68,7 @@ def _example(source: Source, name: str, row: int) -> Piece:
 
 
 def drawn(name: str, kind: str, values: np.ndarray, span: tuple[float, float] | None = None) -> Piece:
-    """An image as a picture, all else as lines between the limits of `span`, else of its own values."""
+    """Draw an image as a picture, everything else as lines between the limits in `span` or its own."""
     if kind == "image":
         return Piece(name, picture=_picture(values))
     channels = values.T[:CHANNELS] if values.ndim == 2 else values.reshape(1, -1)
@@ -77,13 +77,13 @@ def drawn(name: str, kind: str, values: np.ndarray, span: tuple[float, float] | 
 
 
 def limits(arrays: Sequence[np.ndarray]) -> tuple[float, float]:
-    """The least and the largest value of all of them."""
+    """Return the smallest and the largest finite value of all arrays."""
     finite = np.concatenate([array[np.isfinite(array)].ravel() for array in arrays])
     return (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
 
 
 def line_path(values: np.ndarray, low: float, high: float, wide: int = WIDE, tall: int = HIGH) -> str:
-    """A line as the `d` of an SVG path; long ones are averaged, gaps stay gaps.
+    """Return a line as the `d` of an SVG path; long lines are averaged, and gaps stay gaps.
 
     Example:
         >>> line_path(np.array([0.0, 1.0]), 0, 1, 10, 10)
@@ -111,7 +111,7 @@ def _picture(pixels: np.ndarray) -> str:
 
 
 def versions_seen(source: Source, records: int = 2, versions: int = 3) -> dict[str, list[list[Piece]]]:
-    """By modality: for some records the clean version, then what the network saw of it in training."""
+    """Return, by modality, some records: the clean version, then what the network saw of it in training."""
     return {
         name: [
             _versions(source, name, each)
@@ -133,14 +133,14 @@ def _versions(source: Source, name: str, seen: Sequence[Any]) -> list[Piece]:
 
 
 def _words(clean: Sequence[str], words: Sequence[str]) -> tuple[tuple[str, bool], ...]:
-    """Each masked word with what stood there, where no word was left out."""
+    """Return each word and whether it was masked; masked words are readable if no word was left out."""
     same = len(clean) == len(words)
     pairs = [(clean[place] if same else word, word == HIDDEN) for place, word in enumerate(words[:WORDS])]
     return (*pairs, *([("…", False)] if len(words) > WORDS else []))
 
 
 def _cells(values: np.ndarray, state: Mapping[str, Any]) -> tuple[tuple[str, str | None], ...]:
-    """Cells in the units of the table, from standardised numbers and codes of categories."""
+    """Return cells in the units of the table, from standardised numbers and codes of categories."""
     cells: list[tuple[str, str | None]] = []
     for value, part in zip(values.tolist(), [*state["numbers"], *state["categories"]], strict=True):
         if "names" in part:

@@ -1,4 +1,4 @@
-"""Records as people see them: a small picture, text and values."""
+"""Records as the reader of a report sees them: a small picture, text and values."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from commlearn.reports.source import Source
 from commlearn.seeds import numpy_generator
 
 MOST = 1000  # records on the map
-CLIPPED = 140  # characters of a text
-COLUMNS = 8  # of a modality that are shown
+CLIPPED = 140  # characters of a text that are shown
+COLUMNS = 8  # columns of a modality that are shown
 BUDGET = 1_000_000  # bytes of all small pictures together
 SHOWN_KINDS = ("text", "tabular")
 
@@ -28,7 +28,7 @@ class Sprite:
     """The small pictures of one modality, side by side in one image."""
 
     modality: str
-    tile: int  # pixels a side
+    tile: int  # pixels per side
     across: int  # tiles in a row
     jpeg: bytes
     there: np.ndarray  # (records,) bool
@@ -37,7 +37,7 @@ class Sprite:
         return record % self.across, record // self.across
 
     def css(self, number: int) -> str:
-        """A class whose background is the image; `--x` and `--y` choose the tile, `--side` its size."""
+        """Return a class with the image as background; `--x`, `--y` choose the tile, `--side` its size."""
         return f".s{number}{{background-image:url({data_uri(self.jpeg)});--across:{self.across}}}"
 
 
@@ -47,19 +47,19 @@ class Cards:
 
     rows: np.ndarray  # (records,): which test records
     names: list[str]
-    values: list[list[tuple[str, str]]]  # of each record: what and its value
-    texts: list[str]  # what each says, in a line
+    values: list[list[tuple[str, str]]]  # for each record: names and values
+    texts: list[str]  # text of each record, in one line
     sprites: list[Sprite]
 
 
 def shown_rows(records: int, most: int = MOST, seed: int = 0) -> np.ndarray:
-    """All test records, or as many of them as a page can carry, drawn by seed."""
+    """Return all test records, or as many of them as a page can hold, drawn by seed."""
     order = numpy_generator(seed, "report records").permutation(records)[:most]
     return np.sort(order)
 
 
 def cards(source: Source, rows: np.ndarray) -> Cards:
-    """What to show of these test records."""
+    """Return what to show of these test records."""
     values = _values(source, rows)
     return Cards(rows, _names(source, rows), values, _texts(source, values), _sprites(source, rows))
 
@@ -92,7 +92,7 @@ def _values(source: Source, rows: np.ndarray) -> list[list[tuple[str, str]]]:
 
 
 def _texts(source: Source, values: list[list[tuple[str, str]]]) -> list[str]:
-    """The texts of each record; of a table without texts its first cells, each with its name."""
+    """Return the texts of each record; for a record without texts, its first cells with their names."""
     specs = source.trained.specs
     texts, cells = (
         {clipped(column, 40) for name in specs if specs[name].kind == kind for column in source.columns(name)}
@@ -107,7 +107,7 @@ def _texts(source: Source, values: list[list[tuple[str, str]]]) -> list[str]:
 
 
 def number(value: Any) -> str:
-    """A cell in few characters."""
+    """Return a cell in few characters."""
     if isinstance(value, tuple | list):
         return clipped(", ".join(map(str, value)))
     if is_empty(value):
@@ -146,19 +146,19 @@ def _sprite(source: Source, rows: np.ndarray, name: str, tile: int, most: int) -
 
 
 def as_picture(pixels: np.ndarray) -> PIL.Image:
-    """Pixels of any type, (channels, height, width), as a picture."""
+    """Return pixels of any type, (channels, height, width), as a picture."""
     if pixels.dtype != np.uint8:
         pixels = (255 * pixels.clip(0, 1)).astype(np.uint8)
     return PIL.fromarray(np.moveaxis(pixels, 0, -1).squeeze()).convert("RGB")
 
 
 def data_uri(jpeg: bytes) -> str:
-    """A picture as a page holds it."""
+    """Return a picture as a data URI, to embed in a page."""
     return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
 
 
 def _jpeg(sheet: PIL.Image, most: int) -> bytes:
-    """As good as fits; halved in size where even the poorest does not."""
+    """Return the best quality that fits, at half the size if even the lowest quality does not."""
     for quality in (82, 65, 45, 30):
         content = io.BytesIO()
         sheet.save(content, "JPEG", quality=quality, optimize=True)

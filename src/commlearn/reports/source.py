@@ -1,4 +1,4 @@
-"""What a report is about: a trained model, its records, and the table's own cells where there is one."""
+"""What a report is about: a trained model, its records, and the table's own cells if there is a table."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from commlearn.trained.run import Run
 
 @dataclass(frozen=True)
 class Source:
-    """A trained model and the records that it is looked at with."""
+    """A trained model and the records that it is examined with."""
 
     trained: Trained
     data: Dataset
-    targets: tuple[str, ...]  # that probes can read
-    table: Table | None  # that the records come from, if they come from one
-    cells: pd.DataFrame | None  # its test rows
+    targets: tuple[str, ...]  # targets that probes can read
+    table: Table | None  # table that the records come from, if they come from one
+    cells: pd.DataFrame | None  # test rows of the table
     root: Path | None  # folder of the run or of the artifact
 
     @property
@@ -42,24 +42,24 @@ class Source:
 
     @property
     def sorts(self) -> dict[str, str]:
-        """Target to class, number or multilabel."""
+        """By target: class, number or multilabel."""
         stated = dict((self.data.schema or {}).get("targets") or {})
         return {name: stated.get(name) or sort_of(values) for name, values in self.data.test.targets.items()}
 
     def unscored(self) -> dict[str, tuple[str, str]]:
-        """Of each target that no probe can be scored on: why, and what to do, in words."""
+        """Return why no probe can be scored on a target, and what to do, for each such target."""
         reasons = {name: _unscored(self.data, name, self.sorts[name]) for name in self.targets}
         return {name: reason for name, reason in reasons.items() if reason is not None}
 
     def versions(self) -> dict[str, str]:
-        """What the run was made with."""
+        """Return the versions and the environment that the run was made with."""
         path = None if self.run is None else self.run.folder.path / "environment.json"
         if path is None or not path.exists():
             return {"commlearn": commlearn.__version__, "seed": str(self.trained.experiment.seed)}
         return {key: str(value) for key, value in values_of_file(path).items()}
 
     def columns(self, modality: str) -> Sequence[str]:
-        """The table's columns that a modality reads."""
+        """Return the table's columns that a modality reads."""
         return () if self.trained.schema is None else self.trained.schema.modalities[modality].columns()
 
 
@@ -68,7 +68,7 @@ def source(model: Any, table: str | Path | None = None, targets: Sequence[str] |
 
     Args:
         model: a run, an artifact or an Embedder, or a folder of one.
-        table: rows to look at; those of the training if not given.
+        table: rows to examine; those of the training if not given.
         targets: which to show; all if not given.
     """
     root = Path(model) if isinstance(model, str | Path) and not on_hub(model) else None
@@ -98,26 +98,26 @@ def _unscored(data: Dataset, target: str, sort: str) -> tuple[str, str] | None:
     train, test = labels["training"], labels["test"]
     if sort == "class" and len(classes := np.unique(train.astype(str))) == 1:
         return (
-            f"Every training record says {classes[0]}, so there is nothing to tell apart.",
-            "Take another target, or split the table so that training rows show two classes or more.",
+            f"Every training record has the value {classes[0]}, so there is nothing to tell apart.",
+            "Choose another target, or split the table so that the training rows have at least two classes.",
         )
     if sort == "multilabel" and train.ndim == 1 and not any(map(len, train)):
-        return "No training record has any label.", "Take another target, or add labels to training rows."
+        return "No training record has any label.", "Choose another target, or add labels to training rows."
     if len(test) == 1:
         return (
-            "One test record has a value, and one record is no score.",
+            "Only one test record has a value, which is not enough for a score.",
             "Score more rows: commlearn report RUN TABLE, or a larger test part.",
         )
     if sort == "number" and (test == test[:1]).all():
         return (
             "Every test record has the same value, so there is nothing to explain.",
-            "Take another target, or score other rows: commlearn report RUN TABLE.",
+            "Choose another target, or score other rows: commlearn report RUN TABLE.",
         )
     return None
 
 
 def _cells_of(table: Table, schema: Schema, records: Records) -> pd.DataFrame | None:
-    """The table's cells of these records, in their order; of copies of a row those of the first."""
+    """Return the table's cells of these records, in their order; for copies of a row those of the first."""
     names = row_names(table, schema)
     if names is None or records.keys is None:
         return None

@@ -48,6 +48,6 @@ def _faiss() -> Any:
         import faiss
     except ImportError as problem:
         raise ConfigurationError(
-            f"approximate=True needs faiss: {EXTRA}. Exact search needs nothing."
+            f"approximate=True needs faiss: {EXTRA}. Exact search needs no extra package."
         ) from problem
     return faiss

@@ -65,10 +65,10 @@ def build(model: Trained, table: Table, by: Subset, modalities: Subset, tell: Ca
         tell(f"embedded {places[-1] + 1} of {len(table)} rows")
     if not rows:
         raise DataError(
-            f"No row of the table has {' or '.join(modalities)}, so none can be like another by it. Name "
+            f"No row of the table has {' or '.join(modalities)}, so there is nothing to compare. Choose "
             "other modalities."
         )
-    tell("looking at random pairs")
+    tell("comparing random pairs")
     drawn = numpy_generator(0, "search").permutation(len(table))[:SAMPLE]
     sample = records_of(model, table, drawn, by, modalities)
     whole = Likeness.learn(model, sample, by, modalities)
@@ -162,9 +162,9 @@ def read(
         with safe_open(plain_file(path), framework="np") as file:
             before = dict(file.metadata() or {})
             if changed := [name for name, value in identity.items() if before.get(name) != value]:
-                return None, f"the {' and the '.join(changed)} changed since the index was made"
+                return None, f"the {' and the '.join(changed)} changed since the index was built"
             if before.get("format") != FORMAT:
-                return None, "another version made the index"
+                return None, "the index was built by another version"
 
             def likeness(one: Subset, other: Subset) -> Likeness:
                 name = f"{subset_name(one)}:{subset_name(other)}"

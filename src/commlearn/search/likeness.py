@@ -113,7 +113,7 @@ def in_words(above: dict[str, float]) -> str:
         >>> in_words({"plot": 0.999, "poster": 0.3, "cast": 0.7, "year": float("nan")})
         'alike in plot; unlike in poster'
         >>> in_words({"plot": 0.9})
-        'a little alike in plot'
+        'slightly alike in plot'
         >>> in_words({"plot": float("nan")})
         'nothing to compare'
     """
@@ -122,6 +122,6 @@ def in_words(above: dict[str, float]) -> str:
     unlike = [name for name in named if above[name] < UNLIKE]
     parts = [f"alike in {', '.join(alike)}"] if alike else []
     if not alike and (best := max(named, key=lambda name: above[name], default=None)) not in (None, *unlike):
-        parts = [f"a little alike in {best}"]
+        parts = [f"slightly alike in {best}"]
     parts += [f"unlike in {', '.join(unlike)}"] if unlike else []
     return "; ".join(parts) or "nothing to compare"

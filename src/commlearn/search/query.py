@@ -33,9 +33,11 @@ def row_of(query: int | str, table: Table, schema: Schema) -> int:
             )
         return row
     if schema.id is None or schema.id not in table.frame:
-        what = "names no id column" if schema.id is None else f"has no column '{schema.id}' here"
+        what = (
+            "the schema names no id column" if schema.id is None else f"the table has no column '{schema.id}'"
+        )
         raise DataError(
-            f"'{query:.40}' looks like an id, and the table {what}. Give the number of a row, or cells such "
+            f"'{query:.40}' looks like an id, but {what}. Give the number of a row, or cells such "
             f"as {_example(schema)}."
         )
     ids, given = name_keys(table.frame[schema.id])
@@ -44,7 +46,7 @@ def row_of(query: int | str, table: Table, schema: Schema) -> int:
         guess = nearest(query, table.frame[schema.id][given][:10_000].astype(str))
         hint = f" Did you mean '{guess}'?" if guess else ""
         raise DataError(
-            f"No row has the {schema.id} '{query:.40}'.{hint} To search by what a record holds give its "
+            f"No row has the {schema.id} '{query:.40}'.{hint} To search by content, give the record's "
             f"cells, such as {_example(schema)}."
         )
     return int(rows[0])
@@ -72,7 +74,7 @@ def cells_of(query: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
             twice = [name for name, kind in single.items() if kind.name == key]
             if twice:
                 raise ConfigurationError(
-                    f"Several modalities are of kind {key}. Name one: {', '.join(twice)}."
+                    f"Several modalities are of kind {key}. Use the name of one: {', '.join(twice)}."
                 )
             raise ConfigurationError(unknown("column of the query", key, columns))
     return {columns[key]: str(cell) if isinstance(cell, Path) else cell for key, cell in query.items()}

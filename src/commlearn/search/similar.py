@@ -116,7 +116,7 @@ class Searcher:
         self.by, self.modalities = _sides(self.model, self.schema, query, modalities, by)
         source = own_table(self.model) if table is None else table
         if source is None:
-            raise ConfigurationError("The training had no table that could be searched. Give one.")
+            raise ConfigurationError("The model was not trained on a table that can be searched. Give one.")
         self.source = source
         named = [name for name in (self.schema.id, self.schema.group) if name is not None]
         tell("reading the table")
@@ -128,7 +128,7 @@ class Searcher:
     def similar(self, query: Query, k: int = 10) -> Any:
         """Return the records most like another query, as the function `similar` does."""
         if k < 1:
-            raise ConfigurationError(f"k is {k}; give how many records are to be shown, 1 or more.")
+            raise ConfigurationError(f"k is {k}; give the number of records to return, 1 or more.")
         if isinstance(query, Mapping):
             row = None
             query_record = records_of_cells(self.model, cells_of(query, self.schema), self.by)
@@ -137,7 +137,9 @@ class Searcher:
             query_record = records_of(self.model, self.table, np.array([row]), self.by, ())
         if not having(query_record, self.by)[0]:
             what = "The query" if row is None else f"Row {row}"
-            raise DataError(f"{what} has none of {', '.join(self.by)}. Name others that it has: by=[...].")
+            raise DataError(
+                f"{what} has none of {', '.join(self.by)}. Choose modalities that it has: by=[...]."
+            )
         vectors = self.index.whole.query_vectors(self.model, query_record)
         count = k + (row is not None)
         if self.lists is None:
@@ -214,14 +216,14 @@ class Searcher:
         if index is not None:
             return index
         if reason:
-            tell(f"{reason}: it is made anew")
+            tell(f"{reason}; rebuilding it")
         index = build(self.model, self.table, self.by, self.modalities, tell)
         try:
             if run is not None:
                 run.writes(f"{FOLDER}/{name}")
             write(place / name, index, identity)
         except RunError as problem:
-            tell(f"note: {problem} The next search embeds the table again.")
+            tell(f"note: {problem} The next search will embed the table again.")
         return index
 
 
@@ -229,8 +231,7 @@ def _trained(model: Any) -> Trained:
     trained = carrier(model)
     if not isinstance(trained, Trained):
         raise ConfigurationError(
-            f"A {type(model).__name__} does not know how to read a table. Give the run or the Embedder that "
-            "it belongs to."
+            f"A {type(model).__name__} cannot read a table. Give the run or the Embedder that it belongs to."
         )
     return trained
 
@@ -245,11 +246,11 @@ def _sides(
     """Return the modalities of the query and of the table's records, in the schema's order."""
     given = modalities_of(cells_of(query, schema), schema) if isinstance(query, Mapping) else None
     if given == []:
-        raise DataError("The query has no cell with anything in it. Give one, such as a text or a picture.")
+        raise DataError("All cells of the query are empty. Give at least one, such as a text or a picture.")
     of_query = _names(model, by) or given or _names(model, modalities) or list(model.specs)
     if given is not None and (absent := [name for name in of_query if name not in given]):
         raise ConfigurationError(
-            f"by names {', '.join(absent)}, of which the query has no cell; it has {', '.join(given)}."
+            f"by names {', '.join(absent)}, for which the query has no cell; it has {', '.join(given)}."
         )
     of_candidates = _names(model, modalities) or of_query
     return tuple(_ordered(model, of_query)), tuple(_ordered(model, of_candidates))

@@ -61,7 +61,7 @@ def _packed(state: dict[str, Any], path: Path) -> bytes:
             raise
         raise RunError(
             f"Cannot write {path}: there is not enough memory. Earlier checkpoints are intact. Close other "
-            "programs or use a machine with more memory, then go on with --resume."
+            "programs or use a machine with more memory, then continue with --resume."
         ) from problem
 
 
@@ -83,9 +83,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         version = magic[len(KINDRED) :].strip().decode("latin-1")
         if version.isascii() and version.isdigit() and len(version) < 9 and int(version) > FORMAT:
             raise RunError(
-                f"{path} is of format {version}; this commlearn reads up to {FORMAT}. Update commlearn."
+                f"{path} has format {version}, but this commlearn reads formats up to {FORMAT}. Update "
+                "commlearn."
             )
-        raise CheckpointError(f"{path} is damaged: it is of format {version[:20]!r}, which there is not.")
+        raise CheckpointError(f"{path} is damaged: its format, {version[:20]!r}, does not exist.")
     try:
         _check_archive(payload)
         state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
@@ -104,7 +105,7 @@ def _check_archive(payload: bytes) -> None:
     with zipfile.ZipFile(io.BytesIO(payload)) as archive:
         size = sum(entry.file_size for entry in archive.infolist())
     if size > len(payload):
-        raise ValueError(f"it unpacks to {size:,} bytes, of {len(payload):,}")
+        raise ValueError(f"it unpacks to {size:,} bytes, from {len(payload):,}")
 
 
 def last_checkpoint(folder: Path) -> tuple[dict[str, Any], list[str]]:
@@ -117,7 +118,7 @@ def last_checkpoint(folder: Path) -> tuple[dict[str, Any], list[str]]:
         try:
             return read_checkpoint(path), warnings
         except CheckpointError as problem:
-            warnings.append(f"{problem} It was passed over.")
+            warnings.append(f"{problem} It was skipped.")
     reasons = " ".join(warnings) or "The folder has none: the run was stopped before its first."
     raise CheckpointError(f"No usable checkpoint in {folder}. {reasons}")
 

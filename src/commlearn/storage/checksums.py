@@ -37,8 +37,8 @@ def check_parts(paths: Sequence[str | Path], whole: bool = False) -> None:
     missing = [name for name in sorted(sums) if whole and not (folder / name).exists()]
     if missing:
         raise DataError(
-            f"{folder} is not whole: {len(missing)} of {len(sums)} parts are missing, such as {missing[0]}. "
-            "Run the same `embed` again, which goes on where it stopped."
+            f"{folder} is incomplete: {len(missing)} of {len(sums)} parts are missing, such as {missing[0]}. "
+            "Run the same `embed` again; it continues where it stopped."
         )
     for path in map(Path, paths):
         if path.name in sums:
@@ -49,8 +49,8 @@ def check_part(path: Path, digest: str) -> None:
     """Check that the content of a part is what was written."""
     if not digest or cached_digest(path) != digest:
         raise DataError(
-            f"{path} is not what was written there: its content does not match its checksum. Delete it, and "
-            "run the same `embed` again, which writes what is missing."
+            f"{path} is damaged or was changed: its content does not match its checksum. Delete it, and run "
+            "the same `embed` again; it writes what is missing."
         )
 
 

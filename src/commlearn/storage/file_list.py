@@ -77,8 +77,8 @@ class FileList:
             raise self._unusable(f"is not the list of files that commlearn writes for a {self.kind}")
         if stored.get("format") != FORMAT:
             raise RunError(
-                f"{self.path} is of format {stored.get('format')!r:.20}; this commlearn reads {FORMAT}. "
-                "Update commlearn."
+                f"{self.path} has format {stored.get('format')!r:.20}, but this commlearn reads format "
+                f"{FORMAT}. Update commlearn."
             )
         names = stored.get("files")
         if not isinstance(names, list) or not all(
@@ -118,7 +118,7 @@ class FileList:
         way_out = "Nothing was removed. {}, or give another --out (in Python: out=...)."
         if not self.exists:
             raise RunError(
-                f"{self.folder} has no list of what commlearn wrote there ({LIST}), so that its files may be "
+                f"{self.folder} has no list of what commlearn wrote there ({LIST}), so its files may be "
                 f"somebody else's. {way_out.format('Move it away or delete it yourself')}"
             )
         foreign = list(islice(self.foreign(), SHOWN + 1))
@@ -192,7 +192,7 @@ class FileList:
 
     def _unusable(self, why: str) -> RunError:
         return RunError(
-            f"{self.path} {why}. Nothing was removed. Move it away to go on, or give another "
+            f"{self.path} {why}. Nothing was removed. Move it away to continue, or give another "
             "--out (in Python: out=...)."
         )
 

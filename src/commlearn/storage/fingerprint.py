@@ -73,11 +73,12 @@ def differences(before: Mapping[str, str], now: Mapping[str, str]) -> str:
 
     Example:
         >>> differences({"a.csv": "3 bytes, sha256 12"}, {"a.csv": "4 bytes, sha256 34", "b.csv": "0 bytes"})
-        'a.csv was 3 bytes, sha256 12, and is 4 bytes, sha256 34; b.csv was not there, and is 0 bytes'
+        'a.csv was 3 bytes, sha256 12, and is now 4 bytes, sha256 34; b.csv was not there, and is now 0 bytes'
     """
     changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
     shown = [
-        f"{name} was {_short(before.get(name))}, and is {_short(now.get(name))}" for name in changed[:SHOWN]
+        f"{name} was {_short(before.get(name))}, and is now {_short(now.get(name))}"
+        for name in changed[:SHOWN]
     ]
     return "; ".join(shown) + (f"; and {len(changed) - SHOWN} more" if len(changed) > SHOWN else "")
 

@@ -108,9 +108,10 @@ def open_repository(repository: Repository, private: bool) -> set[str]:
     if bool(about.private) != private:
         now, wanted = ("private", "public") if about.private else ("public", "private")
         raise RunError(
-            f"{repository} is {now} already, and this would be {wanted}. Nothing was stored. To keep it "
+            f"{repository} is already {now}, but this would be {wanted}. Nothing was stored. To keep it "
             f"{now}: private={bool(about.private)} (on the command line "
-            f"{'without' if about.private else 'with'} --public); else change that on its page of the hub."
+            f"{'without' if about.private else 'with'} --public); otherwise change that on its page on the "
+            "hub."
         )
     return {file.rfilename for file in about.siblings or ()}
 
@@ -137,7 +138,7 @@ def _client() -> Any:
         import huggingface_hub
     except ImportError as problem:
         raise ConfigurationError(
-            "Models of the hub need the package huggingface_hub, which is not installed. Install the extra: "
+            "Models on the hub need the package huggingface_hub, which is not installed. Install the extra: "
             "pip install 'commlearn[hf]'"
         ) from problem
     return huggingface_hub
@@ -153,12 +154,12 @@ def _errors(repository: Repository) -> Iterator[None]:
         yield
     except errors.GatedRepoError as problem:
         raise RunError(
-            f"Access to {name} must be requested: request it on the model's page of the hub, then {SIGN_IN}."
+            f"Access to {name} must be requested: request it on the model's page on the hub, then {SIGN_IN}."
         ) from problem
     except errors.RepositoryNotFoundError as problem:
         raise RunError(
-            f"The hub has no model {name}, or it is private and not shown to you. Check the name; if it is "
-            f"private, {SIGN_IN} as somebody who may see it."
+            f"The hub has no model {name}, or it is private and you lack access. Check the name; if it is "
+            f"private, {SIGN_IN} with an account that has access."
         ) from problem
     except errors.RevisionNotFoundError as problem:
         raise RunError(
@@ -168,19 +169,19 @@ def _errors(repository: Repository) -> Iterator[None]:
     except errors.RemoteEntryNotFoundError as problem:
         raise FileNotFoundError(str(problem)) from problem
     except errors.HFValidationError as problem:
-        raise ConfigurationError(f"{name} cannot be the name of a model of the hub: {problem}") from problem
+        raise ConfigurationError(f"{name} cannot be the name of a model on the hub: {problem}") from problem
     except errors.HfHubHTTPError as problem:
         status = problem.response.status_code
         if status in (401, 403):
             raise RunError(
                 f"The hub refuses this for {name} (status {status}). Check the owner's name, and "
-                f"{SIGN_IN} with a token that may do it."
+                f"{SIGN_IN} with a token that has permission."
             ) from problem
-        raise RunError(f"The hub failed at {name}: {_line(problem)} Try again later.") from problem
+        raise RunError(f"The hub failed for {name}: {_line(problem)} Try again later.") from problem
     except (errors.HTTPError, OSError) as problem:  # errors of the connection or the disk
         raise RunError(
             f"The hub could not be reached for {name}: {_line(problem)} Check the connection and "
-            "HF_HUB_OFFLINE. What was fetched before is read without them."
+            "HF_HUB_OFFLINE. What was downloaded before is read without a connection."
         ) from problem
 
 

@@ -59,9 +59,7 @@ def lock(handle: int, wait: bool = False, shared: bool = False) -> bool:
         elif MSVCRT is not None:
             _lock_byte(handle, MSVCRT.LK_LOCK if wait else MSVCRT.LK_NBLCK)
         else:
-            raise OSError(
-                errno.ENOLCK, "this Python has neither fcntl nor msvcrt, so that no file can be locked"
-            )
+            raise OSError(errno.ENOLCK, "this Python has neither fcntl nor msvcrt, so no file can be locked")
     except OSError as problem:
         if problem.errno in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK):
             return False
@@ -213,9 +211,9 @@ def hold(folder: Path, doing: str, shared: bool = False, patience: float = 0.0) 
     except OSError as problem:
         file.close()
         raise RunError(
-            f"Cannot lock the folder {folder}: {problem.strerror}. Its file system may have no locks. Give a "
-            f"folder on another one; or set {SWITCH}=off, and see to it that one process at a time works "
-            "there."
+            f"Cannot lock the folder {folder}: {problem.strerror}. Its file system may not support locks. "
+            f"Give a folder on another one; or set {SWITCH}=off, and make sure that only one process at a "
+            "time works there."
         ) from problem
     if not alone:
         file.close()

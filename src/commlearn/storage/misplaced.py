@@ -41,14 +41,14 @@ def _sentence(path: Path, wanted: Wanted) -> str:
         return f"There is nothing there; did you mean {path.with_name(near)}?" if near else ""
     if os.path.isdir(path):
         if _is_run(path):
-            return "" if wanted == "run" else f"It is the folder of a run, and a {wanted} belongs here."
+            return "" if wanted == "run" else f"It is the folder of a run, but a {wanted} is expected here."
         inside = sorted(str(folder) for folder in path.iterdir() if _is_run(folder))
         return f"Runs in it: {', '.join(inside[:SHOWN])}." if inside and wanted == "run" else ""
     if _is_run(path.parent) and path.name in RUNS:
-        return f"It is a file of a run, whose folder is {path.parent}."
+        return f"It is a file of a run; the run's folder is {path.parent}."
     if path.suffix in (".yaml", ".yml") and wanted != "recipe":
         leads = f" Train on it first: commlearn train {word}" if wanted == "run" else ""
-        return f"It is a schema or a recipe, and a {wanted} belongs here.{leads}"
+        return f"It is a schema or a recipe, but a {wanted} is expected here.{leads}"
     if path.with_suffix("").suffix in TABLES or path.suffix in TABLES:
         first = {
             "run": f"Train on it first: commlearn init {word} -o {stem}; commlearn train {stem}",

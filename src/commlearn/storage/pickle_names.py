@@ -38,7 +38,7 @@ class Size:
     def take(self, count: int) -> None:
         self.left -= count
         if self.left < 0:
-            raise Refused("far more memory than it has content")
+            raise Refused("far more memory than its content needs")
 
 
 def restore_array(array: np.ndarray, state: Any, size: Size) -> None:
@@ -66,7 +66,7 @@ def restore_array(array: np.ndarray, state: Any, size: Size) -> None:
 def restore_dtype(dtype: np.dtype, state: Any) -> None:
     """Give a type its byte order; the rest of the state follows from the type."""
     if type(state) is not tuple or len(state) < 2 or state[1] not in ("<", ">", "|", "="):
-        raise ValueError(f"{shortened(state)} is no state of a type")
+        raise ValueError(f"{shortened(state)} is not the state of a type")
     if any(part is not None for part in state[2:5]):
         raise Refused("a structured array")
     if state[1] in "<>" and dtype.kind != "O":
@@ -83,7 +83,7 @@ def _dtype(size: Size, code: Any, *_: Any) -> np.dtype:
 
 def _reconstruct(size: Size, kind: Any, *_: Any) -> np.ndarray:
     if type(kind) is not Name or kind.path != "numpy.ndarray":
-        raise Refused("an array of another class than numpy.ndarray")
+        raise Refused("an array of a class other than numpy.ndarray")
     return np.empty(0, dtype=np.uint8)
 
 
@@ -114,7 +114,7 @@ def _encode(size: Size, text: Any, encoding: Any = None) -> bytes:
 
 def _no_bytes(size: Size, *given: Any) -> bytes:
     if given:
-        raise Refused("'bytes' of something")
+        raise Refused("'bytes' with arguments")
     return b""
 
 
@@ -124,7 +124,7 @@ def _never(size: Size, *_: Any) -> Any:
 
 def _count(shape: Any) -> int:
     if type(shape) is not tuple or not all(type(side) is int and side >= 0 for side in shape):
-        raise ValueError(f"{shortened(shape)} is no shape")
+        raise ValueError(f"{shortened(shape)} is not a shape")
     return math.prod(shape)
 
 

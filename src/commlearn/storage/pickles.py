@@ -69,8 +69,8 @@ def _read(content: mmap.mmap, size: int, path: Path) -> Any:
         reason = str(problem) or type(problem).__name__
         if isinstance(problem, Refused) and content.tell() < size:  # otherwise a name may be cut off
             raise DataError(
-                f"{path} was not loaded: it asks for {reason}, at byte {content.tell() - 1}. Data need "
-                "arrays, dicts, lists, tuples, text and numbers; one with anything else may run programs."
+                f"{path} was not loaded: it asks for {reason}, at byte {content.tell() - 1}. Data need only "
+                "arrays, dicts, lists, tuples, text and numbers; a pickle with anything else may run code."
             ) from None
         raise DataError(f"{path}, byte {content.tell() - 1}: damaged or cut off ({reason}).") from problem
 
@@ -95,7 +95,7 @@ class Machine(pickle._Unpickler):  # written in Python: its instructions can be 
 
     def find_class(self, module: Any, name: Any) -> Any:
         if type(module) is not str or type(name) is not str:
-            raise Refused("something that is no name")
+            raise Refused("something that is not a name")
         if f"{module}.{name}" not in ADMITTED:
             raise Refused(f"'{module}.{name}'")
         return Name(f"{module}.{name}")
@@ -163,7 +163,7 @@ class Machine(pickle._Unpickler):  # written in Python: its instructions can be 
 class _Instructions(dict[int, Callable[[Any], None]]):
     def __missing__(self, code: int) -> Callable[[Any], None]:
         if code not in CODES:
-            raise ValueError(f"{bytes([code])!r} is no instruction of a pickle")
+            raise ValueError(f"{bytes([code])!r} is not a pickle instruction")
         raise Refused(f"the instruction {CODES[code]}")
 
 

@@ -63,8 +63,8 @@ def refuse_remote(source: object) -> None:
     """Raise an error if a table that a loaded folder names is at a URL."""
     if is_remote(source):
         raise DataError(
-            f"The table of the training is at {source}. What a loaded folder names is not fetched. Name it "
-            "yourself: the table is an argument of every command and function that reads rows."
+            f"The training table is at {source}, and a loaded folder never starts a download. Pass the table "
+            "yourself: it is an argument of every command and function that reads rows."
         )
 
 
@@ -83,14 +83,14 @@ def find_files(source: str | Path, endings: Sequence[str]) -> Files:
         if information.type == fs.FileType.NotFound:
             raise DataError(f"There is no table {source}. Check the path.")
         if information.type == fs.FileType.Unknown:
-            message = f"{source} is no table: it is a pipe, a socket or a device"
+            message = f"{source} is not a table: it is a pipe, a socket or a device"
             raise DataError(f"{message}. Give a file or a folder.")
         if information.type == fs.FileType.File:
             return Files(str(source), filesystem, (path,), Path() if is_remote(source) else Path(path).parent)
         listed = filesystem.get_file_info(fs.FileSelector(path))
     except OSError as problem:
         raise DataError(
-            f"{source} cannot be opened: {problem}. Check the address and the rights."
+            f"{source} cannot be opened: {problem}. Check the address and your permissions."
         ) from problem
     names = sorted(entry.path for entry in listed if entry.type == fs.FileType.File)
     chosen = tuple(name for ending in endings for name in names if name.lower().endswith(ending))

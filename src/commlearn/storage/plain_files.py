@@ -36,10 +36,10 @@ def plain_file(path: str | Path) -> Path:
     try:
         mode = os.stat(path).st_mode
     except ValueError as problem:
-        raise OSError(errno.EINVAL, "no file can be called so", str(path)) from problem
+        raise OSError(errno.EINVAL, "this is not a valid file name", str(path)) from problem
     if not stat.S_ISREG(mode):
         sort = SORTS.get(stat.S_IFMT(mode), "something else")
-        raise OSError(errno.EINVAL, f"it is {sort} and no file", str(path))
+        raise OSError(errno.EINVAL, f"it is {sort}, not a file", str(path))
     return Path(path)
 
 
@@ -54,7 +54,7 @@ def check_unpacked(what: str, size: int, packed: int) -> None:
     most = max(ALWAYS, TIMES * packed, int(_allowed() * 2**30))
     if size > most:
         raise DataError(
-            f"{what} unpacks to {size:,} bytes or more, of {packed:,}; {most:,} are read at most. If you "
+            f"{what} unpacks to {size:,} bytes or more, from {packed:,}; at most {most:,} are read. If you "
             f"trust it, unpack it yourself, or allow more GiB: {ALLOWED}={-(-size // 2**30) + 1}"
         )
 

@@ -37,7 +37,7 @@ def parse_json(content: str | bytes) -> Any:
         if SURROGATE.search(text):
             json.dumps(values, ensure_ascii=False).encode()
     except UnicodeEncodeError as problem:
-        raise ValueError("it holds half of a pair of surrogates, which is no text") from problem
+        raise ValueError("it holds a lone surrogate, which is not valid text") from problem
     return values
 
 
@@ -68,12 +68,12 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int) else str(value)
 
 
-def values_of_file(path: Path, way_out: str = "Delete it, or make it again.") -> dict[str, Any]:
+def values_of_file(path: Path, way_out: str = "Delete it, or create it again.") -> dict[str, Any]:
     """Return the named values in a file that the library wrote; an error names the file and the way out."""
     try:
         values = parse_json(plain_file(path).read_text(encoding="utf-8"))
         if not isinstance(values, dict):
-            raise ValueError(f"it holds a {type(values).__name__} in place of named values")
+            raise ValueError(f"it holds a {type(values).__name__} instead of named values")
     except (OSError, ValueError) as problem:
         raise RunError(f"{path} is missing or damaged: {problem}. {way_out}") from problem
     return values

@@ -60,7 +60,7 @@ class _OneOfEach(yaml.SafeLoader):
         node = super().get_single_node()
         if node is not None and _size(node, {}, 0) > MOST:
             raise yaml.constructor.ConstructorError(
-                None, None, f"it holds more than {MOST:,} values, references counted", node.start_mark
+                None, None, f"it holds more than {MOST:,} values, counting references", node.start_mark
             )
         return node
 

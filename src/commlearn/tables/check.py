@@ -73,8 +73,8 @@ def check(table: Table, schema: Schema) -> Report:
             facts["targets"][name], more = _target(table, schema, name, sort)
             problems += more
     for column, reason in likely_answers(table.frame, schema).items():
-        message = f"{reason}: if it gives the answer away, leave it out of the modality; otherwise the "
-        problems.append(Problem(f"{message}embedding contains it", column, level="warning"))
+        message = f"{reason}; if it gives the answer away, leave it out of the modality, or the embedding "
+        problems.append(Problem(f"{message}will contain it", column, level="warning"))
     kinds = {
         name: kind for name, kind in schema.modalities.items() if not missing.keys() & set(kind.columns())
     }
@@ -167,7 +167,7 @@ def _target(cells: Cells, schema: Schema, name: str, sort: str) -> tuple[dict[st
         if len(given):
             facts |= {"min": float(given.min()), "mean": float(given.mean()), "max": float(given.max())}
         if len(np.unique(given)) < 2:
-            messages.append("has no two different numbers: there is nothing to predict")
+            messages.append("has fewer than two distinct numbers: there is nothing to predict")
         count = len(given)
     else:
         labels = [value for value in values.tolist() if value is not None and value == value]
@@ -184,10 +184,12 @@ def _class_warnings(counts: Counter[Any], labelled: int) -> list[str]:
     if len(counts) < 2:
         return [f"has {'one class' if counts else 'no label'}: there is nothing to predict"]
     if len(counts) > 20 and len(counts) > labelled / 2:
-        return [f"has {len(counts)} classes in {labelled} rows; state it as a number, or name another column"]
+        return [
+            f"has {len(counts)} classes in {labelled} rows; declare it as a number, or choose another column"
+        ]
     rare = [str(label) for label, times in counts.items() if times < 2]
     if rare:
-        return [f"classes of a single row cannot be learned and tested: {', '.join(rare[:10])}"]
+        return [f"classes with a single row cannot be both learned and tested: {', '.join(rare[:10])}"]
     return []
 
 

@@ -22,8 +22,8 @@ from commlearn.tables.table import Table, read_table
 from commlearn.tables.targets import encode_target
 
 NO_PLACE = (
-    "Nothing says where the table of the training is: it was in memory, or the model is an export, which "
-    "names no data. Pass a table: it is an argument of every command and function that reads rows."
+    "It is not known where the training table is: the table was in memory, or the model is an export, which "
+    "does not name its data. Pass a table: it is an argument of every command and function that reads rows."
 )
 COPIES = 0.01  # share of rows that copy other rows, above which a note says so
 
@@ -59,7 +59,9 @@ class TableData:
         schema = Schema.from_mapping(self.schema)
         check_shares(self.validation, self.test)
         if self.stream < 0:
-            raise ConfigurationError(f"stream is {self.stream}; give the rows in memory, or 0 for all.")
+            raise ConfigurationError(
+                f"stream is {self.stream}; give the number of rows to hold in memory, or 0 for all."
+            )
         if self.stream and self.root:
             raise ConfigurationError(
                 "root cannot be combined with stream. Leave root out, and move the table to that folder."
@@ -149,8 +151,8 @@ def _copies(records: Records, schema: Schema) -> tuple[str, ...]:
     if len(records) - distinct <= COPIES * len(records):
         return ()
     return (
-        f"{len(records)} rows have {distinct} distinct contents; copies count as one record and stay in one "
-        "part. If they are different records, name the column that tells them apart: id",
+        f"only {distinct} of {len(records)} rows are distinct; copies count as one record and stay in one "
+        "part. If they are different records, set id to the column that tells them apart",
     )
 
 

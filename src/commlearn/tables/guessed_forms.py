@@ -77,7 +77,7 @@ def guessed_form(column: pd.Series) -> Writing | None:
         among = "" if len(seen) == len(column) else f" of {len(filled)}"
         return writing._replace(
             reason=f"{writing.reason}; {len(parts.wrong)}{among} cells are not, such as {example!r}: "
-            "mend or empty them, or state unreadable: missing"
+            "correct or empty them, or set unreadable: missing"
         )
     return writing
 
@@ -94,11 +94,11 @@ def _answers(cells: list[Any]) -> Writing | None:
         return None
     if {WORDS[word] for word in words} != {0.0, 1.0}:
         return None
-    return Writing("yes-no", f"yes and no, written {', '.join(word for word, _ in words.most_common(6))}")
+    return Writing("yes-no", f"yes and no, written as {', '.join(word for word, _ in words.most_common(6))}")
 
 
 def _dates(cells: list[Any]) -> Writing | None:
-    what = "age, year, month, weekday and hour, as far as they vary, become numbers"
+    what = "age, year, month, weekday and hour become numbers where they vary"
     if all(isinstance(cell, date | np.datetime64) for cell in cells):
         return Writing("date", f"dates: {what}")
     learned = FORMS["date"].learn(pd.Series(cells, dtype=object))
@@ -124,7 +124,7 @@ def _ratings(cells: list[Any]) -> Writing | None:
     scales = Counter(most for _, most in shares)
     if len(shares) < MOST * len(cells) or not scales.keys() <= SCALES or len(scales) > 3:
         return None
-    return Writing("rating", f"points of {', '.join(map(str, scales))}, read as a share of them")
+    return Writing("rating", f"ratings out of {', '.join(map(str, scales))}, read as shares of the maximum")
 
 
 def _amounts(cells: list[Any]) -> Writing | None:
@@ -149,7 +149,7 @@ def _amounts(cells: list[Any]) -> Writing | None:
         return Writing("amount", f"amounts in {counted}")
     if len(set(targets.values())) == 1 and not bare:
         return Writing("amount", f"amounts in {counted}, converted to {units.most_common(1)[0][0]}")
-    return Writing("amount", f"amounts in {counted}: not mixed, a column of numbers for each unit")
+    return Writing("amount", f"amounts in {counted}: kept apart, one column of numbers per unit")
 
 
 def _is_unit(unit: str) -> bool:
@@ -181,7 +181,7 @@ def _several(cells: list[Any]) -> Writing | None:
     counters = len(set(rows)) == len(rows) and all(part.is_integer() for row in rows for part in row)
     if counters or len(set(rows)) <= MANY:
         return None
-    return Writing("numbers", f"{len(rows[0])} numbers a cell, such as {str(cells[0])[:30]}")
+    return Writing("numbers", f"{len(rows[0])} numbers per cell, such as {str(cells[0])[:30]}")
 
 
 def _objects(cells: list[Any]) -> Writing | None:
@@ -199,7 +199,7 @@ def _objects(cells: list[Any]) -> Writing | None:
         - {*keys}
     )
     left = f"; not read: {', '.join(sorted(others)[:10])}" if others else ""
-    return Writing("json", f"JSON objects, of which are read {', '.join(keys[:20])}{left}") if keys else None
+    return Writing("json", f"JSON objects; keys read: {', '.join(keys[:20])}{left}") if keys else None
 
 
 def _keys(cell: Any) -> Any:
@@ -234,9 +234,9 @@ def _labels(cells: list[Any]) -> Writing | None:
         ):
             return None
     shown = ", ".join(label for label, _ in counts.most_common(5))
-    between = "in lists" if lists else f"between {separator}"
+    between = "in lists" if lists else f"separated by {separator}"
     return Writing(
-        "labels", f"several labels a cell, {between}: {len(counts)} different ones, such as {shown}"
+        "labels", f"several labels per cell, {between}: {len(counts)} different ones, such as {shown}"
     )
 
 
@@ -278,7 +278,7 @@ def guessed_missing(column: pd.Series) -> tuple[list[Any], str]:
         writing = guessed_form(pd.Series(rest, dtype=object)) if not numbers else Writing("amount", "")
         if writing is not None and writing.form in ("date", "amount", "rating", "yes-no"):
             return _words(cells, BESIDE_NUMBERS, f"the others are {FORMS[writing.form].cells}")
-    return _words(cells, EMPTY_WORDS, "which are no words")
+    return _words(cells, EMPTY_WORDS, "which usually means empty")
 
 
 def _words(cells: list[Any], words: tuple[str, ...], why: str) -> tuple[list[Any], str]:

@@ -63,7 +63,7 @@ def seen_as(name: str, column: pd.Series, root: Path) -> Look:
     seen = look(column, root)
     few = 1 < seen.distinct <= min(MANY, seen.filled / 2) and seen.sort == "number"
     if few and _words(name) & NAMES_THINGS and _words(name) != {"id"} and _whole(column):
-        return replace(seen, sort="category", reason=f"{seen.distinct} whole numbers that name something")
+        return replace(seen, sort="category", reason=f"{seen.distinct} whole numbers that seem to be codes")
     return seen
 
 
@@ -89,7 +89,7 @@ def role_of(name: str, column: pd.Series, seen: Look, taken: Mapping[str, str]) 
     if guess is not None and guess.role == "group" and "group" in taken:
         guess = _identifier(name, _words(name), column, seen)
     if guess is not None and guess.role in ("id", "split") and guess.role in taken:
-        return Guess("unused", name, f"{guess.reason}; but the {guess.role} is {taken[guess.role]}")
+        return Guess("unused", name, f"{guess.reason}; but the {guess.role} is already {taken[guess.role]}")
     return guess
 
 
@@ -114,7 +114,7 @@ def stated_target(name: str, column: pd.Series, seen: Look) -> Guess:
         parts = cells.astype(str).str.split(r"\s*[;|]\s*", regex=True)
         labels = parts.explode()
         if (parts.str.len() > 1).mean() > SEVERAL and labels.nunique() <= min(CLASSES, len(labels) / 2):
-            return Guess("target", name, "named as a target; holds labels between ; or |", "multilabel")
+            return Guess("target", name, "named as a target; holds labels separated by ; or |", "multilabel")
         return Guess("target", name, f"named as a target; {distinct} different values", "class")
     return Guess("target", name, f"named as a target; {seen.distinct} different values", "class")
 
@@ -127,12 +127,12 @@ def _by_name(name: str, column: pd.Series, seen: Look) -> Guess | None:
         values = {value.strip().lower() for value in column.dropna().astype(str).unique()}
         if values <= SPLITS.keys():
             return Guess("split", name, f"its name, and its values {', '.join(sorted(values))}")
-        reason = f"its name says split, but not all of its values do: {', '.join(sorted(values)[:5])}. Write "
+        reason = f"its name suggests a split, but not all values do: {', '.join(sorted(values)[:5])}. Use "
         numbered = words <= {"fold"} and seen.sort == "number" and seen.distinct <= MANY
         if numbered or not values.isdisjoint(SPLITS):
-            return Guess("unused", name, reason + "train, validation or test, and state it as split")
+            return Guess("unused", name, reason + "train, validation or test, and declare it as split")
     if words & GROUP and words <= GROUP | IDENTIFIER and repeated:
-        return Guess("group", name, f"its name; {seen.distinct} groups of {seen.filled} rows")
+        return Guess("group", name, f"its name; {seen.distinct} groups in {seen.filled} rows")
     if words & TARGET:
         if seen.sort in ("category", "number") and 1 < seen.distinct <= min(CLASSES, max(2, seen.filled / 5)):
             return Guess("target", name, f"its name, and {seen.distinct} different values", "class")
@@ -155,21 +155,26 @@ def _identifier(name: str, words: set[str], column: pd.Series, seen: Look) -> Gu
             return Guess("id", name, reason)
         if seen.sort == "nothing" and NEARLY * len(column) <= seen.distinct < seen.filled:
             again = seen.filled - seen.distinct
-            reason = f"{seen.distinct} different short values, as ids have; but {again} rows repeat one"
-            return Guess("unused", name, f"{reason}. Drop these rows, if they are copies, and state it as id")
+            reason = f"{seen.distinct} different short values, like ids; but {again} rows repeat one"
+            return Guess(
+                "unused",
+                name,
+                f"{reason}. If these rows are copies, drop them and declare the column as id",
+            )
         if not (words & NAMES_THINGS and seen.sort == "number" and _whole(column)):
             return None
         reason = (
-            f"{seen.distinct} whole numbers that name something, by its name; `categorical` reads them so"
+            f"{seen.distinct} whole numbers that seem to be codes, judging by the name; list the column in "
+            "`categorical` to use it"
         )
         return Guess("unused", name, reason)
     if seen.sort == "number":
         with np.errstate(invalid="ignore"):  # the difference of two infinities is NaN
             counter = len(column) > 2 and bool((np.diff(as_numbers(column)) == 1).all()) and _whole(column)
         if counter or (named and _whole(column)):
-            return Guess("id", name, "counts the rows" if counter else "whole numbers, each its own")
+            return Guess("id", name, "numbers the rows" if counter else "unique whole numbers")
         return None
-    return Guess("id", name, f"{seen.distinct} single words, each its own")
+    return Guess("id", name, f"{seen.distinct} unique single words")
 
 
 NUMBERED = re.compile(r"(.*?)(\d+)")
@@ -214,11 +219,11 @@ class Inferred:
             for guess in self.of(role):
                 lines += [f"# {_line(guess.reason)}", _flow(role, guess.name)]
         if self.of("missing"):
-            lines += ["missing:  # cells that stand for an empty one"]
+            lines += ["missing:  # values that mean an empty cell"]
         for guess in self.of("missing"):
             lines += [f"  # {_line(guess.reason)}", f"  {_flow(guess.name, list(guess.value))}"]
         if self.answers:
-            lines += ["# Answers may be among the inputs. Leave out what is one, or name it with --target:"]
+            lines += ["# Some inputs may be answers. Leave out any that are, or name them with --target:"]
         lines += [f"#   {_line(column)} {reason}" for column, reason in self.answers.items()]
         if self.of("unused"):
             lines += ["# Not used:"]
@@ -313,12 +318,12 @@ def _modalities(looks: dict[str, Look], frame: pd.DataFrame, forms: Mapping[str,
             modalities.append(_modality(name, seen.sort, [name], seen.reason, modalities))
         elif flat and name == flat[0]:
             numbers = sum(looks[column].sort == "number" for column in flat)
-            reason = f"columns of numbers: {numbers}, of few values: {len(flat) - numbers - len(forms)}"
+            reason = f"columns: {numbers} of numbers, {len(flat) - numbers - len(forms)} with few values"
             reason += "".join(f"; {column}: {writing.reason}" for column, writing in forms.items())
             answers = possible_answers(frame[flat])
             if answers:
                 reason += (
-                    f"; of two values: {first_names(answers)} (name those that are answers with --target)"
+                    f"; with two values: {first_names(answers)} (name those that are answers with --target)"
                 )
             codes = [
                 column for column in flat if looks[column].sort == "category" and _is_number(frame[column])

@@ -46,7 +46,7 @@ def copies(
     problems = []
     first = leaked[:LISTED]
     for row, look, split in zip(first["row"], first["look"], first["split"], strict=True):
-        same = "is" if _equal(cells, columns, row, train[look]) else "looks like"
+        same = "equals" if _equal(cells, columns, row, train[look]) else "looks like"
         message = (
             f"this record of {split} {same} row {cells.first_row + train[look]} of train in every modality"
         )
@@ -87,7 +87,7 @@ def group_leaks(cells: Cells, column: str, splits: Mapping[str, np.ndarray]) -> 
     problems = []
     missing = int(groups.isna().sum())
     if missing:
-        message = f"{missing} rows belong to no group and count as groups of their own"
+        message = f"{missing} rows have no group; each counts as a group of its own"
         problems.append(Problem(message, column, level="warning"))
     where: dict[object, dict[str, int]] = {}
     for name, rows in splits.items():
@@ -134,7 +134,7 @@ def likely_answers(frame: pd.DataFrame, schema: Schema) -> dict[str, str]:
         >>> age = np.arange(40.0)
         >>> frame = pd.DataFrame({"age": age, "months": 12 * age + 3, "hb": np.cos(age)})
         >>> likely_answers(frame, Schema({"t": Tabular(["months", "hb"])}, targets={"age": "number"}))
-        {'months': 'is target age but for scale and offset'}
+        {'months': 'is target age up to scale and offset'}
     """
     frame = frame.iloc[list(spread(len(frame), LOOKED_AT))].reset_index(drop=True)
     reasons: dict[str, str] = {}
@@ -158,7 +158,7 @@ def likely_answers(frame: pd.DataFrame, schema: Schema) -> dict[str, str]:
 def answer_notes(frame: pd.DataFrame, schema: Schema) -> tuple[str, ...]:
     """Return a note for each input column that is likely to be an answer."""
     return tuple(
-        f"{column} {reason}, and is among the inputs: the embedding holds it"
+        f"{column} {reason} and is an input, so the embedding contains it"
         for column, reason in likely_answers(frame, schema).items()
     )
 
@@ -212,9 +212,9 @@ def _gives_away(values: _Looked, target: _Looked, name: str) -> str:
         recognised = int(table.max(axis=1).sum())
         if recognised == len(texts):
             one_to_one = len(table) == len(counts)
-            return f"is a copy of target {name}" if one_to_one else f"tells target {name} in every row"
+            return f"is a copy of target {name}" if one_to_one else f"determines target {name} in every row"
         if recognised >= NEARLY * len(texts):
-            return f"tells target {name} in {recognised} of {len(texts)} rows"
+            return f"determines target {name} in {recognised} of {len(texts)} rows"
     if numeric and len(counts) == 2 and _parted(numbers, of_class == 1):
         return f"separates the two classes of target {name} by a threshold"
     return ""
@@ -225,10 +225,10 @@ def _computed_from(numbers: np.ndarray, answers: np.ndarray, name: str) -> str:
         return ""
     with np.errstate(over="ignore", invalid="ignore"):
         if abs(np.corrcoef(numbers, answers)[0, 1]) >= STRAIGHT:
-            return f"is target {name}" + ("" if (numbers == answers).all() else " but for scale and offset")
+            return f"is target {name}" + ("" if (numbers == answers).all() else " up to scale and offset")
         ranks = np.array([np.unique(values, return_inverse=True)[1] for values in (numbers, answers)])
         if len(np.unique(numbers)) > 2 and abs(np.corrcoef(ranks)[0, 1]) >= STRAIGHT:
-            return f"has the order of target {name}"
+            return f"has the same order as target {name}"
     return ""
 
 
@@ -241,7 +241,7 @@ def warn_of_likely_answers(frame: pd.DataFrame, schema: Schema, stacklevel: int 
     reasons = [f"{column} {reason}" for column, reason in likely_answers(frame, schema).items()]
     if reasons:
         shown = first_names(reasons, "; ")
-        message = f"Answers may be among the inputs: {shown}. Leave out what is one, or name it a target."
+        message = f"Some inputs may be answers: {shown}. Leave out any that are, or declare them as targets."
         warnings.warn(DataWarning(message), stacklevel=stacklevel)
 
 
@@ -251,9 +251,9 @@ def warn_of_answers(frame: pd.DataFrame, schema: Schema, stacklevel: int = 2) ->
     answers = possible_answers(frame[[column for kind in tables for column in kind.columns()]])
     if answers:
         message = (
-            "No schema was given, and columns of two values became inputs: "
-            f"{first_names(answers)}. If one of them is an answer, the embedding sees it: leave the column "
-            "out of the table, or name it with "
+            "No schema was given, and columns with two values became inputs: "
+            f"{first_names(answers)}. If one of them is an answer, the embedding contains it: leave the "
+            "column out of the table, or name it with "
             f"targets={{{answers[0]!r}: 'class'}} of Embedder or of a Schema (`commlearn init TABLE "
             f"--target {answers[0]}` writes one)."
         )

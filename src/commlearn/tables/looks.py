@@ -27,10 +27,10 @@ from commlearn.storage.plain_json import parse_json
 from commlearn.tables.guessed_forms import CODE, amount_in_unit, any_moment
 
 DATES = (
-    "dates that could be read in two ways, as 3/4/2024 could; state in `forms` of a tabular modality whether "
-    "the day or the month comes first: date-dmy or date-mdy"
+    "ambiguous dates, such as 3/4/2024; set in `forms` of a tabular modality whether the day or the month "
+    "comes first: date-dmy or date-mdy"
 )
-TIMES = "times without a date are not read; turn them into numbers, such as seconds"
+TIMES = "times without a date are not read; convert them to numbers, such as seconds"
 MOST = 0.9  # minimum share of the cells that look alike
 NEARLY = 0.8  # share of dates or numbers among many values, from which the rest are marks, such as n.a.
 MANY = 20  # maximum number of different values that may be categories
@@ -76,7 +76,7 @@ def unread(cells: Sequence[str], distinct: int) -> str:
     if distinct <= MANY:
         return ""
     if sum(ADDRESS.fullmatch(cell.strip()) is not None for cell in cells) >= most:
-        return "addresses, of which nothing is fetched; download the files and name their paths"
+        return "URLs, which are not downloaded; download the files and give their paths"
     codes = any(CODE.fullmatch(cell) for cell in cells) or all(cell.isdigit() for cell in cells)
     return "" if codes else _nearly("numbers", cells, amount_in_unit, NEARLY)
 
@@ -89,7 +89,10 @@ def _nearly(what: str, cells: Sequence[str], read: Callable[[str], object], shar
     if not marks:
         return f"{what} written as text"
     shown = ", ".join(repr(mark[:20]) for mark in dict.fromkeys(marks[:3]))
-    return f"mostly {what}, except cells such as {shown}; mend or empty these, and it is read as {what}"
+    return (
+        f"mostly {what}, except cells such as {shown}; correct or empty these, and the column will be "
+        f"read as {what}"
+    )
 
 
 SAMPLE = 300  # cells of a column to look at, at most
@@ -121,7 +124,7 @@ def look(column: pd.Series, root: Path) -> Look:
     if isinstance(column.dtype, pd.ArrowDtype) and pa.types.is_nested(column.dtype.pyarrow_dtype):
         return _arrow(filled, root)
     if column.dtype.kind == "M":
-        return Look("nothing", "dates, of which nothing varies")
+        return Look("nothing", "dates that do not vary")
     if str(column.dtype).startswith(("date", "time")):
         return Look("nothing", TIMES)
     if pd.api.types.is_complex_dtype(column.dtype):
@@ -154,7 +157,7 @@ def _arrow(filled: pd.Series, root: Path) -> Look:
     if inner is None or pa.types.is_struct(kind) or pa.types.is_map(kind):
         return Look("nothing", f"cells of type {kind} are not read")
     if pa.types.is_string(inner) or pa.types.is_large_string(inner):
-        return Look("labels", "lists of labels, of which hardly any is in two cells", len(filled))
+        return Look("labels", "lists of labels, few of which occur in two cells", len(filled))
     while pa.types.is_list(inner) or pa.types.is_large_list(inner) or pa.types.is_fixed_size_list(inner):
         inner, depth = inner.value_type, depth + 1
     if depth > 2 or not (pa.types.is_integer(inner) or pa.types.is_floating(inner)):
@@ -227,7 +230,7 @@ def _text(filled: pd.Series, cells: list[str], root: Path) -> Look:
     if words >= 2:
         return Look("text", description, len(filled), distinct)
     return Look(
-        "nothing", f"{distinct} different short values, as names or codes have", len(filled), distinct
+        "nothing", f"{distinct} different short values, such as names or codes", len(filled), distinct
     )
 
 
@@ -248,7 +251,7 @@ def _objects(cells: list[Any], filled: int, root: Path) -> Look:
         as_text = _text(pd.Series(texts), texts, root)
         if as_text.sort in ("image", "audio"):
             return Look(as_text.sort, as_text.reason, filled)
-        return Look("nothing", f"paths inside of cells, such as {texts[0][:40]!r}, are no images or sound")
+        return Look("nothing", f"paths inside cells, such as {texts[0][:40]!r}, are not images or sound")
     if isinstance(first, PIL.Image):
         return Look("image", "PIL images", filled)
     if isinstance(first, bytes | bytearray):
@@ -256,14 +259,14 @@ def _objects(cells: list[Any], filled: int, root: Path) -> Look:
             return Look("audio", "bytes of WAV files", filled)
         return Look("image", "bytes of image files", filled) if _is_picture(first) else _bytes(filled)
     if any(_holds_text(cell) for cell in cells):
-        return Look("labels", "lists of labels, of which hardly any is in two cells", filled)
+        return Look("labels", "lists of labels, few of which occur in two cells", filled)
     if texts and any(isinstance(cell, NUMBERS) for cell in cells):
-        reason = f"mixes numbers with text such as {texts[0][:40]!r}; mend these cells"
+        reason = f"mixes numbers with text such as {texts[0][:40]!r}; correct these cells"
         return Look("nothing", reason, filled)
     if isinstance(first, time | timedelta):
         return Look("nothing", TIMES, filled)
     if isinstance(first, date):
-        return Look("nothing", "dates, of which nothing varies", filled)
+        return Look("nothing", "dates that do not vary", filled)
     if not hasattr(first, "__len__") or isinstance(first, dict | set | frozenset):
         reason = f"cells of type {type(first).__name__}, such as {brief(first, str)}, are not read"
         return Look("nothing", reason, filled)
@@ -283,7 +286,7 @@ def _holds_text(cell: Any) -> bool:
 
 
 def _bytes(filled: int) -> Look:
-    return Look("nothing", "bytes that are no image", filled)
+    return Look("nothing", "bytes that are not an image", filled)
 
 
 def _is_picture(content: bytes | bytearray) -> bool:

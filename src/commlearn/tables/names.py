@@ -66,7 +66,8 @@ def id_problems(table: Table, column: str) -> list[Problem]:
     for row, value in zip(again.tolist(), values.iloc[again].tolist(), strict=True):
         if value in first:
             message = (
-                f"the id {value!r} is that of row {table.first_row + first[value]} too; give each its own"
+                f"the id {value!r} is also that of row {table.first_row + first[value]}; give each record "
+                "its own"
             )
             problems.append(Problem(message, column, table.first_row + row))
         first.setdefault(value, row)
@@ -84,9 +85,9 @@ def missing_words(table: Table, columns: Sequence[str]) -> list[Problem]:
         if len(words):
             distinct = ", ".join(words.unique())
             message = (
-                f"{len(words)} cells are {distinct}, read as words like others. If these stand for empty "
+                f"{len(words)} cells are {distinct}, which are read as ordinary words. If they mean empty "
             )
-            message += f"cells, state in the schema: missing: [{distinct}]"
+            message += f"cells, add to the schema: missing: [{distinct}]"
             problems.append(Problem(message, column, level="warning"))
     return problems
 

@@ -82,7 +82,7 @@ class Schema:
         problems = Problems("schema")
         for key, example in EXAMPLES.items():
             if not isinstance(getattr(self, key), Mapping):
-                problems.add(f"{key} is {getattr(self, key)!r:.60}; give named entries, such as {example}.")
+                problems.add(f"{key} is {getattr(self, key)!r:.60}; give a mapping, such as {example}.")
         if not isinstance(self.version, int):
             problems.add(f"version is {self.version!r:.60}; give a whole number, such as {VERSION}.")
         problems.raise_if_any(ConfigurationError)
@@ -132,7 +132,7 @@ class Schema:
         rows += [(column, f"target, {sort}", column, "") for column, sort in self.targets.items()]
         named = {key: getattr(self, key) for key in ("id", "group", "split")}
         rows += [(key, key, column, "") for key, column in named.items() if column is not None]
-        return html_table("Schema", ("name", "what it is", "columns", "settings"), rows)
+        return html_table("Schema", ("name", "role", "columns", "settings"), rows)
 
     def columns(self, with_targets: bool = True) -> tuple[str, ...]:
         """Return each column that the schema needs, once; without targets, only those of the modalities."""
@@ -168,7 +168,7 @@ class Schema:
             if name not in self.modalities:
                 raise ConfigurationError(unknown("modality", name, self.modalities))
         if not modalities:
-            raise ConfigurationError(f"Name at least one modality of {', '.join(self.modalities)}.")
+            raise ConfigurationError(f"Choose at least one of the modalities {', '.join(self.modalities)}.")
         chosen = {name: kind for name, kind in self.modalities.items() if name in modalities}
         return replace(self, modalities=chosen)
 
@@ -358,7 +358,7 @@ def nothing_there(cells: Cells, columns: Mapping[str, Column], id: str | None = 
     return [
         Problem(
             f"{'the record' if named is None else f'record {named[row]!r}'} has none of "
-            f"{', '.join(columns)}; fill one of them or leave the row out",
+            f"{', '.join(columns)}; fill in one of them or leave the row out",
             row=cells.first_row + int(row),
         )
         for row in empty
@@ -383,9 +383,11 @@ def _check_names(modalities: Mapping[Any, Any], targets: Mapping[str, Any], prob
         problems.add("modalities is empty; name at least one.")
     for name in modalities:
         if not isinstance(name, str) or not NAME.fullmatch(name):
-            problems.add(f"{name!r} cannot name a modality; use letters, digits, _ and - only.")
+            problems.add(f"{name!r} cannot be a modality's name; use only letters, digits, _ and -.")
         elif hasattr(nn.ModuleDict(), name):
-            problems.add(f"'{name}' cannot name a modality, torch's modules use it; add a word to it.")
+            problems.add(
+                f"'{name}' cannot be a modality's name, because torch modules already use it; choose another."
+            )
     for column, sort in targets.items():
         if not isinstance(sort, str) or sort not in TARGETS:
             problems.add(f"target '{column}': " + unknown("type", sort, TARGETS))

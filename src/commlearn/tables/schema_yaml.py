@@ -54,7 +54,10 @@ def dump(mapping: Mapping[str, Any]) -> str:
 
 
 def newer(version: object) -> str:
-    return f"The schema is of version {version}; this commlearn reads up to {VERSION}. Update commlearn."
+    return (
+        f"The schema has version {version}, but this commlearn reads versions up to {VERSION}. Update "
+        "commlearn."
+    )
 
 
 def parts(mapping: Any, problems: Problems) -> dict[str, Any]:
@@ -83,7 +86,7 @@ def parts(mapping: Any, problems: Problems) -> dict[str, Any]:
     for key in ("modalities", "targets"):
         entries = mapping.get(key) or {}
         if not isinstance(entries, Mapping):
-            problems.add(f"{key} should be named entries, got {entries!r:.60}.")
+            problems.add(f"{key} must be a mapping of names to entries; got {entries!r:.60}.")
         elif key == "targets":
             values[key] = {str(column): sort for column, sort in entries.items()}
         else:
@@ -107,7 +110,7 @@ def check_encoding(encoding: Any, problems: Problems) -> None:
         "".encode(encoding or "utf-8")
     except (LookupError, TypeError):
         problems.add(
-            f"encoding is {encoding!r:.60}; give one that Python knows, such as utf-8, cp1252 or utf-16."
+            f"encoding is {encoding!r:.60}; give one that Python supports, such as utf-8, cp1252 or utf-16."
         )
 
 
@@ -139,7 +142,7 @@ def _missing_words(words: Any, problems: Problems) -> tuple[str, ...]:
     for word in listed:
         if not isinstance(word, str) or WRITTEN_NUMBER.fullmatch(word):
             problems.add(
-                f"missing: {word!r:.60} is no word; say in which column it stands for an empty cell, such as "
+                f"missing: {word!r:.60} is not a word; say in which column it means an empty cell, such as "
                 f"missing: {{age: [{word!r:.60}]}}."
             )
     return tuple(word for word in listed if isinstance(word, str))
@@ -210,7 +213,7 @@ def _columns_of(part: Mapping[str, Any], hint: Any, where: str, problems: Proble
     """Return the value of `column` or `columns` as the kind's first argument takes it."""
     given = [part[key] for key in ("column", "columns") if part.get(key) is not None]
     if len(given) != 1:
-        problems.add(f"{where} needs one of column and columns; got {'both' if given else 'neither'}.")
+        problems.add(f"{where} needs either column or columns; got {'both' if given else 'neither'}.")
         return None
     names = [str(name) for name in given[0]] if isinstance(given[0], list | tuple) else [str(given[0])]
     if hint is not str:

@@ -109,15 +109,17 @@ def split_rows(
         names = names or row_names(table, schema)
         if names is None:
             raise DataError(
-                f"The table lacks the column '{schema.id}', which names its records, so they cannot be "
-                "split as the training's were. Add it."
+                f"The table lacks the column '{schema.id}', which identifies its records, so it cannot be "
+                "split as in training. Add the column."
             )
         part = parts_of_names(names.units, validation, test, seed)
         positions = {name: np.flatnonzero(part == code) for code, name in enumerate(PARTS)}
         rows = {name: chosen for name, chosen in positions.items() if len(chosen)}
     if not len(rows.get("train", ())):
         where = f"column '{schema.split}'" if schema.split else f"the split of {len(table)} rows"
-        raise DataError(f"{where} leaves no rows to train on; give more rows, or smaller shares to test.")
+        raise DataError(
+            f"{where} leaves no rows to train on; give more rows, or smaller shares for validation and test."
+        )
     return rows
 
 

@@ -43,8 +43,8 @@ def open_groups(source: str) -> GroupedTable:
     ending = format_of(path)
     if not (is_remote(source) or ending in (".parquet", ".pq", ".tar")):
         raise ConfigurationError(
-            f"{source} cannot be read in parts: its rows do not lie in groups. Write it as Parquet, or embed "
-            "it into one file, whose name ends in .parquet, .csv or .npz."
+            f"{source} cannot be read in parts: its rows are not stored in groups. Write it as Parquet, or "
+            "embed it to a single output file ending in .parquet, .csv or .npz."
         )
     table = TarTable(source) if ending == ".tar" else ParquetTable(source)
     if not sum(table.sizes):
@@ -69,7 +69,9 @@ def streamed_dataset(
     drawn = {name: table.sample(name, rows) for name in PARTS if table.count(name)}
     samples = {name: sample for name, (sample, _) in drawn.items()}
     if "train" not in samples:
-        raise DataError(f"{source} leaves no rows to train on; give more rows, or smaller shares to test.")
+        raise DataError(
+            f"{source} leaves no rows to train on; give more rows, or smaller shares for validation and test."
+        )
     problems = Problems("The table does not fit the schema")
     for message in schema.misnamed_columns(samples["train"].frame).values():
         problems.add(message)
@@ -154,7 +156,7 @@ class _Split:
             first = int(np.flatnonzero(self.keys == self.keys[row])[0])
             group = int(np.searchsorted(self.first, row, side="right")) - 1
             value = self._cells(group, [column])[column].tolist()[row - int(self.first[group])]
-            message = f"the id {value!r} is that of row {first} too; give each its own"
+            message = f"the id {value!r} is also that of row {first}; give each record its own"
             raise_errors(column, [Problem(message, column, row)])
 
     def count(self, name: str) -> int:
@@ -201,7 +203,7 @@ class _Split:
 def _answers(sample: Table, schema: Schema, table: _Split) -> tuple[str, ...]:
     """Return notes on likely answers among the inputs, and on how many training rows were examined."""
     where = f"in {len(sample)} of {table.count('train')} training rows"
-    notes = answer_notes(sample.frame, schema) or ("no likely answer is among the inputs",)
+    notes = answer_notes(sample.frame, schema) or ("no input looks like an answer",)
     return tuple(f"{note} ({where})" for note in notes)
 
 
@@ -210,5 +212,5 @@ def _note(table: _Split, samples: Mapping[str, Records], lanes: int, largest: in
     parts = ", ".join(f"{len(part)} of {table.count(name)} {name} rows" for name, part in samples.items())
     return (
         f"streamed: {len(table.grouped.sizes)} groups of at most {largest} rows, {lanes} open at a time and "
-        f"as many read ahead; learned from, probed on and looked at: {parts}"
+        f"as many read ahead; samples for preprocessing, probes and checks: {parts}"
     )

@@ -102,7 +102,7 @@ def _in_memory(source: Any) -> pd.DataFrame:
         if source.columns.nlevels > 1:
             shown = f"{source.columns.nlevels} levels, such as {source.columns[0]!r}"
             raise DataError(
-                f"The table's columns have {shown}. Give each one name: "
+                f"The table's columns have {shown}. Give each a single name: "
                 "frame.columns = ['_'.join(map(str, name)) for name in frame.columns]"
             )
         frame = source.rename(columns=str)
@@ -111,14 +111,14 @@ def _in_memory(source: Any) -> pd.DataFrame:
     if tables := [name for name, part in source.items() if _has_columns(part)]:
         raise DataError(
             f"This is a dict of tables ({', '.join(map(str, tables))}). Give one of them, such as "
-            f"tables[{tables[0]!r}], or all as one with a column that names the part: split."
+            f"tables[{tables[0]!r}], or one table of all, with a column `split` that names each row's part."
         )
     one_name_each(list(map(str, source)), "The table")
     arrays = {str(name): _series(str(name), values) for name, values in source.items()}
     lengths = {name: len(values) for name, values in arrays.items()}
     if len(set(lengths.values())) > 1:
         sizes = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise DataError(f"The arrays of a table need one length; got {sizes}.")
+        raise DataError(f"The arrays of a table must have the same length; got {sizes}.")
     return pd.DataFrame(arrays)
 
 
@@ -144,10 +144,10 @@ def _array(name: str, values: Any) -> np.ndarray:
     except (TypeError, ValueError, RuntimeError) as problem:
         raise DataError(
             f"Column '{name}' is a {type(values).__name__} that cannot be read as an array ({problem}). Give "
-            "numbers of numpy, such as tensor.detach().float().cpu().numpy()."
+            "a numpy array, such as tensor.detach().float().cpu().numpy()."
         ) from problem
     if 0 in array.shape[1:]:
-        raise DataError(f"Column '{name}' has the shape {array.shape}: its rows hold nothing. Leave it out.")
+        raise DataError(f"Column '{name}' has the shape {array.shape}: its rows are empty. Leave it out.")
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
@@ -170,7 +170,9 @@ def _existing(path: Path) -> Path:
         try:
             return plain_file(path)
         except OSError as problem:
-            raise DataError(f"{path} is no table: {problem.strerror}. Give a file or a folder.") from problem
+            raise DataError(
+                f"{path} is not a table: {problem.strerror}. Give a file or a folder."
+            ) from problem
     siblings = os.listdir(path.parent) if os.path.isdir(path.parent) else []
     guess = nearest(path.name, siblings)
     hint = f" Did you mean {path.with_name(guess)}?" if guess else " Check the path."

@@ -45,7 +45,7 @@ def _classes(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
     for row, value in enumerate(values):
         if isinstance(value, list | dict | set | tuple | np.ndarray):
             problems.append(
-                (row, f"{brief(value)} is no class; give one label, or state the target as multilabel")
+                (row, f"{brief(value)} is not a class; give one label, or declare the target as multilabel")
             )
         else:
             labels[row] = None if is_empty(value) else value
@@ -62,7 +62,7 @@ def _numbers(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
     for row in np.flatnonzero(~np.isfinite(numbers)).tolist():
         value = values.iloc[row]
         if not (is_empty(value) or is_no_number(value) or row in problems):
-            problems[row] = f"{brief(value)} is not a finite number; mend it or leave the cell empty"
+            problems[row] = f"{brief(value)} is not a finite number; correct it or leave the cell empty"
     return numbers, sorted(problems.items())
 
 
@@ -78,7 +78,9 @@ def _label_sets(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
         elif is_empty(value):
             labels[row] = None
         else:
-            problems.append((row, f"{brief(value)} is no set of labels; give a list, or text such as 'a; b'"))
+            problems.append(
+                (row, f"{brief(value)} is not a set of labels; give a list, or text such as 'a; b'")
+            )
     return labels, problems
 
 

@@ -73,14 +73,15 @@ def export(trained: Any, folder: str | Path, rows: bool = True) -> Path:
     """
     if on_hub(folder):
         raise ConfigurationError(
-            f"{folder} is on the hub: commlearn.push_to_hub(run, '{folder}') stores there."
+            f"{folder} is an address on the hub. To store a model there, call commlearn.push_to_hub(run, "
+            f"'{folder}')."
         )
     trained = trained_model(trained)
     if not rows:
         trained = replace(trained, unused=None)
     path = Path(folder)
     if (path / RUN_CONFIG).exists():
-        raise RunError(f"{path} is a run folder. Export to another one.")
+        raise RunError(f"{path} is a run folder. Export to another folder.")
     config, tensors = to_parts(trained)
     files = {TENSORS: tensors}
     if trained.rows is not None and rows:
@@ -132,7 +133,7 @@ def trained_model(model: Any) -> Trained:
     model = load(model) if isinstance(model, str | Path) else carrier(model)
     if not isinstance(model, Trained):
         raise ConfigurationError(
-            f"A {type(model).__name__} is no trained model. Give a run, a fitted Embedder, or a folder."
+            f"A {type(model).__name__} is not a trained model. Give a run, a fitted Embedder, or a folder."
         )
     return model
 
@@ -221,11 +222,14 @@ def _config(path: Path, where: str) -> dict[str, Any]:
     """Check and return the configuration of an artifact, which names its other files."""
     config = _values(f"{where}/{CONFIG}", _read(path))
     if not isinstance(config, dict) or "format" not in config:
-        raise RunError(f"{where}/{CONFIG} is not the configuration of an artifact: it states no format.")
+        raise RunError(f"{where}/{CONFIG} is not the configuration of an artifact: it has no 'format'.")
     _check_format(config["format"], where)
     sums = config.get("sha256") or {}
     if not isinstance(sums, dict):
-        raise RunError(f"{where}/{CONFIG} is damaged: sha256 should name files. Export or copy it again.")
+        raise RunError(
+            f"{where}/{CONFIG} is damaged: sha256 should map file names to checksums. Export or copy it "
+            "again."
+        )
     for name in sums:
         if Path(name).name != name or name == "..":
             raise RunError(
@@ -233,8 +237,8 @@ def _config(path: Path, where: str) -> dict[str, Any]:
             )
         if name not in NAMES:
             raise RunError(
-                f"{where}/{CONFIG} names {name!r:.80}, which is no file of an artifact. It was not read. If "
-                "a newer commlearn wrote it, update this one."
+                f"{where}/{CONFIG} names {name!r:.80}, which is not a file of an artifact. It was not read. "
+                "If a newer commlearn wrote it, update commlearn."
             )
     return {**config, "sha256": sums}
 
@@ -248,7 +252,7 @@ def _fetched(repository: Repository) -> Path:
             fetch(same, name)
     except FileNotFoundError as problem:
         raise RunError(
-            f"{repository} is not a model of commlearn, or not whole: {problem}. Store one with "
+            f"{repository} is not a commlearn model, or is incomplete: {problem}. Store one with "
             "commlearn export RUN hf://user/name."
         ) from problem
     return config.parent
@@ -288,7 +292,7 @@ def push_to_hub(
     repository = Repository.of(address if on_hub(address) else f"hf://{address}")
     if repository.revision:
         raise ConfigurationError(
-            f"{repository} names a revision; what is stored makes a new one. Leave it out."
+            f"{repository} names a revision, but storing a model creates a new one. Leave it out."
         )
     folder = Path(trained) if isinstance(trained, str | Path) else None
     model = trained_model(trained)
@@ -306,7 +310,7 @@ def push_to_hub(
     there = open_repository(repository, private)
     if there & {CONFIG, TENSORS}:
         _refuse_foreign(repository)
-    message = f"A model of commlearn {commlearn.__version__}"
+    message = f"Model of commlearn {commlearn.__version__}"
     commit = store(repository, files, sorted(there & NAMES - files.keys()), message)
     return str(Repository(repository.name, commit))
 
@@ -319,7 +323,7 @@ def _refuse_foreign(repository: Repository) -> None:
         ours = []
     if not ours:
         raise RunError(
-            f"{repository} holds something else than a model of commlearn, which would be replaced. Nothing "
+            f"{repository} holds something other than a commlearn model, which would be replaced. Nothing "
             "was stored. Give another name."
         )
 
@@ -417,7 +421,7 @@ def _check_names(names: Iterable[str]) -> None:
     """Refuse modality names that are paths: files such as ONNX graphs are named after modalities."""
     for name in names:
         if Path(name).name != name or "\\" in name:
-            raise ValueError(f"a modality is called {name!r:.60}")
+            raise ValueError(f"a modality has the name {name!r:.60}, which is a path")
 
 
 def _distinct(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -437,8 +441,8 @@ def _distinct(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str,
 def _check_format(stated: object, where: str) -> None:
     if not isinstance(stated, int) or stated > FORMAT:
         raise RunError(
-            f"{where} is of format {stated}; this commlearn {commlearn.__version__} reads up to {FORMAT}. "
-            "Update commlearn."
+            f"{where} has format {stated}, but this commlearn {commlearn.__version__} reads formats up to "
+            f"{FORMAT}. Update commlearn."
         )
 
 

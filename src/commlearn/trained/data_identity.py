@@ -55,7 +55,7 @@ def check_same_data(where: object, before: Mapping[str, Any], now: Mapping[str, 
     """
     changes = _changes(before, now)
     if changes:
-        raise RunError(f"{where} was begun with other data: {changes}. {way_out}")
+        raise RunError(f"{where} was started with other data: {changes}. {way_out}")
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -65,11 +65,11 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         changes.append(files)
     for what in ("records", "keys", "targets"):
         if what in now and before.get(what) != now[what]:
-            changes.append(f"{what} were {_shown(before.get(what))}, and are {_shown(now[what])}")
+            changes.append(f"{what} were {_shown(before.get(what))}, but are now {_shown(now[what])}")
     for name, numbers in now.get("values", {}).items():
         was = before.get("values", {}).get(name)
         if was is None or not _close(was, numbers):
-            changes.append(f"mean and deviation of {name} were {_shown(was)}, and are {_shown(numbers)}")
+            changes.append(f"mean and deviation of {name} were {_shown(was)}, but are now {_shown(numbers)}")
     return "; ".join(changes)
 
 

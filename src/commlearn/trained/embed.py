@@ -101,8 +101,8 @@ def embed(
     if not isinstance(records, Records):
         if not isinstance(model, Trained):
             raise ConfigurationError(
-                f"A {type(model).__name__} does not know how to read a table. Give Records, or the run or "
-                "the Embedder that it belongs to."
+                f"A {type(model).__name__} cannot read a table. Give Records, or the run or the Embedder "
+                "that it belongs to."
             )
         table = model.table(records, modalities=modalities)
         with naming_rows(table, model.reader()[0].id):
@@ -172,8 +172,8 @@ def embed_with_gaps(
 def warn_of_absent(absent: int, records: int, names: Sequence[str]) -> None:
     """Warn that some records have none of the named modalities, and how many."""
     message = (
-        f"{absent} of {records} records have none of {', '.join(names)}: their embeddings are NaN in memory, "
-        "and left out of files."
+        f"{absent} of {records} records have none of {', '.join(names)}. Their embeddings are NaN in memory "
+        "and are left out of files."
     )
     warnings.warn(DataWarning(message), stacklevel=3)
 
@@ -353,11 +353,11 @@ def with_features(
     readers = feature_encoders(method)
     if readers and isinstance(data.train, StreamedRecords):
         raise ConfigurationError(
-            f"Encoder fixed of {', '.join(readers)} reads features that are computed once, of records in "
-            "memory; these are streamed. Name other encoders, or leave out stream."
+            f"The encoder 'fixed' of {', '.join(readers)} reads features that are computed once from records "
+            "in memory, but these records are streamed. Choose other encoders, or leave out stream."
         )
     for name, encoder in readers.items():
-        tell(f"{name}: {encoder.features.dim} fixed features of {len(data.train)} records are computed")
+        tell(f"{name}: computing {encoder.features.dim} fixed features of {len(data.train)} records")
     validation = data.validation
     if validation is not None and len(validation):
         validation = as_encoders_read(validation, method, device)
@@ -393,4 +393,7 @@ def _refuse_empty(view: View, start: int) -> None:
     empty = (~torch.stack(given).any(dim=0)).nonzero().flatten().tolist()
     if empty:
         positions = ", ".join(str(start + row) for row in empty[:10]) + (", ..." if len(empty) > 10 else "")
-        raise DataError(f"Records {positions} have none of {', '.join(view)}; leave them out, or fill one.")
+        raise DataError(
+            f"Records {positions} have none of {', '.join(view)}. Leave them out, or add a value for at "
+            "least one."
+        )

@@ -62,7 +62,7 @@ class Trained:
     def _summary(self) -> list[tuple[str, str]]:
         """Return a few facts about what was trained, as pairs of a label and a value."""
         encoders, training = self.experiment.model.encoders, self.experiment.training
-        read_by = {name: f", read by {part['name']}" for name, part in encoders.items()}
+        read_by = {name: f", encoder {part['name']}" for name, part in encoders.items()}
         parameters = sum(parameter.numel() for parameter in self.method.parameters())
         features = {} if self.features is None else self.features.dims
         return [
@@ -73,7 +73,7 @@ class Trained:
             ),
             ("fixed features", ", ".join(f"{dim} of {name}" for name, dim in features.items()) or "none"),
             ("parameters", f"{parameters:,}"),
-            ("training", f"{training.epochs} epochs of {training.batch_size} records a step"),
+            ("training", f"{training.epochs} epochs, {training.batch_size} records per step"),
             ("labels", f"seen: {self.labels_seen}" if self.saw_labels else "not seen"),
             *(("warning", warning) for warning in self.warnings),
         ]
@@ -101,7 +101,10 @@ class Trained:
         if modalities is None:
             rows, absent = schema.with_absent(rows)
             if absent and rows.first_row == 0:  # warn once, however many parts the table is read in
-                message = f"The table has no column of {', '.join(absent)}: embedded by the other modalities."
+                message = (
+                    f"The table has no columns for {', '.join(absent)}; its records are embedded from the "
+                    "other modalities."
+                )
                 warnings.warn(DataWarning(message), stacklevel=3)
         try:
             records = schema.only(modalities).read(rows, state, with_targets, empty, unreadable)
@@ -110,7 +113,9 @@ class Trained:
         for name, spec in records.specs.items():
             trained = self.specs.get(name, spec)
             if trained.kind == spec.kind and trained.shape != spec.shape:
-                raise _not_whole(f"{name} is read as {spec.shape} and was trained as {trained.shape}")
+                raise _not_whole(
+                    f"{name} is read with shape {spec.shape}, but was trained with shape {trained.shape}"
+                )
         return records
 
     def table(
@@ -147,8 +152,8 @@ class Trained:
         names = names or row_names(table, schema)
         if names is None:
             raise DataError(
-                f"The table lacks the column '{schema.id}', which names its records, so nothing says which "
-                "of them were trained on. Add it."
+                f"The table lacks the column '{schema.id}', which identifies its records, so it is unknown "
+                "which of them the model was trained on. Add the column."
             )
         stated = self.experiment.data
         validation, test = float(stated.get("validation", 0.0)), float(stated.get("test", TEST_SHARE))
@@ -167,7 +172,7 @@ class Trained:
             if self.experiment.data["name"] == "table":
                 raise RunError(
                     f"'{self.experiment.name}' was trained on a table, but schema.json or preprocessing.json "
-                    "is missing in its folder. Copy the folder again, or train anew."
+                    "is missing in its folder. Copy the folder again, or train again."
                 )
             raise DataError(
                 f"'{self.experiment.name}' was trained on the data set '{self.experiment.data['name']}', "
@@ -183,12 +188,12 @@ def checked_reasons(stated: Any) -> dict[str, str]:
         ValueError: the content is something else.
     """
     if not isinstance(stated, dict) or not all(isinstance(reason, str) for reason in stated.values()):
-        raise ValueError("it states no reasons, by column")
+        raise ValueError("it does not map columns to reasons")
     return stated
 
 
 def _not_whole(problem: str) -> DataError:
     return DataError(
-        f"The table cannot be read with what the model learned of its own ({problem}). Is the model's "
-        "preprocessing.json whole?"
+        f"The table cannot be read with the model's preprocessing ({problem}). Is the model's "
+        "preprocessing.json intact?"
     )

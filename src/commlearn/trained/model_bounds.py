@@ -39,8 +39,8 @@ def stored_method(
     for value in _whole_numbers([described["model"], described["method"], shapes, _sizes(state)]):
         if value > MOST:
             raise RunError(
-                f"{where} describes a model with a size of {Decimal(value):.1e}; {MOST:,} is the most. "
-                "It is damaged, or not what it says."
+                f"{where} describes a model with a size of {Decimal(value):.1e}; the limit is {MOST:,}. "
+                "It is damaged, or not what it claims to be."
             )
     blocks = features()
     with no_larger_than(stored, where):
@@ -79,7 +79,8 @@ def no_larger_than(stored: Iterable[Tensor], where: str) -> Iterator[None]:
         if built > numbers or count > parts:  # its memory is allocated, but not used yet
             raise RunError(
                 f"{where} describes a model of more than {min(built, numbers):,} numbers in {count:,} "
-                f"tensors, and holds {sum(sizes):,} in {len(sizes):,}. It is damaged, or not what it says."
+                f"tensors, but holds {sum(sizes):,} in {len(sizes):,}. It is damaged, or not what it claims "
+                "to be."
             )
 
     hook = register_module_parameter_registration_hook(see)

@@ -35,20 +35,20 @@ def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
     sections = [
         _head({**LIBRARY, "tags": _tags(trained)}),
         f"# {markdown(trained.experiment.name)}\n\nEmbeds records of {markdown(', '.join(trained.specs))}; "
-        f"any subset will do. Trained {_labels(trained)} by the method "
-        f"{trained.experiment.method['name']} of commlearn; {count:,} parameters.",
+        "any subset of these modalities is enough. Trained with commlearn (method "
+        f"{trained.experiment.method['name']}), {_labels(trained)}; {count:,} parameters.",
         USE.format("this folder"),
         *_own_modules(trained),
         *_features(trained),
         "## Data\n\n" + "\n".join(_modality(trained, name) for name in trained.specs),
-        "## How well a linear probe reads it\n\n" + measured(probes),
+        "## Linear probe results\n\n" + measured(probes),
         f"## Settings\n\n{_fenced(yaml_text(settings))}",
         f"## Versions\n\ncommlearn {commlearn.__version__}, torch {torch.__version__}, Python "
         f"{platform.python_version()}.",
-        "## Limits\n\nIt knows what its training rows showed: other sources, devices or times may embed "
-        "differently, and what the rows were biased by, the embeddings are. A probe's figure holds for "
+        "## Limits\n\nThe model reflects its training rows: records from other sources, devices or times may "
+        "embed differently, and the embeddings inherit the biases of those rows. A probe's score holds for "
         "records like its test records. A record needs at least one of the modalities.",
-        "## Rights\n\nThe weights you train are yours. What they learned from may have terms of its own.",
+        "## Rights\n\nThe weights you train are yours. The training data may have their own terms.",
     ]
     return "\n".join([sections[0], "\n\n".join(sections[1:])]) + "\n"
 
@@ -65,7 +65,7 @@ def hub_card(card: str, address: str, stated: Mapping[str, Any]) -> str:
     head = HEAD.match(card)
     values = read_yaml(head[1] if head else "", f"The head of {address}'s model card") or {}
     if not isinstance(values, dict):
-        raise RunError(f"The head of {address}'s model card is no list of names and values. Mend its YAML.")
+        raise RunError(f"The head of {address}'s model card does not map names to values. Fix its YAML.")
     install = "```sh\npip install 'commlearn[hf]'\n```\n\n"
     use = USE.format(address).replace("```python", f"{install}```python")
     body = card[head.end() :] if head else card
@@ -82,8 +82,8 @@ def _own_modules(trained: Trained) -> list[str]:
     if not modules:
         return []
     return [
-        f"The encoders of {markdown(', '.join(modules))} are torch modules of the owner's, whose weights are "
-        "here and whose code is not: pass them, by modality, as `encoders` of `load`."
+        f"The encoders of {markdown(', '.join(modules))} are the owner's own torch modules. Their weights "
+        "are included, but their code is not: pass the modules to `load`, as `encoders`, by modality."
     ]
 
 
@@ -109,8 +109,8 @@ def _features(trained: Trained) -> list[str]:
     dims = ", ".join(f"{dim} of {name}" for name, dim in trained.features.dims.items())
     return [
         "## What an embedding holds\n\nThe learned part, then fixed features of each modality, "
-        f"which were not trained ({dims}); `blocks` chooses (`all`, `learned`, `features`). ONNX graphs hold "
-        "the learned part alone." + "".join(sources)
+        f"which were not trained ({dims}). Choose with `blocks` (`all`, `learned` or `features`). ONNX "
+        "graphs hold only the learned part." + "".join(sources)
     ]
 
 
@@ -130,7 +130,7 @@ def _pretrained(encoder: Mapping[str, Any]) -> str:
     sort = "frozen" if encoder["frozen"] else "tuned"
     return (
         f"; encoder {markdown(short)} ({encoder['architecture']}, {sort}, SHA-256 {encoder['sha256'][:12]}), "
-        "whose own licence holds for its weights"
+        "whose own licence applies to its weights"
     )
 
 

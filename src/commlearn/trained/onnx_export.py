@@ -144,11 +144,11 @@ def _refuse_what_graphs_lack(trained: Trained, subset: Subset) -> None:
         raw = encoder.features.raw if isinstance(encoder, FeatureEncoder) else None
         if raw is not None and raw.network is not None and raw.uses_network:
             raise ConfigurationError(
-                f"The encoder of {name} reads outputs of {raw.network.name}, which a graph does not hold. "
+                f"The encoder of {name} reads outputs of {raw.network.name}, which a graph does not contain. "
                 "Train with model.networks=false to export graphs."
             )
         if _reads_letters(trained, name):
-            others = f"export others (subsets {'+'.join(rest)}), or " if rest else ""
+            others = f"export other modalities (subsets {'+'.join(rest)}), or " if rest else ""
             raise ConfigurationError(
                 f"The encoder of {name} reads the letters of texts, which a graph cannot do: {others}"
                 "train with model.features=learned."

@@ -25,8 +25,8 @@ def open_folder(
         return None, []
     if not (resume or overwrite):
         raise RunError(
-            f"{folder.path} holds a run already. Go on with --resume, replace it with --overwrite, or give "
-            "another --out."
+            f"{folder.path} already holds a run. Continue it with --resume, replace it with --overwrite, or "
+            "give another --out."
         )
     if overwrite and not resume:
         folder.clear()
@@ -52,7 +52,9 @@ def _same(folder: RunFolder, wanted: Experiment) -> None:
     try:
         before, now = (to_mapping(resolved(each, specs, learned)) for each in (stored, wanted))
     except DAMAGED as problem:
-        raise RunError(f"{folder.path} is damaged: its files describe no model ({problem!r}).") from problem
+        raise RunError(
+            f"{folder.path} is damaged: its files do not describe a model ({problem!r})."
+        ) from problem
     ignored = ("about", "published", "scores", "variants", "training.threads")
     if changed := [line for line in changes(before, now) if not line.startswith(ignored)]:
         raise RunError(
@@ -92,9 +94,10 @@ def threads_as_before(state: Mapping[str, Any], stated: int, device: torch.devic
     if before == now or device.type != "cpu" or state["step"] >= state["total"]:
         return []
     return [
-        f"Up to step {state['step']} the run had {before} CPU threads, now it has {now}: sums are taken in "
-        "another order, and the weights will not be those of an undisturbed run bit for bit. For the same "
-        f"bits, resume with OMP_NUM_THREADS={before}, or --training.threads {before} where it is an option."
+        f"Up to step {state['step']} the run had {before} CPU threads, now it has {now}. Sums are computed "
+        "in another order, so the weights will not be identical to those of an uninterrupted run. To make "
+        f"them identical, resume with OMP_NUM_THREADS={before}, or with --training.threads {before} if the "
+        "command has this option."
     ]
 
 

@@ -56,7 +56,9 @@ def _loaded(folder: RunFolder, modules: Mapping[str, nn.Module] | None) -> Run:
         )
         refuse_unfit(method.encoders, state["method"], str(folder.path))
     except (*DAMAGED, RuntimeError, MemoryError) as problem:
-        raise RunError(f"{folder.path} is damaged: its files describe no model ({problem!r}).") from problem
+        raise RunError(
+            f"{folder.path} is damaged: its files do not describe a model ({problem!r})."
+        ) from problem
     restore(state, method, experiment)
     if (tensors := folder.frozen()) is not None:
         try:
@@ -64,7 +66,7 @@ def _loaded(folder: RunFolder, modules: Mapping[str, nn.Module] | None) -> Run:
         except RuntimeError as problem:
             last = str(problem).splitlines()[-1].strip()
             file = folder.path / FROZEN_WEIGHTS
-            raise RunError(f"{file} is damaged: it fits no encoder: {last}") from problem
+            raise RunError(f"{file} is damaged: it does not fit any encoder: {last}") from problem
     method.to("cuda" if torch.cuda.is_available() else "cpu")
     return Run(
         experiment=experiment,

@@ -97,7 +97,7 @@ def json_lines(path: Path) -> Iterable[dict[str, Any]]:
         except ValueError:
             return
         if not isinstance(entry, dict) or not isinstance(entry.get("step"), int):
-            raise RunError(f"{path} is damaged: {line[:60]!r} states no step. Restore it, or train again.")
+            raise RunError(f"{path} is damaged: {line[:60]!r} has no step. Restore it, or train again.")
         yield entry
 
 
@@ -233,7 +233,7 @@ class RunFolder:
             stored = parse_json(self._text(MODALITIES))
             specs = {name: Spec(str(kind), tuple(map(int, shape))) for name, (kind, *shape) in stored.items()}
             if not specs or not all(spec.shape for spec in specs.values()):
-                raise ValueError("it states no modalities, or no shapes")
+                raise ValueError("it lists no modalities, or no shapes")
             return specs
 
     def reader(self) -> tuple[Schema | None, dict[str, Any] | None]:
@@ -257,12 +257,12 @@ class RunFolder:
 
     def check_data(self, data: Dataset) -> None:
         """Refuse to continue with records other than those the training began with."""
-        way_out = "Bring back what it was, or train anew with --overwrite or another --out."
+        way_out = "Restore the original data, or train again with --overwrite or another --out."
         self._check(data_identity(data), way_out)
 
     def check_table(self, files: Mapping[str, str] | None) -> None:
         """Refuse a table at the training's path whose files are not those of the training."""
-        self._check({"files": files}, "Bring back what it was, or name the table that you mean.")
+        self._check({"files": files}, "Restore the original table, or give the table that you mean.")
 
     def _check(self, now: Mapping[str, Any], way_out: str) -> None:
         before = self._identity()
@@ -318,8 +318,8 @@ class RunFolder:
         identity = self._identity()
         if identity is not None and state.get("data", identity_digest(identity)) != identity_digest(identity):
             raise RunError(
-                f"{self.checkpoints} holds a checkpoint of a training with other data than {DATA} describes. "
-                "Copy the folder anew, or train again."
+                f"{self.checkpoints} holds a checkpoint of a training on data other than {DATA} describes. "
+                "Copy the folder again, or train again."
             )
         return state, warnings
 
@@ -370,8 +370,8 @@ class RunFolder:
                 file.write(line + "\n")
         except OSError as problem:
             raise RunError(
-                f"Cannot write to {self.path / name}: {problem.strerror}. Free some space, then go on with "
-                "--resume."
+                f"Cannot write to {self.path / name}: {problem.strerror}. Free some space, then continue "
+                "with --resume."
             ) from problem
 
     def metrics(self) -> list[dict[str, Any]]:

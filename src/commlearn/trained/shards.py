@@ -97,8 +97,8 @@ class EmbeddingFolder:
             raise DataError(f"{self.folder / PLAN} is damaged: {problem}. Give another folder.") from problem
         if not isinstance(stored, dict) or stored.get("format") != FORMAT:
             raise ConfigurationError(
-                f"{self.folder / PLAN} is not of format {FORMAT}, which says of what table embeddings were "
-                "made; they were begun by another version, or by something else. Give another folder."
+                f"{self.folder / PLAN} does not have format {FORMAT}, which records the table that is "
+                "embedded; another version or another program wrote it. Give another folder."
             )
         changes = [
             self._difference(key, stored.get(key))
@@ -116,8 +116,8 @@ class EmbeddingFolder:
         if key == "data" and isinstance(before, dict):
             return differences(before, self.plan["data"])
         if key == "rows" and isinstance(before, list):
-            return f"rows of the parts were {before[:3]}..., and are {self.plan['rows'][:3]}..."
-        return f"{key} was {str(before)[:60]}, and is {str(now)[:60]}"
+            return f"rows of the parts were {before[:3]}..., but are now {self.plan['rows'][:3]}..."
+        return f"{key} was {str(before)[:60]}, but is now {str(now)[:60]}"
 
 
 ROWS = 65_536  # most rows of a file, unless a single group of rows has more

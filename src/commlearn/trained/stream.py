@@ -48,7 +48,7 @@ def refuse_file_of_others(path: Path) -> None:
     """
     if path.exists() and not _holds_embeddings(path):
         raise ConfigurationError(
-            f"{path} exists, and does not hold embeddings that commlearn wrote. Give another --out, or move "
+            f"{path} exists and does not hold embeddings written by commlearn. Give another --out, or move "
             "it away."
         )
 
@@ -147,7 +147,7 @@ def embed_chunks(
 def refuse_all_absent(absent: int, records: int, modalities: Iterable[str]) -> None:
     """Warn if some rows have none of the modalities; refuse a table in which no row has any."""
     if absent == records:
-        raise DataError(f"No row of the table has any of {', '.join(modalities)}. Name others.")
+        raise DataError(f"No row of the table has any of {', '.join(modalities)}. Choose others.")
     if absent:
         warn_of_absent(absent, records, list(modalities))
 
@@ -236,7 +236,7 @@ def _add_all(writer: Any, parts: Iterator[tuple[Mapping[str, np.ndarray], np.nda
         last: Future[None] | None = None
         for columns, embedding in parts:
             if "embedding" in columns:
-                raise DataError("The id column is named 'embedding', as the embeddings are. Rename it.")
+                raise DataError("The id column is named 'embedding', like that of the embeddings. Rename it.")
             if last is not None:
                 last.result()
             last = background.submit(writer.add, columns, embedding)
@@ -384,7 +384,9 @@ def check_ids(source: Source, column: str, reading: Reading) -> None:
             f"rows {first} and {second} ({ids[first]!s:.40})"
             for first, second in zip(order[same[:10]], order[same[:10] + 1], strict=True)
         )
-        raise DataError(f"{column}: {len(same)} ids are given twice ({pairs}); give each record its own.")
+        raise DataError(
+            f"{column}: {len(same)} ids occur more than once ({pairs}). Give each record its own id."
+        )
 
 
 def refuse_input_as_output(source: Source, out: str | Path) -> None:
@@ -393,10 +395,10 @@ def refuse_input_as_output(source: Source, out: str | Path) -> None:
         return
     files, path = find_files(source, (".parquet", ".pq", ".tar")).paths, Path(out)
     if any(path.exists() and path.samefile(file) for file in files):
-        raise ConfigurationError(f"{out} is the table that is to be embedded. Give another --out.")
+        raise ConfigurationError(f"{out} is the table to embed. Give another --out.")
     folder = path.parent if path.suffix else path
     if Path(source).is_dir() and folder.exists() and folder.samefile(source):
         raise ConfigurationError(
-            f"{out} would lie among the files of the table {source}, and be read with them. Give another "
-            "--out."
+            f"{out} would be among the files of the table {source}, and would be read with them. Give "
+            "another --out."
         )

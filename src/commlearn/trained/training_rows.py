@@ -89,10 +89,10 @@ class TrainingRows:
             keys, parts = tensors["keys"].numpy().view(np.uint64), tensors["parts"].numpy()
             groups = tensors["groups"].numpy().view(np.uint64) if "groups" in tensors else None
         except (*DAMAGED, SafetensorError) as problem:
-            raise ValueError(f"it holds no rows of a training ({problem})") from problem
+            raise ValueError(f"it does not hold the rows of a training ({problem})") from problem
         lengths = {len(array) for array in (keys, parts, groups) if array is not None}
         if len(lengths) > 1 or parts.dtype != np.int8 or not all(isinstance(name, str) for name in labels):
-            raise ValueError("its arrays do not belong together")
+            raise ValueError("its arrays do not fit together")
         return replace(_sorted(keys, parts, groups, labels), label_counts=counts)
 
 

@@ -96,7 +96,7 @@ def _callback(part: Callback | str) -> Callback:
     if not isinstance(part, Callback):
         shown = part.__name__ + ", which is a class" if isinstance(part, type) else type(part).__name__
         raise ConfigurationError(
-            f"callbacks hold a {shown}. Give instances of subclasses of commlearn.Callback, or names of "
+            f"callbacks contains a {shown}. Give instances of subclasses of commlearn.Callback, or names of "
             "trackers."
         )
     return part

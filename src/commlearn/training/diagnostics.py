@@ -206,7 +206,7 @@ def warnings_for(values: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
         if value < IGNORED:
             warnings.append(
                 f"modality '{name}' is being ignored: taking it from another record moves the embedding by "
-                f"{100 * value:.1f} % of the distance between records. Look at its values, its encoder and "
-                "its augmentation: what an augmentation destroys is not learned."
+                f"only {100 * value:.1f} % of the distance between records. Check its values, its encoder "
+                "and its augmentation: what an augmentation destroys is not learned."
             )
     return tuple(warnings)

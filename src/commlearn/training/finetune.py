@@ -144,7 +144,7 @@ OBJECTIVES: dict[str, dict[str, Callable[[np.ndarray], TargetObjective]]] = {
 def objective_for(name: str, sort: str, labels: np.ndarray) -> TargetObjective:
     """Return the objective for a target, with classes or scales from the labels of training records."""
     if sort not in OBJECTIVES[name]:
-        raise DataError(f"The objective '{name}' takes no target of sort {sort}; take 'head'.")
+        raise DataError(f"The objective '{name}' does not accept targets of sort {sort}; use 'head'.")
     return OBJECTIVES[name][sort](labels)
 
 
@@ -153,8 +153,8 @@ def _classes(labels: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], Ten
     classes = np.unique(_plain(labels))
     if len(classes) < 2:
         raise DataError(
-            "Fine-tuning needs at least two classes to tell apart, and the training records have only "
-            f"{', '.join(map(str, classes))}. Take another target, or change the split."
+            "Fine-tuning needs at least two classes to tell apart, but the training records have only "
+            f"{', '.join(map(str, classes))}. Choose another target, or change the split."
         )
 
     def codes(labels: np.ndarray) -> Tensor:
@@ -289,8 +289,8 @@ def _check_validation(objective: TargetObjective, labels: np.ndarray, target: st
     if foreign or len(labels) < objective.views:
         raise DataError(
             f"target '{target}': {len(labels)} labelled validation records are too few: {objective.name} "
-            f"needs at least {objective.views}, and one of a class that training records have. Give more of "
-            "them, or change the split."
+            f"needs at least {objective.views}, including one of a class that the training records have. "
+            "Add more, or change the split."
         )
 
 
@@ -333,7 +333,7 @@ def _same(folder: RunFolder, settings: FineTuning) -> None:
     if changed := changes({key: before.get(key) for key in now}, now):
         raise RunError(
             f"{folder.path} was fine-tuned with other settings: {'; '.join(changed)}. Resume with the "
-            "same, or give another --out."
+            "same settings, or give another --out."
         )
 
 
@@ -451,7 +451,7 @@ class Tuner:
         )
         self.folder.write_metrics_table()
         epochs = step // self.steps_per_epoch
-        self.folder.log(f"finished after epoch {epochs}; the best was {self.best['epoch']}")
+        self.folder.log(f"finished after epoch {epochs}; the best was epoch {self.best['epoch']}")
         return {
             "objective": self.objective.name,
             "epochs": epochs,

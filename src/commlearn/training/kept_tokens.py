@@ -141,13 +141,13 @@ def open_shard(path: Path) -> TokenShard:
             magic, head = file.readline(), file.readline()
             start = file.tell()
         if magic != MAGIC:
-            raise ValueError("its start is not that of token states")
+            raise ValueError("it does not start like a file of token states")
         stated = parse_json(head)
         shape, dtype = tuple(stated["shape"]), np.dtype(stated["dtype"])
         sizes = [math.prod(shape) * dtype.itemsize, shape[0], math.prod(shape[:3]) * stated["padding"]]
         content = np.memmap(path, np.uint8, "r", start)
         if len(content) != sum(sizes):
-            raise ValueError(f"it has {len(content)} bytes of {sum(sizes)}")
+            raise ValueError(f"it has {len(content)} of {sum(sizes)} bytes")
         if hashlib.sha256(content.data).hexdigest() != stated["sha256"]:
             raise ValueError("its content does not match its checksum")
     except (*DAMAGED, OSError) as problem:
@@ -249,7 +249,7 @@ class Keeper:
             try:
                 return open_shard(path)
             except DataError as problem:
-                self.tell(f"{self.modality}: {problem}; it is computed anew")
+                self.tell(f"{self.modality}: {problem}; it is computed again")
         self.tell(f"{self.modality}: encoding records {rows[0] + 1} to {rows[-1] + 1} of {len(column)}")
         write_shard(path, self.encoded(modality, column, key, device))
         return open_shard(path)
@@ -322,6 +322,6 @@ def _view(before: Augmentation | None, now: Any, views: int) -> str:
     if views:
         return f"one of {views} kept versions, each augmented by {before}"
     if now is None:
-        return "the record as it is"
+        return "the unchanged record"
     instead = "" if now is before else f", in place of {type(before).__name__}, which would need the encoder"
     return f"token dropout (up to {now.most:g} of a record's tokens){instead}"

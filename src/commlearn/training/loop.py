@@ -197,8 +197,8 @@ def _train(
     step = restore(state, method, experiment) if state else 0
     if step > total:
         raise RunError(
-            f"{folder.path} is at step {step}; with these records and settings a training has {total}. "
-            "Resume with the records that it began with, or train anew with another --out."
+            f"{folder.path} is at step {step}, but with these records and settings a training has only "
+            f"{total} steps. Resume with the original records, or train again with another --out."
         )
     if state:
         warnings = [*warnings, *threads_as_before(state, training.threads, fabric.device)]
@@ -287,12 +287,13 @@ def _stand_ins(records: Records, tell: Callable[[str], None]) -> StandIns | None
     without = [name for name in records.columns if name not in columns]
     if without:
         raise ConfigurationError(
-            f"training.stand_ins compares the fixed features of every modality, and the encoder of "
-            f"{', '.join(without)} reads none. Leave it out, or leave the encoders to model.features=fixed."
+            f"training.stand_ins compares the fixed features of every modality, but the encoder of "
+            f"{', '.join(without)} does not read any. Leave out training.stand_ins, or set "
+            "model.features=fixed and leave out model.encoders."
         )
     alike = stand_ins(columns)
     share = 0.0 if alike is None else float((alike.count > 0).mean())
-    tell(f"{share:.0%} of the training records have others that most modalities call their neighbours")
+    tell(f"{share:.0%} of the training records have stand-ins: neighbours in most modalities")
     return alike
 
 
@@ -376,7 +377,8 @@ def _check_processes(training: Training) -> None:
     """Refuse many more processes than there are cores: each of them holds a model and its libraries."""
     if training.devices > (most := max(8, os.cpu_count() or 1)):
         raise ConfigurationError(
-            f"training.devices is {training.devices}, but on a CPU each is a process. Give at most {most}."
+            f"training.devices is {training.devices}, but on a CPU each device is a process. Give at "
+            f"most {most}."
         )
 
 

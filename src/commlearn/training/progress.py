@@ -26,7 +26,7 @@ class Lines(Callback):
 
     def start(self, start: Start) -> None:
         self.total = start.total
-        place = f"step {start.step} of {start.total}, {start.steps_per_epoch} steps an epoch"
+        place = f"step {start.step} of {start.total}, {start.steps_per_epoch} steps per epoch"
         self.note(f"{title(start.experiment)}: {place}")
 
     def note(self, text: str) -> None:

@@ -40,7 +40,7 @@ class Tracker(Callback):
         if importlib.util.find_spec(self.package) is None:
             raise ConfigurationError(
                 f"The tracker '{self.package}' is not installed. Install all trackers (pip install "
-                f"'commlearn[trackers]'), or this one alone (pip install {self.package})."
+                f"'commlearn[trackers]'), or only this one (pip install {self.package})."
             )
 
     def open(self, name: str, settings: Mapping[str, Any], before: str | None) -> str:
@@ -68,7 +68,7 @@ class Tracker(Callback):
                 called = self.open(title(start.experiment), settings, before)
             except self.failures() as problem:
                 raise ConfigurationError(
-                    f"The tracker '{self.package}' cannot begin: {problem}. Train without it, or mend its "
+                    f"The tracker '{self.package}' cannot start: {problem}. Train without it, or fix its "
                     "settings."
                 ) from problem
         folder.write(remembered, called + "\n")
@@ -210,7 +210,7 @@ def usual(progress: Callback | None) -> list[Callback]:
         try:
             board = [TensorBoard()]
         except (ImportError, AttributeError, TypeError) as problem:  # incompatible packages
-            line = f"TensorBoard cannot be imported and gets no events of this training: {problem}"
+            line = f"TensorBoard cannot be imported, so this training writes no events for it: {problem}"
             warnings.warn(RuntimeWarning(line), stacklevel=3)
     return board if progress is None else [*board, progress]
 

@@ -149,7 +149,7 @@ class Watch:
                 line = (
                     f"other work leaves {free} of {cores()} cores free, and torch's {threads} threads wait "
                     "for each other: this may take several times as long. Call "
-                    "commlearn.cores.use_free_cores() before, or state OMP_NUM_THREADS or training.threads."
+                    "commlearn.cores.use_free_cores() first, or set OMP_NUM_THREADS or training.threads."
                 )
                 self.folder.log(f"warning: {line}")
                 warnings.warn(RuntimeWarning(line), stacklevel=2)
@@ -180,5 +180,5 @@ class Watch:
         try:
             state, _ = self.folder.state()
         except CheckpointError:
-            return "There is no checkpoint from before it."
-        return f"The last good checkpoint is of step {state['step']} in {self.folder.checkpoints}."
+            return "There is no earlier checkpoint."
+        return f"The last good checkpoint is that of step {state['step']}, in {self.folder.checkpoints}."

@@ -7,10 +7,11 @@ import argparse
 from commlearn.cli.names import add_modalities
 from commlearn.cli.python_code import Call, program
 
-HELP = "Measure the error to expect of `commlearn interactions` at the size of your table."
+HELP = "Measure the error to expect from `commlearn interactions` at the size of your table."
 EXAMPLE = """\
-Synthetic twins with the records, class balance and dimensions of your table, and known answers,
-go through the whole estimation. Modalities are those of the schema, or guessed from the table.
+Synthetic twins of your table go through the whole estimation: their answers are known, and they have
+as many records and dimensions and the same class balance. Modalities are those of the schema, or
+guessed from the table.
 
 Example:
   commlearn calibrate --like films.csv --target genre --schema films.yaml
@@ -18,14 +19,14 @@ Example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--like", metavar="TABLE", required=True, help="the table whose size counts")
-    parser.add_argument("--target", required=True, help="the column whose classes count")
+    parser.add_argument("--like", metavar="TABLE", required=True, help="table that the twins imitate")
+    parser.add_argument("--target", required=True, help="column whose class balance they imitate")
     parser.add_argument(
-        "--schema", metavar="YAML", help="which columns make which modality; guessed if not given"
+        "--schema", metavar="YAML", help="which columns form which modality; guessed if not given"
     )
     add_modalities(parser, "compare")
     parser.add_argument("--repeats", type=int, default=3, help="samples of each twin; default: 3")
-    parser.add_argument("--bins", type=int, help="quantile classes of a number; default: 8")
+    parser.add_argument("--bins", type=int, help="quantile classes of a numeric target; default: 8")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 

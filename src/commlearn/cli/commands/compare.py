@@ -10,16 +10,16 @@ from commlearn.cli.python_code import Call
 
 HELP = "Does an embedding add anything over what you would do otherwise? Methods, rivals, and a verdict."
 EXAMPLE = """\
-On a table each method is trained, and its embedding, with the fixed features beside it, is
-read beside its rivals: each modality alone (single), features side by side, late fusion,
+On a table each method is trained, and its embedding, together with the fixed features, is
+compared with its rivals: each modality alone (single), features side by side, late fusion,
 boosting, a network, pca, the untrained network, tabicl where installed; with 1, 5,
 10, 50 and 100 % of the labels, and without each modality. The verdict says in words what adds
 something. --rivals none leaves it out; on a recipe it is left out unless rivals are named.
 
 The table of probes may hold baselines as well: raw (features of all modalities), single, pca,
 cca, random (an untrained network: the floor), supervised (trained on labels: a ceiling); all =
-everything that can take the data. Trains what is missing, skips what is done; stop it at any
-time and run it again to go on. Any setting can be given as --section.key value.
+everything that can use the data. Trains what is missing and skips what is done; stop it at any
+time and run it again to continue. Any setting can be given as --section.key value.
 
 Example:
   commlearn compare films.yaml
@@ -35,22 +35,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--methods",
         type=names,
-        help="names with commas, or all; default: comm on a table, clip,crossself,comm on a recipe",
+        help="comma-separated names, or all; default: comm on a table, clip,crossself,comm on a recipe",
     )
     parser.add_argument(
-        "--rivals", type=names, help="names with commas, all or none; default: all on a table"
+        "--rivals", type=names, help="comma-separated names, all or none; default: all on a table"
     )
     parser.add_argument(
         "--labels",
         type=names,
         metavar="BUDGETS",
-        help="shares (5%%), numbers a class (20) or all, with commas; default: 1%%,5%%,10%%,50%%,all",
+        help="comma-separated shares (5%%), numbers per class (20) or all; default: 1%%,5%%,10%%,50%%,all",
     )
     add_targets(parser, "the recipe's scores, or all")
-    parser.add_argument("--seeds", type=int, default=1, help="how many: 0, 1, ...")
+    parser.add_argument("--seeds", type=int, default=1, help="number of seeds: 0, 1, ...")
     parser.add_argument("--out", help="folder; default: runs/compare-RECIPE")
     parser.add_argument(
-        "--jobs", type=int, default=0, help="trainings at a time; default: one a core, one on a GPU"
+        "--jobs", type=int, default=0, help="trainings at a time; default: one per core, one on a GPU"
     )
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
 
@@ -67,7 +67,7 @@ def call(options: argparse.Namespace) -> Call:
         jobs=options.jobs or None,
         targets=options.targets,
         table=options.table,
-        rivals=[] if options.rivals == ["none"] else options.rivals,  # without any there is no verdict
+        rivals=[] if options.rivals == ["none"] else options.rivals,  # without rivals there is no verdict
         budgets=options.labels,
         assign="comparison",
     )
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
     from commlearn.plot.verdict import verdict as verdict_pictures
 
     if options.seeds < 1:
-        raise ConfigurationError(f"--seeds is {options.seeds}; give how many, 1 or more.")
+        raise ConfigurationError(f"--seeds is {options.seeds}; give 1 or more.")
     if options.data:
         options.data = str(Path(options.data).resolve())
     out = _out(options)

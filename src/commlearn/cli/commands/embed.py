@@ -12,11 +12,12 @@ from commlearn.cli.python_code import Call, Code, program
 
 HELP = "Embed a table, or the records of a run's data set, with a trained model."
 EXAMPLE = """\
-Writes a file with `embedding` and the schema's id column. A table is read chunk by chunk: it may be
+Writes a file with `embedding` and the schema's id column. A table is read in chunks, so it may be
 larger than memory. Without a table, the run's own records are embedded, with their ids and targets.
 
-Parquet and WebDataset's tar files can be embedded into a folder: complete files come one by one, a call
-that was stopped goes on, and the processes of torchrun share the work. A table may be a URL.
+Parquet and WebDataset's tar files can be embedded into a folder: files are completed one by one, a call
+that was stopped continues when it is repeated, and the processes of torchrun share the work. A table may
+be a URL.
 
 Example:
   commlearn embed runs/films films.csv -o z.parquet --modalities poster,plot
@@ -31,14 +32,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", metavar="TABLE", nargs="?", help="Parquet, tar, CSV, TSV or JSON lines")
     parser.add_argument("--out", "-o", required=True, help="file: .parquet, .csv or .npz; or a folder")
     parser.add_argument(
-        "--split", default="test", choices=("train", "test"), help="of the run's own records; default: test"
+        "--split",
+        default="test",
+        choices=("train", "test"),
+        help="which of the run's own records; default: test",
     )
     add_modalities(parser)
     parser.add_argument(
         "--blocks",
         default="all",
         choices=("all", "learned", "features"),
-        help="of an embedding: what was learned, the fixed features, or both; default: all",
+        help="part of an embedding: what was learned, the fixed features, or both; default: all",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -74,8 +78,8 @@ def run(options: argparse.Namespace) -> int:
     rank, ranks = (int(os.environ.get(name, other)) for name, other in (("RANK", "0"), ("WORLD_SIZE", "1")))
     if ranks > 1 and not (folder and options.table):
         raise ConfigurationError(
-            f"--out is {options.out}: several processes embed a table into a folder. Name one, without an "
-            "ending."
+            f"--out is {options.out}: several processes embed a table into a folder. Give one, without a "
+            "file ending."
         )
     with telling(options) as tell:
         if options.table and folder:

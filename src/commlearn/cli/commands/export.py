@@ -10,8 +10,8 @@ from commlearn.errors import ConfigurationError
 
 HELP = "Export a run to one folder or to the hub: weights, settings, schema, preprocessing and a model card."
 EXAMPLE = """\
-The folder holds JSON, safetensors and Markdown alone; commlearn.load reads it offline. On the Hugging Face
-hub (commlearn[hf]) a model is private unless --public, and has no hashes of rows unless --with-rows.
+The folder holds only JSON, safetensors and Markdown; commlearn.load reads it offline. On the Hugging Face
+hub (commlearn[hf]) a model is private without --public, and has no hashes of rows without --with-rows.
 
 Example:
   commlearn export runs/films films-model
@@ -23,19 +23,22 @@ Example:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", help="folder of a training or of an export")
-    parser.add_argument("folder", metavar="FOLDER", help="is made; or hf://user/name")
+    parser.add_argument("folder", metavar="FOLDER", help="folder to create, or hf://user/name")
     parser.add_argument(
-        "--onnx", action="store_true", help="also write ONNX graphs: each modality alone, and all of them"
+        "--onnx", action="store_true", help="also write ONNX graphs: one per modality, and one of all of them"
     )
     parser.add_argument(
-        "--subsets", type=names, metavar="NAMES", help="graphs of these instead: image+text,image"
+        "--subsets",
+        type=names,
+        metavar="NAMES",
+        help="write graphs of these subsets instead: image+text,image",
     )
     parser.add_argument(
         "--without-rows", action="store_true", help="leave out the hashes of the rows that were trained on"
     )
-    parser.add_argument("--with-rows", action="store_true", help="on the hub: store these hashes, too")
-    parser.add_argument("--public", action="store_true", help="on the hub: for everybody")
-    parser.add_argument("--license", metavar="NAME", help="on the hub: of the weights, such as mit")
+    parser.add_argument("--with-rows", action="store_true", help="on the hub: store these hashes as well")
+    parser.add_argument("--public", action="store_true", help="on the hub: visible to everybody")
+    parser.add_argument("--license", metavar="NAME", help="on the hub: licence of the weights, such as mit")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -97,7 +100,7 @@ def _push(options: argparse.Namespace) -> int:
 
     if options.onnx or options.without_rows:
         raise ConfigurationError(
-            "The hub gets no ONNX graphs, and hashes of rows if --with-rows asks for them. Leave out --onnx "
+            "The hub stores no ONNX graphs, and hashes of rows only with --with-rows. Leave out --onnx "
             "and --without-rows, or export to a folder."
         )
     address = _call(options).made()

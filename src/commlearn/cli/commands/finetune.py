@@ -6,11 +6,11 @@ import argparse
 
 from commlearn.cli.python_code import Call
 
-HELP = "Train all weights of a run for one target, stopped early on validation records."
+HELP = "Train all weights of a run for one target, with early stopping on validation records."
 EXAMPLE = """\
 Classes: cross-entropy, or the supervised contrast; sets of labels: binary cross-entropy; numbers: squared
-error. Without a table: on the data of the training, which an export does not name. The result is a run of
-its own: embed, probe, export.
+error. Without a table, the data of the training are used, which an export does not name. The result is a
+run of its own, for embed, probe and export.
 
 Example:
   commlearn finetune runs/films-comm-seed0 --target genre
@@ -20,13 +20,13 @@ Example:
 
 SETTINGS = {
     "objective": ("head", "head, or supcon: the supervised contrast"),
-    "epochs": (30, "at most"),
-    "patience": (5, "epochs without a better validation loss"),
+    "epochs": (30, "maximum number of epochs"),
+    "patience": (5, "epochs without a better validation loss before it stops"),
     "validation": (0.15, "share of train that is held out, if there is no validation part"),
-    "learning_rate": (3e-4, "of AdamW"),
-    "batch_size": (64, "records a step"),
-    "weight_decay": (1e-4, "of AdamW"),
-    "seed": (0, "of the head, the order, the augmentation and the records held out"),
+    "learning_rate": (3e-4, "learning rate of AdamW"),
+    "batch_size": (64, "records per step"),
+    "weight_decay": (1e-4, "weight decay of AdamW"),
+    "seed": (0, "seed of the head, the order, the augmentation and the records held out"),
 }
 
 
@@ -35,14 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "table", metavar="TABLE", nargs="?", help="rows with the target; default: the training's"
     )
-    parser.add_argument("--target", required=True, help="whose labels are learned")
+    parser.add_argument("--target", required=True, help="target whose labels are learned")
     parser.add_argument("--out", help="run folder; default: RUN-TARGET")
     for name, (default, about) in SETTINGS.items():
         word = f"--{name.replace('_', '-')}"
         parser.add_argument(word, type=type(default), default=default, help=f"{about}; default: {default}")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    parser.add_argument("--overwrite", action="store_true", help="replace the run that the folder holds")
-    parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
+    parser.add_argument("--quiet", "-q", action="store_true", help="show no progress")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 

@@ -1,4 +1,4 @@
-"""`commlearn info`: what there is to choose from, or what a run is."""
+"""`commlearn info`: the available choices, or what a run is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import textwrap
 
 from commlearn.cli.python_code import Call, program
 
-HELP = "Show versions, recipes, methods and encoders, or what a run folder holds."
+HELP = "Show versions, recipes, methods and encoders, or describe a run."
 EXAMPLE = """\
 Example:
   commlearn info

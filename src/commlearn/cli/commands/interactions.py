@@ -11,11 +11,11 @@ from commlearn.cli.names import add_modalities, add_targets
 from commlearn.cli.python_code import Call, Code, program
 from commlearn.escapes import file_name_part
 
-MOST_TARGETS = 3  # that are asked about where none is named and modalities are many
-HELP = "Report how much modalities share, add alone and say only together, in bits with intervals."
+MOST_TARGETS = 3  # most targets that are analysed if none is named and there are many modalities
+HELP = "Report how much modalities share, add alone and provide only together, in bits with intervals."
 EXAMPLE = """\
-RUN is the folder of a training or of an export; or a schema (.yaml), to ask the raw columns of the table
-without any model. Without TABLE, a run is asked about the data set it was trained on.
+RUN is the folder of a training or of an export; or a schema (.yaml), to use the raw columns of the table
+without any model. Without TABLE, the data set that the run was trained on is used.
 
 Example:
   commlearn interactions runs/films films.csv --target genre --plot genre.png
@@ -27,12 +27,18 @@ Example:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", help="folder of a training or an export, or a schema")
     parser.add_argument("table", metavar="TABLE", nargs="?", help="rows with the target")
-    add_targets(parser, "all that are stated")
+    add_targets(parser)
     add_modalities(parser, "compare")
-    parser.add_argument("--groups", metavar="COLUMN", help="rows of one group are never in two folds")
-    parser.add_argument("--bins", type=int, help="quantile classes of a number; default: 8")
-    parser.add_argument("--quick", action="store_true", help="no learning curve, fewer resamplings")
-    parser.add_argument("--seed", type=int, default=0, help="of folds, experts and resamplings; default: 0")
+    parser.add_argument(
+        "--groups", metavar="COLUMN", help="column of groups; rows of one group stay in one fold"
+    )
+    parser.add_argument("--bins", type=int, help="quantile classes of a numeric target; default: 8")
+    parser.add_argument(
+        "--quick", action="store_true", help="without a learning curve, with fewer resamplings"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of folds, experts and resamplings; default: 0"
+    )
     parser.add_argument("--plot", metavar="PNG", help="draw the report; several targets: one file each")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -100,7 +106,7 @@ def _source(options: argparse.Namespace) -> Any:
     if not _is_schema(options.run_folder):
         return options.run_folder
     if options.table is None:
-        raise ConfigurationError(f"{options.run_folder} is a schema: it needs a table. Name one: TABLE.")
+        raise ConfigurationError(f"{options.run_folder} is a schema, which needs a table. Add one: TABLE.")
     return Schema.from_yaml(options.run_folder)
 
 
@@ -115,10 +121,10 @@ def _targets(options: argparse.Namespace, sources: Any) -> list[str]:
     chosen = options.targets or list(sources.targets)
     if not options.targets and len(sources.material.arrays) > MOST_MODALITIES and len(chosen) > MOST_TARGETS:
         left = ", ".join(chosen[MOST_TARGETS:])
-        print(f"commlearn: not asked about: {left}. Name those you want: --target NAMES", file=sys.stderr)
+        print(f"commlearn: left out: {left}. Name those that you want: --target NAMES", file=sys.stderr)
         chosen = chosen[:MOST_TARGETS]
     if not chosen:
-        raise ConfigurationError("There is no target to ask about. Name a column: --target COLUMN.")
+        raise ConfigurationError("There is no target. Name a column: --target COLUMN.")
     return chosen
 
 
@@ -129,7 +135,7 @@ def _settings(options: argparse.Namespace) -> Any:
 
 
 def _chosen(options: argparse.Namespace) -> dict[str, Any]:
-    """Settings that are not at their default."""
+    """Return the settings that are not at their default."""
     quick = {"curve": False, "bootstrap": 5, "permutations": 39} if options.quick else {}
     bins = {} if options.bins is None else {"bins": options.bins}
     seed = {"seed": options.seed} if options.seed else {}
@@ -137,13 +143,13 @@ def _chosen(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _plot_path(options: argparse.Namespace, target: str | None, targets: int) -> Path:
-    """Several targets: one file each."""
+    """Return the file of a target's plot; if there are several targets, each has its own."""
     path = Path(options.plot)
     return path.with_stem(f"{path.stem}-{file_name_part(target)}") if targets > 1 else path
 
 
 def _check_plot(path: str | None) -> None:
-    """Refuse what could not be written before minutes are spent."""
+    """Reject a path that could not be written, before minutes are spent."""
     from commlearn.errors import ConfigurationError
 
     if path is None:

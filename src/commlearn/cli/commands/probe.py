@@ -12,8 +12,8 @@ from commlearn.errors import ConfigurationError
 HELP = "Fit probes on frozen embeddings and score them on test records."
 EXAMPLE = """\
 Classes: logistic regression; numbers: ridge regression; sets of labels: one against the rest, with
-thresholds chosen on validation records. Without a table: on the data of the training. A table is split
-as that was.
+thresholds chosen on validation records. Without a table, the data of the training are used. A table is
+split in the same way as these.
 
 Example:
   commlearn probe runs/comm --targets shared,unique1 --modalities image1
@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--with", dest="kind", default="linear", metavar="PROBE", help="linear (default) or neighbours"
     )
     parser.add_argument(
-        "--retrieve", metavar="QUERY:GALLERY", help="find each test record's modalities by its others: a+b:c"
+        "--retrieve",
+        metavar="QUERY:GALLERY",
+        help="find each test record's modalities from its others: a+b:c",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -90,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _retrieve(loaded: Any, data: Any, options: argparse.Namespace) -> int:
-    """Both ways: by the first the second, and by the second the first."""
+    """Print retrieval in both directions: the second side by the first, and the first by the second."""
     from commlearn.cli.output import print_json
     from commlearn.probes.retrieval import retrieval
 
@@ -107,10 +109,10 @@ def _retrieve(loaded: Any, data: Any, options: argparse.Namespace) -> int:
 
 
 def _sides(stated: str) -> list[list[str]]:
-    """The names of both sides."""
+    """Return the names of both sides."""
     sides = [side.split("+") for side in stated.split(":")]
     if len(sides) != 2 or not all(name for side in sides for name in side):
         raise ConfigurationError(
-            f"--retrieve {stated}: give two sides with a colon between, such as text:image."
+            f"--retrieve {stated}: give two sides separated by a colon, such as text:image."
         )
     return sides

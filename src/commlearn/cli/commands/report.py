@@ -7,7 +7,7 @@ import argparse
 from commlearn.cli.names import add_targets
 from commlearn.cli.python_code import Call
 
-HELP = "Write one HTML page that shows what a training found, and the same as PNG, CSV and JSON."
+HELP = "Write one HTML page that shows the results of a training, and the same as PNG, CSV and JSON."
 EXAMPLE = """\
 The page needs no network: data, losses, probes by subset of modalities, a map of the embeddings, nearest
 neighbours, augmentations, settings. Without a table it shows the records of the training.
@@ -21,15 +21,15 @@ Example:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", help="folder of a training or of an export")
-    parser.add_argument("table", metavar="TABLE", nargs="?", help="rows to look at, as in the schema")
-    parser.add_argument("--out", "-o", metavar="FOLDER", help="default: RUN/report")
+    parser.add_argument("table", metavar="TABLE", nargs="?", help="rows to examine, as in the schema")
+    parser.add_argument("--out", "-o", metavar="FOLDER", help="folder of the page; default: RUN/report")
     add_targets(parser)
     parser.add_argument(
         "--interactions",
         action="store_true",
-        help="decompose what the modalities know together, too: minutes; of the targets named, else three",
+        help="also decompose what the modalities know together (minutes), for the named or first 3 targets",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of folds, bootstrap and choice of records")
+    parser.add_argument("--seed", type=int, default=0, help="seed of folds, bootstrap and choice of records")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 
 

@@ -1,4 +1,4 @@
-"""`commlearn search`: the records of a table that are most like one, and why."""
+"""`commlearn search`: the records of a table that are most like a query, and why."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from commlearn.errors import ConfigurationError
 HELP = "Find the records of a table that are most like a row, a text or a picture, and say why."
 EXAMPLE = """\
 Searches by all modalities that the query has, or by those of --by, among the same modalities of the
-table's records, or those of --modalities: a text finds posters. `above` is the share of random pairs of
-records that are less alike. Vectors of the table are kept in RUN/search for the next search, and made anew
-when the table or the model has changed. Without a table: that of the training.
+table's records, or those of --modalities: a text can find posters. `above` is the share of random pairs of
+records that are less similar. Vectors of the table are kept in RUN/search for the next search, and made
+again when the table or the model has changed. Without a table, that of the training is searched.
 
 Example:
   commlearn search runs/films films.csv --row 12
@@ -23,21 +23,21 @@ Example:
   commlearn search runs/films films.csv --text "a boat" --modalities poster
   commlearn search runs/films films.csv --image boat.png --out like-boat.csv
 """
-SHOWN = 3  # modalities that get a column; `why` speaks of all
+SHOWN = 3  # most modalities for which a hint at their own scores is printed; `why` covers them all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", metavar="RUN", help="folder of a training or of an export")
-    parser.add_argument("table", metavar="TABLE", nargs="?", help="rows among which is searched")
-    parser.add_argument("--row", type=int, metavar="N", help="like this row of the table; the first is 0")
-    parser.add_argument("--id", metavar="ID", help="like the row with this id")
-    parser.add_argument("--text", metavar="WORDS", help="like this text")
-    parser.add_argument("--image", metavar="FILE", help="like this picture")
-    parser.add_argument("-k", type=int, default=10, metavar="N", help="how many records; default: 10")
-    parser.add_argument("--by", type=names, metavar="NAMES", help="modalities of the query that count")
+    parser.add_argument("table", metavar="TABLE", nargs="?", help="table to search")
+    parser.add_argument("--row", type=int, metavar="N", help="find records like this row; the first is 0")
+    parser.add_argument("--id", metavar="ID", help="find records like the row with this id")
+    parser.add_argument("--text", metavar="WORDS", help="find records like this text")
+    parser.add_argument("--image", metavar="FILE", help="find records like this picture")
+    parser.add_argument("-k", type=int, default=10, metavar="N", help="number of records; default: 10")
+    parser.add_argument("--by", type=names, metavar="NAMES", help="modalities of the query to use")
     add_modalities(parser, "compare with")
-    parser.add_argument("--index", metavar="FOLDER", help="where vectors are kept; default: RUN/search")
-    parser.add_argument("--approximate", action="store_true", help="through lists of faiss, an extra")
+    parser.add_argument("--index", metavar="FOLDER", help="folder for vectors; default: RUN/search")
+    parser.add_argument("--approximate", action="store_true", help="search through lists of faiss (an extra)")
     parser.add_argument("--out", "-o", metavar="FILE", help="write the records to a .csv or .parquet file")
     parser.add_argument("--json", action="store_true", help="print the records as JSON")
 
@@ -52,7 +52,7 @@ def _call(options: argparse.Namespace) -> Call:
     cells = {name: value for name, value in given.items() if name in ("text", "image")}
     if not given or len(given) - len(cells) > (0 if cells else 1):
         raise ConfigurationError(
-            "Say what to search for: one of --row and --id, or --text, --image or both of them."
+            "Give what to search for: --row or --id, or --text, --image or both of these."
         )
     return Call(
         "cl.similar",
@@ -99,7 +99,7 @@ def _write(hits: Any, path: Path) -> None:
 
 
 def _print(hits: Any, options: argparse.Namespace) -> None:
-    """A table for people: who, how alike, what it holds and why."""
+    """Print a table for people: which record, how alike, what it holds and why."""
     import sys
 
     from rich.console import Console
@@ -130,7 +130,7 @@ def _print(hits: Any, options: argparse.Namespace) -> None:
     if options.out:
         print(f"wrote {options.out}")
     if 1 < len(modalities) <= SHOWN:
-        print(f"Each modality's own score: --json or --out, as score_{modalities[0]} and so on.")
+        print(f"For each modality's own score (score_{modalities[0]} and so on), use --json or --out.")
     searched = [options.run_folder, options.table] if options.table else [options.run_folder]
     # a model on the hub has neither a table nor a folder for its report
     reported = [*searched, "--out", "report"] if on_hub(options.run_folder) else [options.run_folder]

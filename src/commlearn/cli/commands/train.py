@@ -8,10 +8,10 @@ from typing import Any
 from commlearn.cli.names import add_recipe, names, short_name
 from commlearn.cli.python_code import Call, Code, program
 
-HELP = "Train a recipe, or on a table that a schema describes, into a run folder."
+HELP = "Train a recipe, or on a table that a schema describes, and write a run folder."
 EXAMPLE = """\
-Any setting can be given as --section.key value. What neither a schema's file nor the command line
-states is chosen from the data and logged.
+Any setting can be given as --section.key value. Settings that neither a schema's file nor the command
+line specifies are chosen from the data and logged.
 
 Example:
   commlearn train films.yaml --out runs/films
@@ -28,22 +28,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe(parser, "trained")
     parser.add_argument("--out", help="run folder; default: runs/RECIPE-METHOD[-VARIANT]-seedN")
     parser.add_argument("--method", help="replaces the recipe's method")
-    parser.add_argument("--seed", type=int, help="of weights, order and augmentation")
+    parser.add_argument("--seed", type=int, help="seed of weights, order and augmentation")
     parser.add_argument("--variant", help="which of the recipe's trainings; default: its first")
-    parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
-    parser.add_argument("--overwrite", action="store_true", help="replace the run that the folder holds")
+    parser.add_argument("--resume", action="store_true", help="continue from the run's last checkpoint")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
     parser.add_argument(
         "--probe",
         nargs="?",
         const="all",
         metavar="TARGETS",
-        help="probe afterwards: all, or names with commas",
+        help="probe afterwards: all, or comma-separated names",
     )
     parser.add_argument(
         "--tracker",
         type=names,
         metavar="NAMES",
-        help="send metrics to mlflow, trackio or wandb; several with commas",
+        help="send metrics to mlflow, trackio or wandb; comma-separated names",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -66,7 +66,7 @@ def python(options: argparse.Namespace) -> str:
 
 
 def _reading(options: argparse.Namespace) -> Call:
-    """Reads a schema with its table, or a recipe."""
+    """Return the call that reads a schema with its table, or a recipe."""
     from commlearn.config.own_data import is_schema
 
     overrides = options.overrides | ({} if options.seed is None else {"seed": options.seed})
@@ -132,7 +132,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _read(options: argparse.Namespace) -> tuple[Any, Any, str]:
-    """What to train, on what, and which settings were chosen."""
+    """Return what to train, what to train it on, and which settings were chosen."""
     from pathlib import Path
 
     from commlearn.config.build import read_data
@@ -143,7 +143,7 @@ def _read(options: argparse.Namespace) -> tuple[Any, Any, str]:
         if options.data:
             raise ConfigurationError("--data is for recipes; give a schema's table with --table.")
         if options.variant:
-            raise ConfigurationError("--variant: a schema has no variants; recipes have.")
+            raise ConfigurationError("--variant is for recipes; a schema has no variants.")
         experiment, data, note = read.made()
         return experiment, data, note
     if options.table:

@@ -10,11 +10,11 @@ from commlearn.cli.python_code import Call
 
 HELP = "Choose settings for each method with the same budget, then score each method at its choice."
 EXAMPLE = """\
-The recipe's own settings are the first of the budget. Values (.05,.1,.3) make a grid, ranges
-(.05..1) are drawn at random, on a logarithmic scale where they are wide. Where data are generated,
-settings are chosen on the next data seed; of all other data the test rows stay unseen until the
-choice is made. Stop it at any time and run it again to go on. Any other setting can be given as
---section.key value.
+The recipe's own settings are tried first, as part of the budget. Values (.05,.1,.3) make a grid;
+from ranges (.05..1) values are drawn at random, on a logarithmic scale where they are wide. Where
+data are generated, settings are chosen on the next data seed; otherwise the test rows stay unseen
+until the choice is made. Stop it at any time and run it again to continue. Any other setting can be
+given as --section.key value.
 
 Example:
   commlearn tune trifeature-quick --methods comm --over method.temperature=.3,1
@@ -27,22 +27,26 @@ TAKES_OVERRIDES = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe(parser, "tuned")
-    parser.add_argument("--methods", type=names, help="names with commas; default: as in compare")
+    parser.add_argument("--methods", type=names, help="comma-separated names; default: as in compare")
     parser.add_argument(
         "--over",
         action="append",
         required=True,
         metavar="KEY=VALUES",
-        help="a setting, and values with commas or a range; may be given several times; "
-        "METHODS:KEY=VALUES is for these methods alone",
+        help="a setting, with comma-separated values or a range; may be given several times; "
+        "METHODS:KEY=VALUES is for these methods only",
     )
     parser.add_argument("--budget", type=int, help="settings tried for each method; default: the whole grid")
     add_targets(parser, "the recipe's scores, or all")
-    parser.add_argument("--seeds", type=int, default=1, help="of the final trainings, how many: 0, 1, ...")
-    parser.add_argument("--search-seed", type=int, default=0, help="of settings that are drawn; default: 0")
+    parser.add_argument(
+        "--seeds", type=int, default=1, help="number of seeds of the final trainings: 0, 1, ..."
+    )
+    parser.add_argument(
+        "--search-seed", type=int, default=0, help="seed of the settings that are drawn; default: 0"
+    )
     parser.add_argument("--out", help="folder; default: runs/tune-RECIPE")
     parser.add_argument(
-        "--jobs", type=int, default=0, help="trainings at a time; default: one a core, one on a GPU"
+        "--jobs", type=int, default=0, help="trainings at a time; default: one per core, one on a GPU"
     )
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
 
@@ -92,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
     from commlearn.errors import ConfigurationError
 
     if options.seeds < 1:
-        raise ConfigurationError(f"--seeds is {options.seeds}; give how many, 1 or more.")
+        raise ConfigurationError(f"--seeds is {options.seeds}; give 1 or more.")
     if options.data:
         options.data = str(Path(options.data).resolve())
     tuning = call(options).made(

@@ -1,1 +1,1 @@
-"""Commands that are about data alone: no model is trained or read."""
+"""Commands that work on data only: no model is trained or read."""

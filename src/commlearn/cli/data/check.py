@@ -9,7 +9,7 @@ from commlearn.cli.names import add_targets
 from commlearn.cli.python_code import Call, program
 from commlearn.escapes import one_line
 
-HELP = "Check a table against its schema: every problem in one report. Exit code 2 if any must be mended."
+HELP = "Check a table against its schema: every problem in one report. Exit code 2 if any must be fixed."
 EXAMPLE = """\
 Example:
   commlearn check films.csv --schema films.yaml
@@ -20,8 +20,10 @@ Example:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", metavar="TABLE", help="Parquet, tar, CSV, TSV or JSON lines")
-    parser.add_argument("--schema", metavar="YAML", default="schema.yaml", help="default: schema.yaml")
-    add_targets(parser, "none; named ones get a forecast from features alone, in minutes")
+    parser.add_argument(
+        "--schema", metavar="YAML", default="schema.yaml", help="schema; default: schema.yaml"
+    )
+    add_targets(parser, "none; named targets get a forecast from features only, in minutes")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -78,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
 def _forecast_lines(forecasts: dict[str, Any]) -> list[str]:
     lines = []
     for target, values in forecasts.items():
-        lines += [f"forecast of {target}, from features alone:", *(f"  {line}" for line in values["words"])]
+        lines += [f"forecast of {target}, from features only:", *(f"  {line}" for line in values["words"])]
     return lines
 
 
@@ -94,7 +96,7 @@ def _lines(table: str, report: Any) -> list[str]:
         expected = facts["expected"]
         lines.append(
             f"  roughly {expected['records_megabytes']} MB of records and {expected['seconds_per_epoch']} s "
-            f"an epoch, assuming {expected['assumes']}"
+            f"per epoch, assuming {expected['assumes']}"
         )
     lines += [f"error    {problem}" for problem in report.errors]
     lines += [f"warning  {problem}" for problem in report.warnings]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from commlearn.cli.python_code import Call, program
 
-HELP = "Write a published pickle or HDF5 file as safetensors and Parquet, which load quickly and run nothing."
+HELP = "Write a published pickle or HDF5 file as safetensors and Parquet, which load quickly and run no code."
 EXAMPLE = """\
 The readers take the folder in place of the file: commlearn train mosi --data mosi
 
@@ -19,7 +19,9 @@ Example:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="pickle, .h5 file, or folder of .h5 files")
-    parser.add_argument("--out", "-o", metavar="FOLDER", help="default: FILE without its ending")
+    parser.add_argument(
+        "--out", "-o", metavar="FOLDER", help="folder to create; default: FILE without its ending"
+    )
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 
 
@@ -37,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
 
     path, out = Path(options.file), _out(options)
     if out.resolve() == path.resolve() or (out.is_dir() and any(out.iterdir())):
-        raise ConfigurationError(f"{out} is there already; name a new folder with --out.")
+        raise ConfigurationError(f"{out} already exists; name a new folder with --out.")
     written = [str(file) for file in _call(options).made()]
     if options.json:
         print_json({"out": str(out), "files": written})

@@ -7,7 +7,7 @@ import argparse
 from commlearn.cli.names import names
 from commlearn.cli.python_code import Call, program
 
-HELP = "Guess a schema for a table and write it down, with a comment for each guess."
+HELP = "Guess a schema for a table and write it to a file, with a comment for each guess."
 EXAMPLE = """\
 Example:
   commlearn init films.csv --target genre
@@ -19,14 +19,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "table", metavar="TABLE", help="Parquet, tar, Feather, .xlsx, CSV, TSV, JSON lines; .zip"
     )
-    parser.add_argument("--out", "-o", metavar="YAML", default="schema.yaml", help="default: schema.yaml")
     parser.add_argument(
-        "--target", type=names, default=[], metavar="NAMES", help="columns to be predicted; names with commas"
+        "--out", "-o", metavar="YAML", default="schema.yaml", help="file to write; default: schema.yaml"
     )
     parser.add_argument(
-        "--encoding", default="", metavar="NAME", help="of text, such as cp1252; default: UTF-8, or a guess"
+        "--target", type=names, default=[], metavar="NAMES", help="columns to predict; comma-separated names"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a schema that is there")
+    parser.add_argument(
+        "--encoding",
+        default="",
+        metavar="NAME",
+        help="encoding of text, such as cp1252; default: UTF-8, or guessed",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing schema")
     parser.add_argument("--json", action="store_true", help="print the guesses as JSON")
 
 
@@ -55,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 
     out = Path(options.out)
     if out.exists() and not options.overwrite:
-        raise ConfigurationError(f"{out} is there already. Replace it with --overwrite, or give another -o.")
+        raise ConfigurationError(f"{out} already exists. Replace it with --overwrite, or choose another -o.")
     reading = Reading(encoding=options.encoding)
     table = next(iterate_table(options.table, 100_000, reading=reading))  # enough to tell what a column is
     inferred = infer(table, options.target, options.encoding)

@@ -30,19 +30,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         "-o",
         metavar="PATH",
-        help="trifeature: .npz of images, pairs and targets; tables: folder; published: as published",
+        help="trifeature: .npz of images, pairs and targets; tables: folder; published: the published form",
     )
-    parser.add_argument("--size", type=int, help="pixels a side; default: 224, of tables 32")
-    parser.add_argument("--rows", type=int, default=1000, help="records; default: 1000")
+    parser.add_argument("--size", type=int, help="pixels per side; default: 224, for tables 32")
+    parser.add_argument("--rows", type=int, default=1000, help="number of records; default: 1000")
     parser.add_argument(
         "--label",
         default="shared",
-        help="what a published data set's label says: shared, unique_MODALITY, synergy or chance",
+        help="what a published data set's label depends on: shared, unique_MODALITY, synergy or chance",
     )
     parser.add_argument("--missing", type=float, default=0.0, help="share of a table's modalities left empty")
-    parser.add_argument("--format", choices=("csv", "parquet"), default="csv", help="of a table")
-    parser.add_argument("--seed", type=int, default=0, help="of all that is drawn; default: 0")
-    parser.add_argument("--overwrite", action="store_true", help="write over what is there")
+    parser.add_argument("--format", choices=("csv", "parquet"), default="csv", help="format of a table")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all that is drawn; default: 0")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 
 
@@ -99,11 +99,11 @@ def _refuse_overwriting(options: argparse.Namespace) -> None:
         path = Path(name)
         there = any(path.iterdir()) if path.is_dir() else path.exists()
         if there and not options.overwrite:
-            raise ConfigurationError(f"{path} is there already. Name another, or add --overwrite.")
+            raise ConfigurationError(f"{path} already exists. Choose another, or add --overwrite.")
 
 
 def _write(options: argparse.Namespace) -> dict[str, str]:
-    """What was written, by what it is."""
+    """Write the data and return the paths, by what they hold."""
     from commlearn.errors import ConfigurationError
 
     if options.what in PUBLISHED:

@@ -25,12 +25,13 @@ ENOUGH = 3.0  # points below the best reader within which a reader counts as equ
 ROWS = 2000  # rows of each part that are used, at most
 READERS = ("single", "features", "late fusion", "boosting", "network")
 ADVICE = {
-    "nothing": "Nothing reads it from these features: look for other features or more rows before training.",
-    "combine": "Read the modalities together, by {reader}. An embedding may lose what only their combination "
-    "says: `commlearn compare` measures it. CoMM (method comm) keeps more of it than aligning does.",
+    "nothing": "These features do not predict it: look for other features or more rows before training.",
+    "combine": "Read the modalities together, with {reader}. An embedding may lose what only their "
+    "combination provides: `commlearn compare` measures this. CoMM (method comm) keeps more of it than "
+    "aligning does.",
     "one": "One modality is enough: {best}.",
-    "align": "Every modality shows it: aligning them (method clip) keeps it.",
-    "features": "Plain features side by side read it; an embedding has little to add with all labels.",
+    "align": "Every modality predicts it: aligning them (method clip) preserves this.",
+    "features": "Plain features side by side predict it; with all labels, an embedding has little to add.",
 }
 
 
@@ -62,7 +63,7 @@ def forecast(
     readers, _, _ = chosen_rivals(READERS, modalities, len(data.fit))
     forecasts = {}
     for name, sort in sorts.items():
-        tell(f"reading {name} from the features of {len(data.fit)} rows")
+        tell(f"predicting {name} from the features of {len(data.fit)} rows")
         task = task_of(data, name, sort)
         material, results = Material.of(vectors, task), {}
         with threadpool_limits(limits=1):
@@ -118,6 +119,8 @@ def _words(values: Mapping[str, Any], advice: str, modalities: Sequence[str]) ->
             sentences.append(f"Together: {best['score']:.1f} % by {best['reader']}{but}.")
         if advice == "combine":
             more = points_words(values["combination"])
-            sentences.append(f"The combination says {more} points that no modality says alone.")
+            sentences.append(
+                f"Reading them together adds {more} points to the best reader of separate modalities."
+            )
         sentences += modality_words(values["modalities"])
     return [*sentences, f"Advice: {ADVICE[advice].format(best=each[0], reader=values['best']['reader'])}"]

@@ -53,7 +53,7 @@ class Questions:
         readers, pretrained, left_out = chosen_rivals(rivals, list(data.train.specs), len(data.fit))
         if not readers:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-            raise ConfigurationError(f"None of the rivals can be read ({reasons}). Name others.")
+            raise ConfigurationError(f"None of the rivals can be used ({reasons}). Name others.")
         tasks = tuple(task_of(data, name, sort) for name, sort in sorts.items())
         return cls(tasks, checked_budgets(budgets), tuple(readers), tuple(pretrained), left_out)
 
@@ -87,7 +87,9 @@ class Questions:
             )
         ]
         if missing:
-            tell(f"reading {', '.join(task.name for task in missing)} from {len(runs)} trainings and rivals")
+            tell(
+                f"predicting {', '.join(task.name for task in missing)} from {len(runs)} trainings and rivals"
+            )
             network = with_method(experiment, source.method_options("comm", experiment))
             write_material(out, vectors_of(network, data, runs, "untrained" in self.readers), missing)
             shares = [self._share(out, part, at_a_time) for part in range(at_a_time)]

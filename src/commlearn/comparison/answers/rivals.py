@@ -21,7 +21,7 @@ ALONE = " alone"
 RIVALS = {
     "single": "each modality's features alone, by a linear reader",
     "features": "the features of all modalities side by side, by a linear reader that scales each block",
-    "late fusion": "linear readers of each modality alone, stacked on their predictions out of fold",
+    "late fusion": "linear readers of each modality alone, stacked on their out-of-fold predictions",
     "boosting": "gradient boosting on the features side by side",
     "network": "a network of one hidden layer on the features side by side, trained on the labels",
     "pca": "principal components of the features side by side, by a linear reader",
@@ -173,7 +173,7 @@ def chosen_rivals(
                 pretrained[name] = estimators(name)
                 chosen.append(name)
         elif name == "late fusion" and len(modalities) < 2:
-            left_out[name] = "there is one modality alone"
+            left_out[name] = "there is only one modality"
         else:
             chosen.append(name)
     return chosen, pretrained, left_out
@@ -192,7 +192,7 @@ def _unusable(name: str, rows: int) -> str:
     if importlib.util.find_spec(name) is None:
         return f"{name} is not installed: pip install 'commlearn[tabular]'"
     if rows > ROWS_IN_CONTEXT:
-        return f"it reads {ROWS_IN_CONTEXT} labelled rows at most, and there are {rows}"
+        return f"it takes at most {ROWS_IN_CONTEXT} labelled rows, and there are {rows}"
     few = np.random.default_rng(0).normal(size=(20, 2))
     try:
         classifier, _ = estimators(name)

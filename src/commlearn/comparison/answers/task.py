@@ -188,8 +188,8 @@ def checked_budgets(budgets: Sequence[str | int] | None) -> tuple[str, ...]:
         share = budget.endswith("%") and number.replace(".", "", 1).isdecimal() and 0 < float(number) <= 100
         if budget != ALL and not whole and not share:
             raise ConfigurationError(
-                f"Budget of labels '{budget}': give a share of the labels such as 5%, a number of labels a "
-                "class such as 20, or all."
+                f"Budget of labels '{budget}': give a share of the labels such as 5%, a number of labels "
+                "per class such as 20, or all."
             )
     return checked
 

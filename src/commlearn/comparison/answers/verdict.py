@@ -61,7 +61,7 @@ def verdict_of(
             "least_points": LEAST,
             "least_points_combined": COMBINED,
             "level_of_each_question": LEVEL,
-            "rival": "the best on training rows that it had not seen; never chosen on test rows",
+            "rival": "the best on training rows that it was not fitted on; never chosen on test rows",
         },
         "targets": targets,
         "not_tried": dict(not_tried),
@@ -263,7 +263,7 @@ def _finite(low: float, high: float) -> list[float | None]:
 
 READ_BY = {
     "pca": "their principal components",
-    "untrained": "a linear reader beside the untrained network",
+    "untrained": "a linear reader together with the untrained network's embedding",
     "network": "a network",
     "tabicl": "TabICL",
 }
@@ -283,7 +283,7 @@ def words_of(values: Mapping[str, Any]) -> list[str]:
         sentences.append(f"The best rival is {_whole(values)['rival']}: {_score(values)} {measure}.")
     if best.get("without"):
         score = f"{best['score']:.1f} % {measure}"
-        sentences.insert(0, f"{best['reader']} reads it best, without {best['without']}: {score}.")
+        sentences.insert(0, f"{best['reader']} without {best['without']} predicts it best: {score}.")
     if values["combination"]:
         sentences += _combination(values["combination"])
     return [*sentences, *modality_words(values["modalities"])]
@@ -337,11 +337,13 @@ def _combination(claim: Mapping[str, Any]) -> list[str]:
         read = f"all modalities but {claim['without']}" if claim.get("without") else "all modalities"
         return [
             f"The combination matters: {claim['joint']}, which reads {read} together, is "
-            f"{points_words(claim)} points from {claim['apart']}, which reads each on its own."
+            f"{points_words(claim)} points better than {claim['apart']}, the best reader of separate "
+            "modalities."
         ]
     if claim["claim"] == "less":
         return [
-            f"{claim['apart']} is better than reading together ({claim['joint']}: {points_words(claim)})."
+            f"{claim['apart']} is better than reading the modalities together ({claim['joint']}: "
+            f"{points_words(claim)})."
         ]
     return []
 
@@ -352,16 +354,16 @@ def modality_words(each: Mapping[str, Any]) -> list[str]:
     for name, values in each.items():
         claim = values["refit"]
         if claim["claim"] == "less":
-            needed.append(f"Keep {name}: without it {points_words(claim)} points.")
+            needed.append(f"Keep {name}: leaving it out changes the score by {points_words(claim)} points.")
         elif claim["claim"] == "more":
-            needed.append(f"Leave out {name}: without it {points_words(claim)} points.")
+            needed.append(f"Leave out {name}: this changes the score by {points_words(claim)} points.")
         elif claim["interval"][0] is not None and claim["interval"][0] > -NO_LOSS:
             spare.append(f"{name} ({points_words(claim)})")
         else:
             open_ones.append(f"{name} ({points_words(claim)})")
     sentences = needed
     if spare:
-        sentences.append(f"Each of these can be left out at little loss: {', '.join(spare)}.")
+        sentences.append(f"Each of these can be left out with little loss: {', '.join(spare)}.")
     if open_ones:
         sentences.append(f"There are too few rows to say whether these are needed: {', '.join(open_ones)}.")
     return sentences
@@ -372,12 +374,12 @@ def _enough(rival: str) -> str:
         return f"{rival} is enough"
     if rival == "features":
         return "Plain features are enough"
-    return f"Plain features are enough, read by {READ_BY.get(rival, rival)}"
+    return f"Plain features are enough, using {READ_BY.get(rival, rival)}"
 
 
 def _budget(budget: str) -> str:
     return (
-        f"{budget.replace('%', ' %')} of the labels" if budget.endswith("%") else f"{budget} labels a class"
+        f"{budget.replace('%', ' %')} of the labels" if budget.endswith("%") else f"{budget} labels per class"
     )
 
 

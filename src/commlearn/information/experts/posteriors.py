@@ -158,7 +158,7 @@ def fit_posteriors(
             for subset in subsets
         }
         for subset in subsets:
-            tell(f"experts of {' + '.join(subset)}")
+            tell(f"fitting experts for {' + '.join(subset)}")
             posteriors[subset] = combined(
                 subset, [fit.result() for fit in fits[subset]], posteriors, labels, folds
             )

@@ -67,7 +67,7 @@ def checked_marginals(marginals: Sequence[ArrayLike]) -> list[Array]:
         raise DataError(
             f"p(y) differs between the marginals; the largest difference is {difference[i, label]:.3g}: "
             f"class {label} has {targets[0, label]:.6g} in marginal 0 and {targets[i, label]:.6g} in marginal"
-            f" {i}. Count all of them on the same records, or rescale each column to one p(y)."
+            f" {i}. Count all tables on the same records, or rescale their columns to a common p(y)."
         )
     return _with_common_target(tables, targets.mean(axis=0))
 

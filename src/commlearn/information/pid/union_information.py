@@ -228,7 +228,7 @@ def _check_size(sizes: Sequence[int], classes: int) -> None:
     if sum(sizes) * classes > _COORDINATES:
         raise DataError(
             f"The marginals have {sum(sizes)} rows with distinct posteriors and {classes} classes, "
-            f"{sum(sizes) * classes} unknowns; at most {_COORDINATES} fit. Quantise the posteriors more "
+            f"{sum(sizes) * classes} unknowns; the limit is {_COORDINATES}. Quantise the posteriors more "
             "coarsely or merge classes."
         )
 

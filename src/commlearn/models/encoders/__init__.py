@@ -54,7 +54,7 @@ def default_encoder(spec: Spec) -> str:
         return "small_cnn" if max(spec.shape[1:]) <= SMALL else "resnet18"
     if spec.kind not in DEFAULTS:
         raise ConfigurationError(
-            f"There is no default encoder for kind '{spec.kind}'. Name one for the modality, or add its kind "
-            "to DEFAULTS."
+            f"There is no default encoder for kind '{spec.kind}'. Choose one for the modality, or add its "
+            "kind to DEFAULTS."
         )
     return DEFAULTS[spec.kind]

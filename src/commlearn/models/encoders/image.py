@@ -107,7 +107,7 @@ def _tokens_of(
 ) -> ModalityEncoder:
     if min(shape[1:]) < smallest:
         raise ConfigurationError(
-            f"This image encoder needs images of at least {smallest} pixels a side, got {shape[1]} x "
+            f"This image encoder needs images of at least {smallest} x {smallest} pixels, got {shape[1]} x "
             f"{shape[2]}. Give larger images or a smaller encoder (small_cnn)."
         )
     return ModalityEncoder(ImageEncoder(stack), MapAdapter(channels, width))

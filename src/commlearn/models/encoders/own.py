@@ -54,27 +54,27 @@ class OwnEncoder(nn.Module):
             raise ConfigurationError(
                 f"These records differ in length, and the encoder {name} does not take `padding`, so an "
                 "embedding would depend on the other records in its batch. Write forward(self, values, "
-                "padding=None); padding is (batch, length), True where nothing may be read, or None."
+                "padding=None); padding is (batch, length), True at padded positions, or None."
             )
         made = self.module(values, padding=padding) if self.takes_padding else self.module(values)
         features, padding = made if isinstance(made, tuple) else (made, padding)
         shape = tuple(features.shape) if isinstance(features, Tensor) else (type(features).__name__,)
         if len(shape) not in (2, 3) or shape[0] != values.shape[0]:
             raise ConfigurationError(
-                f"The encoder {name} made {shape} of {tuple(values.shape)}; give a vector, (batch, "
-                "features), or tokens, (batch, length, features)."
+                f"The encoder {name} returned {shape} for values of {tuple(values.shape)}; return a vector, "
+                "(batch, features), or tokens, (batch, length, features)."
             )
         if self.features not in (0, features.shape[-1]):
             raise ConfigurationError(
-                f"The encoder {name} gives {features.shape[-1]} features, where {self.features} are read. "
-                f"Add nn.Linear({features.shape[-1]}, {self.features}) at its end."
+                f"The encoder {name} returns {features.shape[-1]} features, but {self.features} are "
+                f"expected. Add nn.Linear({features.shape[-1]}, {self.features}) at its end."
             )
         if features.ndim == 2:
             return features[:, None], None  # (batch, 1, features)
         if padding is not None and padding.shape != features.shape[:2]:
             raise ConfigurationError(
-                f"The encoder {name} made tokens of {tuple(features.shape[:2])}, and the padding is of "
-                f"{tuple(padding.shape)}. Return both: tokens, and their padding."
+                f"The encoder {name} returned tokens of shape {tuple(features.shape[:2])}, but the padding "
+                f"has shape {tuple(padding.shape)}. Return both: tokens, and their padding."
             )
         return features, padding
 
@@ -141,7 +141,7 @@ def refuse_unfit(encoders: nn.ModuleDict, weights: Mapping[str, Tensor], where: 
             more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
             raise RunError(
                 f"{where} does not fit the {type(module).__name__} that was passed as the encoder of "
-                f"'{name}': {wrong[0]}{more}. Pass a module that is made as the one of the training was."
+                f"'{name}': {wrong[0]}{more}. Pass a module built like the one used in training."
             )
 
 

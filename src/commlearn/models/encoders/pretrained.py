@@ -48,8 +48,9 @@ class Description:
         sha = fingerprint(folder)
         if sha != self.sha256:
             raise ConfigurationError(
-                f"The pretrained encoder in {folder} is not the one of this model: its SHA-256 is "
-                f"{sha[:12]}..., it was {self.sha256[:12]}.... Put the former weights back, or train again."
+                f"The pretrained encoder in {folder} is not the one this model was trained with: its SHA-256 "
+                f"is {sha[:12]}..., it was {self.sha256[:12]}.... Restore the original weights, or train "
+                "again."
             )
         return load(folder, self.architecture, self.config)
 

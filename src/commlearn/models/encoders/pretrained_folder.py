@@ -49,8 +49,8 @@ def locate(name: str) -> Path:
         )
     if (folder / ADAPTER).exists():
         raise ConfigurationError(
-            f"{folder} holds changes to another model, which its {ADAPTER} names. Merge the two where you "
-            "trust both (merge_and_unload, then save_pretrained), and give the folder of the result."
+            f"{folder} holds an adapter for another model, which its {ADAPTER} names. If you trust both, "
+            "merge them (merge_and_unload, then save_pretrained), and give the folder of the result."
         )
     _refuse_pickles(folder)
     return folder
@@ -102,19 +102,19 @@ def _transformer(path: Path) -> Path:
     modules = read_json(path / MODULES)
     first = modules[0] if isinstance(modules, list) and modules else None
     if not isinstance(first, dict) or not isinstance(first.get("path"), str):
-        raise ConfigurationError(f"{path / MODULES} names no first module. Copy the folder again.")
+        raise ConfigurationError(f"{path / MODULES} does not name a first module. Copy the folder again.")
     sort = str(first.get("type", ""))
     if not sort.startswith("sentence_transformers.") or sort.rsplit(".")[-1] not in (
         "Transformer",
         "CLIPModel",
     ):
         raise ConfigurationError(
-            f"{path / MODULES}: the first module is a '{sort}', which is no transformer that gives token "
-            "states. Choose a model whose first module is a Transformer."
+            f"{path / MODULES}: the first module is a '{sort}', which is not a transformer that returns "
+            "token states. Choose a model whose first module is a Transformer."
         )
     folder = (path / first["path"]).resolve()
     if not folder.is_relative_to(path):
-        raise ConfigurationError(f"{path / MODULES} leads out of its folder, to {folder}. Do not trust it.")
+        raise ConfigurationError(f"{path / MODULES} points outside its folder, to {folder}. Do not trust it.")
     return folder
 
 
@@ -124,11 +124,11 @@ def _refuse_pickles(folder: Path) -> None:
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
     if pickles:
         raise ConfigurationError(
-            f"{folder} has its weights in {', '.join(pickles)} alone, and opening such a file can run code. "
+            f"{folder} has its weights only in {', '.join(pickles)}, and opening such a file can run code. "
             "Give a folder with model.safetensors: on the hub another revision may have it "
-            "(owner/model@revision); or load and save the model once where you trust it."
+            "(owner/model@revision); or, if you trust the model, load it and save it again."
         )
-    raise ConfigurationError(f"{folder} has no weights: there is no model.safetensors beside {CONFIG}.")
+    raise ConfigurationError(f"{folder} has no weights: there is no model.safetensors next to {CONFIG}.")
 
 
 def _from_hub(name: str) -> Path:
@@ -139,11 +139,11 @@ def _from_hub(name: str) -> Path:
     except CommlearnError as problem:
         if not may_fetch():
             raise ConfigurationError(
-                f"The pretrained encoder {name} is not on this machine, and what a loaded model names is not "
-                f"fetched. Fetch it yourself: hf download {repository}"
+                f"The pretrained encoder {name} is not on this machine, and a loaded model never starts a "
+                f"download. Download it yourself: hf download {repository}"
                 + (f" --revision {revision}" if revision else "")
             ) from problem
         raise ConfigurationError(
             f"There is no folder {name}, and no model of this name could be downloaded from the hub: "
-            f"{problem} Or give the path of a folder."
+            f"{problem} You can also give the path of a folder."
         ) from problem

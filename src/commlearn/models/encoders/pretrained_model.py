@@ -52,8 +52,8 @@ def safe_config(model: Any, base: Any, stated: Mapping[str, Any]) -> Any:
     parts = [name for name in _options(model, base) if _wrong(name, _plain(getattr(config, name, None)))]
     if parts:
         raise ConfigurationError(
-            f"{model.__name__} is built from other models ({', '.join(parts)}), which are not loaded here. "
-            "Choose a model that is one transformer."
+            f"{model.__name__} is composed of other models ({', '.join(parts)}), which are not loaded here. "
+            "Choose a model that is a single transformer."
         )
     config._attn_implementation = "sdpa" if model._supports_sdpa else "eager"
     return config
@@ -65,8 +65,9 @@ def admitted(model: Any, base: Any, stated: Mapping[str, Any]) -> dict[str, Any]
     for name, value in chosen.items():
         if _wrong(name, value):
             raise ConfigurationError(
-                f"The configuration of {model.__name__} states {name}: {value!r:.60}, which could name code "
-                "or another model. Numbers and names of functions are read; leave it out if you trust it."
+                f"The configuration of {model.__name__} sets {name}: {value!r:.60}, which could name code or "
+                "another model. Only numbers and names of functions are accepted. If you trust the model, "
+                "remove this option from its configuration; the default is then used."
             )
     return chosen
 
@@ -75,7 +76,7 @@ def _refuse_loaders(model: Any) -> None:
     """Refuse models whose own modules fetch code from a hub."""
     if any(hasattr(sys.modules[model.__module__], name) for name in KERNELS):
         raise ConfigurationError(
-            f"{model.__name__} runs kernels that are downloaded, which is not done here. Choose another one."
+            f"{model.__name__} runs downloaded kernels, which is not allowed here. Choose another model."
         )
 
 
@@ -131,20 +132,20 @@ def architecture_of(folder: Path, kind: str) -> tuple[str, dict[str, Any], int]:
         sort = stated.get("model_type") if isinstance(stated, Mapping) else None
         reason = str(problem).splitlines()[0][:200]
         raise ConfigurationError(
-            f"{folder} is of model type {sort!r}, which the installed transformers "
-            f"{transformers.__version__} does not read without running the folder's own code: {reason}"
+            f"{folder} has model type {sort!r}, which the installed transformers "
+            f"{transformers.__version__} cannot load without running the folder's own code: {reason}"
         ) from problem
     tower = getattr(config, TOWERS[kind], config)
     if kind == "image" and not hasattr(tower, "image_size"):
-        raise ConfigurationError(f"{folder} holds a '{config.model_type}', which does not read images.")
+        raise ConfigurationError(f"{folder} holds a '{config.model_type}', which does not take images.")
     if kind == "text" and not getattr(tower, "vocab_size", None):
-        raise ConfigurationError(f"{folder} holds a '{config.model_type}', which does not read text.")
+        raise ConfigurationError(f"{folder} holds a '{config.model_type}', which does not take text.")
     suffix = "EncoderModel" if getattr(tower, "is_encoder_decoder", False) else "Model"
     name = type(tower).__name__.removesuffix("Config") + suffix
     if not _is_model(transformers, name):
         raise ConfigurationError(
-            f"{folder} holds a '{config.model_type}', which gives no token states of {kind}s: there is no "
-            f"{name}."
+            f"{folder} holds a '{config.model_type}', which has no token states for {kind}s: transformers "
+            f"has no class {name}."
         )
     cls = getattr(transformers, name)
     chosen = admitted(cls, transformers.PreTrainedConfig, tower.to_dict())
@@ -188,7 +189,7 @@ def load(folder: Path, architecture: str, config: Mapping[str, Any]) -> nn.Modul
         missing = sorted(loading["missing_keys"])
         raise ConfigurationError(
             f"The weights in {folder} lack {len(missing)} tensors of {architecture}, such as {missing[0]}. "
-            "Give a folder of this very model."
+            "Give a folder with all weights of this model."
         )
     return model
 
@@ -206,7 +207,7 @@ def subwords(folder: Path, architecture: str, config: Mapping[str, Any]) -> Subw
         plain = tokenizer.backend_tokenizer.to_str()
     except (OSError, ValueError, KeyError, AttributeError, ImportError) as problem:
         reason = " ".join(str(problem).split())[:200]
-        raise ConfigurationError(f"{folder} has no tokenizer that can be read: {reason}") from problem
+        raise ConfigurationError(f"{folder} has no readable tokenizer: {reason}") from problem
     stated = _config(architecture, config)  # maps the different names that models have for a setting
     places = getattr(stated, "max_position_embeddings", None) or SENSIBLE
     if "roberta" in stated.model_type:  # numbers its positions from the padding id + 1
@@ -240,10 +241,10 @@ def image_preparation(folder: Path) -> dict[str, Any]:
     resize = size.get("shortest_edge") or [size.get("height"), size.get("width")]
     cut = [crop.get("height"), crop.get("width")] if getattr(processor, "do_center_crop", False) else resize
     if not processor.do_resize or cut in ([None, None], None) or size.get("longest_edge"):
-        raise ConfigurationError(f"{folder}: images are not resized to one size ({size}), as is needed here.")
+        raise ConfigurationError(f"{folder}: images are not resized to one size ({size}), as is required.")
     if not isinstance(cut, list) or cut[0] != cut[1]:
         raise ConfigurationError(
-            f"{folder}: images are not cut to squares ({size}, {crop}), as is needed here."
+            f"{folder}: images are not cropped to squares ({size}, {crop}), as is required."
         )
     scale = 255 * float(processor.rescale_factor) if processor.do_rescale else 255.0
     mean, std = (

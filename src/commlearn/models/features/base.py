@@ -133,7 +133,7 @@ class Raw(Learned):
                 "model.networks=false leaves them out)"
             )
         more = f", and {self.instead}" if self.holds(self.optional[0]) else ""
-        return f"{self.described}{more}; those of {self.network.name} are not among them ({EXTRA} adds them)"
+        return f"{self.described}{more}; outputs of {self.network.name} are not included ({EXTRA} adds them)"
 
     def learn(self, sample: Sample, seed: int) -> None:
         """Learn what is needed from training rows; by default, nothing."""

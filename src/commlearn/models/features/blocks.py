@@ -266,7 +266,7 @@ class FeatureBlocks(nn.Module):
             whole = bool(self(self.blank()).isfinite().all())
         except (*DAMAGED, RuntimeError, SafetensorError) as problem:
             reason = str(problem).splitlines()[-1].strip() if str(problem) else type(problem).__name__
-            raise ValueError(f"it holds no features of these modalities ({reason})") from problem
+            raise ValueError(f"it does not contain features of these modalities ({reason})") from problem
         if not whole:
             raise ValueError("its features are not finite")
         return self
@@ -274,6 +274,6 @@ class FeatureBlocks(nn.Module):
     def _check_expected(self) -> None:
         second, ridge = self.expected.second, self.expected.ridge
         if second.shape != (self.dim, self.dim) or len(ridge) != len(self.dims):
-            raise ValueError("what it expects of absent modalities fits no features of these")
+            raise ValueError("its estimates for absent modalities do not match the features of these")
         if not second.isfinite().all() or not (ridge >= 0).all() or not self.expected.rows >= 1:
-            raise ValueError("what it expects of absent modalities is not finite")
+            raise ValueError("its estimates for absent modalities are not finite")

@@ -98,7 +98,7 @@ class FixedFeatures(Learned):
         for part in sample:
             parts.append(self.raw(part.apply(lambda value: value.to(device))))
             if self.raw.uses_network and len(parts) % TELL_EVERY == 0:
-                tell(f"{len(parts) * BLOCK} of {len(sample)} records are read")
+                tell(f"read {len(parts) * BLOCK} of {len(sample)} records")
         group = np.repeat(np.arange(len(parts[0])), [values.shape[1] for values in parts[0]])
         raw = torch.cat([torch.cat(groups, dim=1).cpu() for groups in parts])
         self._standardise(raw, seed)

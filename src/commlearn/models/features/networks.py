@@ -265,9 +265,9 @@ class Published:
             raise self._missing()
         if not torch.equal(installed, sha256.cpu()):
             raise RunError(
-                f"The fixed features of this model are those of {self.name}, and the installed package "
-                f"{self.package} has other weights (SHA-256 {_short(installed)}, not {_short(sha256)}). "
-                "Install the former version, or train again."
+                f"The fixed features of this model use {self.name}, but the installed package {self.package} "
+                f"has other weights (SHA-256 {_short(installed)}, not {_short(sha256)}). Install the earlier "
+                "version, or train again."
             )
 
     def outputs(self, records: Sequence[Tensor], device: torch.device) -> Tensor:
@@ -308,8 +308,8 @@ class Published:
 
     def _missing(self) -> RunError:
         return RunError(
-            f"The fixed features of this model are those of {self.name}, and its package {self.package} is "
-            f"not installed. Install it ({EXTRA}), or train again with model.networks=false."
+            f"The fixed features of this model use {self.name}, but its package {self.package} is not "
+            f"installed. Install it ({EXTRA}), or train again with model.networks=false."
         )
 
 

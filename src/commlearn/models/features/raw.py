@@ -39,7 +39,7 @@ class Words(Raw):
     """
 
     own = "weighted counts (tf-idf) of words and their leading directions"
-    instead = "letters in a row"
+    instead = "runs of letters"
     optional = ("letters",)
     same_unit = True
     most, most_letters = 20_000, 8192  # most ids, and runs of letters, that are counted
@@ -96,7 +96,7 @@ class Words(Raw):
 
 def _texts(modality: Modality) -> tuple[str, ...]:
     if not isinstance(modality, Texts) or len(modality.texts) != len(modality):
-        raise TypeError("These features read texts, and what they got are ids of words alone.")
+        raise TypeError("These features need the texts themselves, but got only token ids.")
     return modality.texts
 
 

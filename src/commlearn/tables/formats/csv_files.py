@@ -101,7 +101,7 @@ def _read(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading
         raise
     except (csv.Error, pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as problem:
         problem_text = f"{path} cannot be read as a table: {str(problem).strip()}"
-        raise DataError(f"{problem_text}. Is a cell that holds the separator not in quotes?") from problem
+        raise DataError(f"{problem_text}. Does a cell contain the separator without quotes?") from problem
 
 
 def _header(path: Path, encoding: str) -> _Header | None:

@@ -61,8 +61,8 @@ def no_table(source: Any, why: str = "") -> DataError:
     """Return the error for an object that is not a table."""
     empty = "An empty list" if isinstance(source, list) and not source else f"A {type(source).__name__}"
     return DataError(
-        f"{empty} cannot be read as a table{why}. Give a DataFrame of pandas or Polars, a PyArrow table, a "
-        "list of dicts, a dict of arrays, or the path of a file."
+        f"{empty} cannot be read as a table{why}. Give a pandas or Polars DataFrame, a PyArrow table, a list "
+        "of dicts, a dict of arrays, or the path of a file."
     )
 
 

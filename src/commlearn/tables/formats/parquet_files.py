@@ -141,7 +141,8 @@ class ParquetTable:
             if schemas and set(schema.names) != set(schemas[0].names):
                 odd = sorted(set(schema.names) ^ set(schemas[0].names))
                 raise DataError(
-                    f"{path} has other columns than {Path(paths[0]).name}: {', '.join(odd)} are in one only."
+                    f"{path} has different columns from {Path(paths[0]).name}: {', '.join(odd)} are in "
+                    "only one of them."
                 )
             schemas.append(schema)
             for number in range(metadata.num_row_groups):
@@ -247,7 +248,9 @@ def _holds_times(kind: pa.DataType) -> bool:
 def one_name_each(names: Sequence[str], where: str) -> None:
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
-        raise DataError(f"{where} has two columns of one name: {', '.join(twice)}. Rename one of each.")
+        raise DataError(
+            f"{where} has two columns with the same name: {', '.join(twice)}. Rename one of each."
+        )
 
 
 def chosen_columns(names: Sequence[str], columns: Sequence[str] | None, where: str) -> list[str]:

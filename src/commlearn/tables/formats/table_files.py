@@ -153,11 +153,11 @@ def _excel(path: Path, rows: int, columns: Sequence[str] | None, reading: Readin
             options = {"keep_default_na": False, "na_values": [""], "dtype": types}
             sheets = {name: pd.read_excel(book, sheet_name=name, **options) for name in book.sheet_names}
     except DAMAGED_BOOK as problem:
-        raise DataError(f"{path} cannot be read as .xlsx: {problem}. Save it anew, or as CSV.") from problem
+        raise DataError(f"{path} cannot be read as .xlsx: {problem}. Save it again, or as CSV.") from problem
     filled = {name: sheet for name, sheet in sheets.items() if len(sheet)}
     if len(filled) > 1:
         first, *others = filled
-        message = f"{path}: sheet '{first}' is read, and not {', '.join(map(repr, others))}"
+        message = f"{path}: only sheet '{first}' is read, not {', '.join(map(repr, others))}"
         warnings.warn(DataWarning(message), stacklevel=2)
     frame = next(iter(filled.values()), pd.DataFrame()).rename(columns=str).apply(_of_cells)
     names = list(frame.columns)

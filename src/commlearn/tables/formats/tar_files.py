@@ -106,7 +106,9 @@ class TarTable:
                 "written. Pack it again without --sparse."
             )
         if member.size > there:
-            raise DataError(f"{path}, {member.name}: {member.size:,} bytes are stated, {there:,} are left.")
+            raise DataError(
+                f"{path}, {member.name}: its header says {member.size:,} bytes, but only {there:,} are left."
+            )
         return True
 
     def _open(self, path: str) -> tarfile.TarFile:

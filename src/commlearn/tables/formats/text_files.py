@@ -39,11 +39,9 @@ def guessed_encoding(path: Path) -> str:
     encoding = _utf16(path) or _western(path)
     if not encoding:
         raise not_in_encoding(path)
-    message = f"{path} is not UTF-8, and is read as {encoding}"
+    message = f"{path} is not UTF-8 and is read as {encoding}"
     message += "" if encoding.startswith("utf") else f" (Western European; {_first_wrong(path, 'utf-8')})"
-    warnings.warn(
-        DataWarning(f"{message}. If letters look wrong, state in the schema: encoding"), stacklevel=4
-    )
+    warnings.warn(DataWarning(f"{message}. If letters look wrong, set encoding in the schema"), stacklevel=4)
     return encoding
 
 
@@ -66,7 +64,7 @@ def read_decoded(path: Path, reading: Reading, read: Callable[[Reading], Iterato
 def not_in_encoding(path: Path, encoding: str = "utf-8") -> DataError:
     """Return an error that locates the first byte that does not fit the encoding."""
     called = "UTF-8" if encoding == "utf-8" else encoding
-    way_out = "Save the file as UTF-8" if encoding == "utf-8" else "State another encoding in the schema"
+    way_out = "Save the file as UTF-8" if encoding == "utf-8" else "Set another encoding in the schema"
     return DataError(f"{path}, {_first_wrong(path, encoding)} is not {called}. {way_out}.")
 
 

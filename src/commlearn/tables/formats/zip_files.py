@@ -32,7 +32,9 @@ def _unpacked(path: str, size: int, modified: int) -> tempfile.TemporaryDirector
             check_unpacked(path, sum(member.file_size for member in members), size)
             for member in members:
                 if stat.S_ISLNK(member.external_attr >> 16) or not _stays_inside(member.filename):
-                    raise DataError(f"{path}: {member.filename!r} leads out of it. Pack it again without.")
+                    raise DataError(
+                        f"{path}: {member.filename!r} points outside the archive. Pack it again without it."
+                    )
                 archive.extract(member, folder.name)
     except BROKEN as problem:
         raise DataError(f"{path} cannot be unpacked: {problem}. Is it cut off?") from problem
