@@ -1,4 +1,4 @@
-"""Whether a tag may be released: `make check-release TAG=v0.2.0`. RELEASING.md has the other steps."""
+"""Check whether a tag may be released: `make check-release TAG=v0.2.0`. RELEASING.md has the other steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def versions(root: Path = ROOT) -> dict[str, str]:
-    """The version that each file states."""
+    """Return the version that each file states."""
     package = (root / "src" / "commlearn" / "__init__.py").read_text(encoding="utf-8")
     citation = (root / "CITATION.cff").read_text(encoding="utf-8")
     return {
@@ -27,7 +27,7 @@ def versions(root: Path = ROOT) -> dict[str, str]:
 
 
 def problems(tag: str, root: Path = ROOT) -> list[str]:
-    """What stands between this tree and the release of a tag."""
+    """Return what must be fixed in a tree before a tag is released."""
     version = tag.removeprefix("v")
     changelog = (root / "CHANGELOG.md").read_text(encoding="utf-8")
     heading = rf"^## {re.escape(version)} - \d{{4}}-\d\d-\d\d$"

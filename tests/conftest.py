@@ -12,16 +12,16 @@ import sklearn.linear_model  # noqa: F401  (loads the libraries whose threads ar
 import torch
 from threadpoolctl import threadpool_limits
 
-os.environ["COMMLEARN_NETWORKS"] = "0"  # the same whatever is installed; tests of networks ask for them
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # of processes that tests start, whatever else runs
-torch.set_num_threads(1)  # small tensors: threads only wait for each other
-THREADS = threadpool_limits(limits=1)  # so do those of matrix libraries, in probes above all
+os.environ["COMMLEARN_NETWORKS"] = "0"  # same results whatever is installed; tests of networks set it
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for processes that tests start, whatever else runs
+torch.set_num_threads(1)  # with small tensors, threads only wait for each other
+THREADS = threadpool_limits(limits=1)  # the same in matrix libraries, above all in probes
 
 
 @pytest.fixture(scope="session", autouse=True)
 def temporary_files(tmp_path_factory):
-    """What tests, and processes that they start, write beside their own folders goes when they end."""
-    tmp_path_factory.getbasetemp()  # outside: pytest keeps the folders of tests that failed
+    """Remove what tests, and processes that they start, write outside their own folders."""
+    tmp_path_factory.getbasetemp()  # outside that folder, because pytest keeps the folders of failed tests
     with tempfile.TemporaryDirectory(prefix="commlearn-") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", folder)
         patch.setattr(tempfile, "tempdir", folder)
@@ -35,7 +35,7 @@ def generator() -> torch.Generator:
 
 @pytest.fixture(scope="session")
 def messy_table(tmp_path_factory):
-    """A CSV file of 400 furniture listings, as people have them; copy its folder to change it."""
+    """Path of a realistic CSV file of 400 furniture listings; copy its folder before changing it."""
     from messy_table import write_messy_table
 
     return write_messy_table(tmp_path_factory.mktemp("furniture"))
@@ -43,7 +43,7 @@ def messy_table(tmp_path_factory):
 
 @pytest.fixture
 def jobs_in_this_process(monkeypatch):
-    """Trainings of a comparison without the seconds that a fresh interpreter takes."""
+    """Run the trainings of a comparison here, without the seconds that a new interpreter takes."""
     from commlearn.comparison import job, workers
 
     class Ended:

@@ -1,4 +1,4 @@
-"""A hub of models in a folder, in place of the one that huggingface_hub asks; it needs no network."""
+"""A stand-in for the model hub that huggingface_hub contacts; it needs no network."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ REAL = {name: getattr(huggingface_hub, name) for name in ("hf_hub_download", "sn
 
 
 class HubStandIn:
-    """What was stored, by repository and commit, and a cache laid out as that of huggingface_hub.
+    """Stored files by repository and commit, and a cache with the layout of huggingface_hub's.
 
     Attributes:
-        commits: by repository the files of each commit by name, the newest last.
-        private: by repository whether it is.
-        asked: the files that were fetched.
-        failure: an error that every request ends in; None if the hub is there.
-        token: of whoever asks.
+        commits: for each repository, the files of each commit by name; the newest commit is last.
+        private: whether each repository is private.
+        asked: names of the files that were fetched.
+        failure: an error that every request raises; None if the hub can be reached.
+        token: the caller's access token.
     """
 
     def __init__(self, cache: Path) -> None:
@@ -65,7 +65,7 @@ class HubStandIn:
         return SimpleNamespace(oid=self.store(name, remaining | added))
 
     def store(self, name: str, files: dict[str, bytes]) -> str:
-        """Files as a new commit, whose name is returned."""
+        """Store files as a new commit, and return its name."""
         commits = self.commits.setdefault(name, {})
         self.private.setdefault(name, True)
         commit = hashlib.sha1(repr((len(commits), sorted(files))).encode()).hexdigest()
@@ -73,7 +73,7 @@ class HubStandIn:
         return commit
 
     def files(self, name: str) -> dict[str, bytes]:
-        """The newest files, but for the hub's own."""
+        """Return the files of the newest commit, except the hub's own."""
         newest = list(self.commits[name].values())[-1]
         return {key: content for key, content in newest.items() if key != ".gitattributes"}
 
@@ -117,7 +117,7 @@ class HubStandIn:
 
 
 def response(status: int) -> errors.Response:
-    """What a server answered."""
+    """Return a server's response with the given status."""
     from httpx2 import Request
 
     return errors.Response(status, request=Request("GET", "https://hub.invalid"))

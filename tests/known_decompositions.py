@@ -39,13 +39,13 @@ class KnownTriple:
 
 
 def deterministic(target: Callable[..., int], *sizes: int) -> Array:
-    """p[x_1, ..., x_n, y] of independent uniform x_i and y = target(x_1, ..., x_n)."""
+    """Return p[x_1, ..., x_n, y] for independent uniform x_i and y = target(x_1, ..., x_n)."""
     cells = list(np.ndindex(*sizes))
     return _uniform([(*cell, target(*cell)) for cell in cells])
 
 
 def _uniform(records: Iterable[tuple[int, ...]]) -> Array:
-    """Equal mass on each record (x_1, ..., x_n, y)."""
+    """Return a table with equal mass on each record (x_1, ..., x_n, y)."""
     records = np.array(list(records))
     table = np.zeros(records.max(axis=0) + 1)
     np.add.at(table, tuple(records.T), 1.0 / len(records))
@@ -53,12 +53,12 @@ def _uniform(records: Iterable[tuple[int, ...]]) -> Array:
 
 
 def _flipped(table: Array, rate: float) -> Array:
-    """A binary target that is wrong with the given rate."""
+    """Return the table with its binary target flipped at the given rate."""
     return (1 - rate) * table + rate * table[..., ::-1]
 
 
 def _noisy_copies(first: Array, second: Array) -> Array:
-    """x1 and x2 drawn independently given a fair bit y, by channels p(x | y) with one row a value of y."""
+    """Return p[x1, x2, y] of x1 and x2 independent given a fair bit y; channels p(x | y) have a row per y."""
     return np.einsum("ya,yb->aby", first, second) / 2
 
 
@@ -82,12 +82,12 @@ def _correlated_and(agree: float) -> Array:
 
 
 def _redundant_with_xor() -> Array:
-    """Both see a shared bit, each one half of a parity."""
+    """Return a table in which both modalities see a shared bit, and each sees one half of a parity."""
     return _uniform((2 * r + a, 2 * r + b, 2 * r + (a ^ b)) for r, a, b in np.ndindex(2, 2, 2))
 
 
 def _every_kind() -> Array:
-    """One bit of each: redundant, unique to either, synergistic."""
+    """Return a table with one redundant bit, one unique to each modality, and one synergistic."""
     return _uniform(
         (4 * r + 2 * u + a, 4 * r + 2 * v + b, 8 * r + 4 * u + 2 * v + (a ^ b))
         for r, u, v, a, b in np.ndindex(2, 2, 2, 2, 2)
@@ -95,14 +95,14 @@ def _every_kind() -> Array:
 
 
 def known_pairs() -> list[KnownPair]:
-    """Two modalities: noiseless gates, noisy ones, channels, digits and the Trifeature tasks."""
+    """Return cases of two modalities: noiseless and noisy gates, channels, digits and Trifeature tasks."""
     return [*_gates(), *_noisy_gates(), *_digits(), *_trifeature()]
 
 
 def _gates() -> list[KnownPair]:
     pointwise = _uniform([(0, 1, 0), (1, 0, 0), (0, 2, 1), (2, 0, 1)])
     log3 = float(np.log2(3))
-    alone = 1.5 - 0.75 * log3  # of AND
+    alone = 1.5 - 0.75 * log3  # bits that one input of AND has about y
     return [
         KnownPair("y = x1 = x2", _copied(2), 1.0, 0.0, 0.0, 0.0, 1.0),
         KnownPair("y = x1", deterministic(lambda a, b: a, 2, 2), 0.0, 1.0, 0.0, 0.0, 1.0),
@@ -146,7 +146,7 @@ def _digits() -> list[KnownPair]:
 
 
 def _trifeature() -> list[KnownPair]:
-    """Shared shape, texture of the first, and whether texture and colour are one of ten matching pairs."""
+    """Return cases: shared shape, texture of the first, and whether texture and colour match (ten pairs)."""
     ten, rare = float(np.log2(10)), 0.4690
     first = deterministic(lambda a, b: a, 10, 10)
     match = deterministic(lambda a, b: int(b == (3 * a + 2) % 10), 10, 10)
@@ -158,7 +158,7 @@ def _trifeature() -> list[KnownPair]:
 
 
 def known_triples() -> list[KnownTriple]:
-    """Three modalities."""
+    """Return cases of three modalities."""
     none = (0.0, 0.0, 0.0)
     bits = (2, 2, 2)
     copied = _uniform((i, i, i, i) for i in range(2))
@@ -186,7 +186,7 @@ def known_triples() -> list[KnownTriple]:
 def gate(
     name: str, target: object, separations: Sequence[float], flip: float = 0.0, dimensions: int = 32
 ) -> Twin:
-    """Uniform bits and a two-class function of them, wrong with probability `flip`."""
+    """Return a twin of uniform bits and a two-class function of them, wrong with probability `flip`."""
     latents = np.zeros((2,) * (len(separations) + 1))
     for bits in product((0, 1), repeat=len(separations)):
         label = int(target(*bits))  # type: ignore[operator]
@@ -196,7 +196,7 @@ def gate(
 
 
 def known_twins() -> list[Twin]:
-    """The six of two modalities that every estimator is compared on."""
+    """Return the six twins of two modalities on which all estimators are compared."""
     apart = (4.0, 3.0)
     shared = np.zeros((2, 2, 2))
     shared[0, 0, 0] = shared[1, 1, 1] = 0.5

@@ -1,4 +1,4 @@
-"""A table as people have them: furniture with emoji, gaps, copies, dead pictures, mixed ways of writing."""
+"""A realistic table of furniture with emoji, gaps, copies, unreadable pictures and mixed notations."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pandas as pd
 from PIL import Image as PIL
 
 ROWS = 400
-COPIES = 8  # rows that are earlier ones under another id
-DEAD = (7, 60, 133, 201, 288, 350)  # rows whose picture is gone, cut off or no picture
+COPIES = 8  # rows that repeat earlier rows under another id
+DEAD = (7, 60, 133, 201, 288, 350)  # rows whose picture is missing, cut off or not a picture
 PRICES = {"chair": 40, "table": 120, "sofa": 300, "lamp": 25}
 SIGNS = {"chair": "🪑", "table": "🍽️", "sofa": "🛋️", "lamp": "💡"}
 COLOURS = ("red", "blue", "oak", "white", "black")
@@ -19,7 +19,7 @@ WORDS = ("solid", "light", "old", "from a flat without pets", "hardly used", "so
 
 
 def messy_frame(rows: int = ROWS, seed: int = 0) -> pd.DataFrame:
-    """The rows, 24 columns; pictures are named and not made."""
+    """Return the table, with 24 columns; its pictures are named but not written."""
     generator = np.random.default_rng(seed)
     frame = pd.DataFrame([_listing(row, generator) for row in range(rows - COPIES)])
     copied = frame.head(COPIES).assign(listing_id=[f"C{row}" for row in range(COPIES)])
@@ -67,13 +67,13 @@ def _listing(row: int, generator: np.random.Generator) -> dict[str, object]:
 
 
 def _views(generator: np.random.Generator) -> list[dict[str, int]]:
-    """Views by day, in no order."""
+    """Return a listing's daily views, with the days in random order."""
     days = generator.permutation(int(generator.integers(4, 12)))
     return [{"t": int(day), "v": int(generator.poisson(5))} for day in days]
 
 
 def write_messy_table(folder: Path, rows: int = ROWS, seed: int = 0) -> Path:
-    """The rows as CSV with semicolons, as a spreadsheet writes it, and their pictures; the file's path."""
+    """Write the table as a spreadsheet's CSV, with semicolons, and its pictures; return the CSV's path."""
     generator = np.random.default_rng(seed)
     (folder / "photos").mkdir(parents=True, exist_ok=True)
     for row in range(rows - COPIES):

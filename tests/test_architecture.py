@@ -1,4 +1,4 @@
-"""Imports go one way: a room knows only what stands below it, and no room is too full to look around in."""
+"""Rooms, the top-level parts of the package, import only from lower layers, and no folder is too full."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LAYERS = [
 ]
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 VAGUE = {"utils", "misc", "helpers", "common"}
-MOST_FILES, MOST_LINES = 15, 4000  # of a folder, besides its __init__.py
+MOST_FILES, MOST_LINES = 15, 4000  # per folder; its __init__.py is not counted as a file
 
 
 def room_of(path: Path) -> str:
@@ -40,7 +40,7 @@ def room_of(path: Path) -> str:
 
 
 def rooms_named(path: Path) -> set[str]:
-    """The rooms of the package that a file imports, wherever in the file, or names in a string."""
+    """Return the rooms that a file imports, anywhere in the file, or names in a string."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""Views that are stacked for one run of an encoder."""
+"""Views that are stacked for a single pass through an encoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many threads torch gets on a machine with other work."""
+"""The number of threads that torch gets on a machine with other work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from commlearn.training.watch import Watch
 
 
 class Machine:
-    """Four cores, a clock that stands still but for sleeps, and other work on some of the cores."""
+    """A machine with four cores, other work on some of them, and a clock that advances only in `turn`."""
 
     def __init__(self, busy: float, path) -> None:
         self.busy, self.path = busy, path
@@ -25,7 +25,7 @@ class Machine:
         self.turn(0.0)
 
     def turn(self, seconds: float, own: float = 0.0) -> None:
-        """Time goes by, in which this process works for `own` seconds."""
+        """Let time pass, during which this process works for `own` seconds."""
         self.now += seconds
         self.own += own
         self.worked += own + self.busy * seconds
@@ -46,7 +46,7 @@ def machine(monkeypatch, tmp_path):
     monkeypatch.setattr(cores, "time", clock)
     monkeypatch.setattr(cores, "_chosen", set())
     for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY"):
-        monkeypatch.setenv(name, "")  # so that it is put back, also where there was none
+        monkeypatch.setenv(name, "")  # so that its original state is restored, even if not set
         monkeypatch.delenv(name)
     threads = torch.get_num_threads()
     yield faked
@@ -82,10 +82,10 @@ def test_all_cores_are_free_where_no_file_says_what_they_do(machine, tmp_path, m
 def test_threads_are_as_many_as_cores_are_free(machine, monkeypatch):
     machine.busy = 2.0
     torch.set_num_threads(4)
-    assert "2 of 4 cores free: 2 threads" in cores.use_free_cores()
+    assert "2 of 4 cores free, so torch uses 2 threads." in cores.use_free_cores()
     assert torch.get_num_threads() == 2
     machine.busy = 3.0
-    assert "1 of 4 cores free: 1 thread." in cores.use_free_cores()
+    assert "1 of 4 cores free, so torch uses 1 thread." in cores.use_free_cores()
     assert torch.get_num_threads() == 1
     machine.busy = 0.0
     assert cores.use_free_cores() == ""
@@ -97,13 +97,13 @@ def test_before_torch_is_imported_threads_are_made_to_sleep_while_they_wait(mach
     monkeypatch.delitem(sys.modules, "torch")
     if policy:
         monkeypatch.setenv("OMP_WAIT_POLICY", policy)
-    assert cores.use_free_cores() == ""  # a quiet machine stays as it is
+    assert cores.use_free_cores() == ""  # nothing changes on an idle machine
     assert "OMP_NUM_THREADS" not in os.environ
     machine.busy = 2.0
     assert cores.use_free_cores()
     assert os.environ["OMP_NUM_THREADS"] == "2"
     assert os.environ["OMP_WAIT_POLICY"] == (policy or "PASSIVE")
-    assert cores.stated_threads() == 0  # chosen, not stated
+    assert cores.stated_threads() == 0  # set by commlearn, not by the user
 
 
 def test_stated_threads_stay(machine, monkeypatch):

@@ -1,4 +1,4 @@
-"""The oldest versions that pyproject.toml allows are pinned for tests, and those that `make` installs."""
+"""Pins for tests of the oldest versions that pyproject.toml allows, and of those that `make` installs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BUILDS_FOR_CUDA = ("nvidia-", "cuda-", "triton")
 
 
 def pinned(name: str) -> dict[str, str]:
-    """The version of each package that a file of constraints pins."""
+    """Return the version of each package that a constraints file pins."""
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     requirements = map(Requirement, filter(None, (line.split("#")[0].strip() for line in lines)))
     return {requirement.name: str(requirement.specifier).removeprefix("==") for requirement in requirements}
@@ -60,7 +60,7 @@ def test_the_lock_pins_all_that_these_need():
 
 
 def needed(requirements: list[str]) -> set[str]:
-    """Names of all packages that requirements bring, as the installed ones state them."""
+    """Return the names of all packages that requirements bring, as the installed packages declare them."""
     packages: set[str] = set()
     waiting = [(Requirement(text), "") for text in [*PROJECT["dependencies"], *requirements]]
     while waiting:

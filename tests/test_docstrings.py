@@ -1,4 +1,4 @@
-"""The examples of the docstrings are run, all of them, and give what they show."""
+"""All examples in docstrings are run, and give the output that they show."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import commlearn as cl
 SOURCE = Path(cl.__file__).parent
 FILES = [path for path in sorted(SOURCE.rglob("*.py")) if ">>>" in path.read_text(encoding="utf-8")]
 
-LONG = {  # seconds each
+LONG = {  # modules whose examples take seconds
     "commlearn.comparison.compare",
     "commlearn.comparison.tune",
     "commlearn.reports.build",
@@ -23,7 +23,7 @@ LONG = {  # seconds each
 PLACES = {
     "METHODS": "commlearn.methods",
     "READERS": "commlearn.datasets.registry",
-}  # no docstrings of their own
+}  # modules that document names without a docstring
 
 
 def module_name(path: Path) -> str:

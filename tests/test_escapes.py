@@ -1,4 +1,4 @@
-"""Cells and names of others reach terminals, spreadsheets and Markdown as text, whatever they hold."""
+"""Cells and names written by others appear as plain text in terminals, spreadsheets and Markdown."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_plain_names_look_as_they_do():
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run whose column, target, class, id and encoder's option hold what others could write."""
+    """A run whose name, column, target, classes and ids contain harmful text."""
     folder = tmp_path_factory.mktemp("escapes")
     draw = np.random.default_rng(0)
     frame = pd.DataFrame(
@@ -149,7 +149,7 @@ def test_written_csv_holds_no_formula(trained, tmp_path):
         assert not [cell for cell in cells if cell and spreadsheet_text(cell) != cell], path
     assert quoted > 30
     ids = pd.read_csv(tmp_path / "z.csv", dtype={"id": str})["id"]
-    assert ids[2] == "-2"  # text that is a number is no formula
+    assert ids[2] == "-2"  # a number as text is not a formula
 
 
 def test_the_model_card_holds_no_html_and_no_mark_of_others(trained, tmp_path):
@@ -182,7 +182,7 @@ def test_what_draws_on_a_terminal_may_and_what_it_draws_is_escaped(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     with escaped_output(), telling(Namespace(quiet=False, verbose=False, json=False)) as tell:
         tell(f"reading {HARM}")
-        time.sleep(0.3)  # the line is drawn now and then
+        time.sleep(0.3)  # the line is redrawn at intervals
     assert "\x1b[" in screen.getvalue()
     assert "\\x1b]0;title" in screen.getvalue()
     assert "\x1b]0" not in screen.getvalue()

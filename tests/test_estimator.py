@@ -1,4 +1,4 @@
-"""The scikit-learn face: its checks, its company (pipelines, searches, pickles), and bad input."""
+"""The scikit-learn interface: its checks, use in pipelines, searches and pickles, and bad input."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def fitted():
 
 def test_a_table_becomes_rows_of_numbers_whole_and_by_any_subset(fitted):
     whole = fitted.transform(table())
-    width = 3 * 128 + 5 + 12  # fused, the mean token of each modality, 5 numbers, 1 more in 8 parts, 3 sites
+    width = 3 * 128 + 5 + 12  # fused, mean token of each modality; emb; age, its 8 parts, 3 sites
     assert whole.shape == (48, width)
     assert whole.dtype == np.float32
     assert np.isfinite(whole).all()
@@ -256,7 +256,7 @@ def test_any_setting_may_be_given_dotted_or_nested_and_wins():
     experiment = embedder(epochs=2, settings=settings).fit(table()).trained.experiment
     assert (experiment.training.weight_decay, experiment.training.epochs) == (0.5, 1)
     assert experiment.method["temperature"] == 0.7
-    assert experiment.training.batch_size == 16  # of an argument, which no setting names
+    assert experiment.training.batch_size == 16  # from an argument that no setting overrides
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Labels that an Embedder learns from: a column of the table, or y; some may be unknown."""
+"""Labels that an Embedder learns from: a column of the table or y, some of them unknown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ QUICK = {"epochs": 2, "batch_size": 16, "learning_rate": 1e-3}
 
 
 def rows(count=64, seed=0):
-    """Two vectors that show a class in their noise; a frame whose index is no range."""
+    """Return a frame with two vectors, of which the left one shows a class; its index starts at 7."""
     draw = np.random.default_rng(seed)
     classes = draw.integers(2, size=count)
     return pd.DataFrame(
@@ -66,7 +66,7 @@ def test_labels_that_are_unknown_are_not_seen_in_whatever_they_come(unknown, sor
         y = [unknown if label is unknown else int(label == "yes") for label in y]
     made = {
         "array": lambda: np.array(y, dtype=object),
-        "series": lambda: pd.Series(y, index=np.arange(64)[::-1]),  # labels go by place
+        "series": lambda: pd.Series(y, index=np.arange(64)[::-1]),  # labels are matched by position
         "frame": lambda: pd.DataFrame({"any": y}),
     }
     model = embedder().fit(table, made.get(sort, lambda: y)())
@@ -149,7 +149,7 @@ def test_a_model_that_saw_labels_is_saved_loaded_pickled_and_cloned(tmp_path):
     assert np.array_equal(
         copy.fit(table, table["ill"].where(np.arange(64) < 20)).transform(table), model.transform(table)
     )
-    loaded = cl.Embedder.load(tmp_path / "model").fit(table, table["ill"])  # trained anew, with all labels
+    loaded = cl.Embedder.load(tmp_path / "model").fit(table, table["ill"])  # trained again, with all labels
     assert labels_of(loaded) == {"ill": 64}
 
 

@@ -1,4 +1,4 @@
-"""The demos, stored or executed anew: a certain win, where plain features are enough, a verdict, in time."""
+"""The demos, stored or run again: a certain win, where plain features suffice, a verdict, a time limit."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-NEEDS = {"watch": "seglearn"}  # packages that only hold data
+NEEDS = {"watch": "seglearn"}  # data packages that demos need
 DEMOS = ["cancer", "digits", "emoji", "shop", "watch"]
-LIMIT = 180  # seconds of processor time
+LIMIT = 180  # seconds of processor time for a demo
 MOST_CELLS = 12
-WINS = {  # what a demo shows beyond doubt: words before a difference and its interval
+WINS = {  # certain wins of each demo: the words before a difference and its interval
     "cancer": ["embedding - mean ", "embedding - regression "],
     "digits": [r"labels per class \(\d+ rows\) the embedding \(comm\) adds "],
     "emoji": ["search - chance: "],
     "shop": ["only together: "],
     "watch": ["on average over the two: embedding - mean "],
 }
-LARGEST = 100_000  # bytes of a picture, coded
+LARGEST = 100_000  # most bytes of a picture, as PNG
 VERDICT = re.compile(r"^\w+:\n  .*\b(embedding|features|predicts|Keep|plain)\b", re.MULTILINE)
 SEARCH = re.compile(r"^name -> picture: recall@1 .* median rank \d+ of \d+$", re.MULTILINE)
 MACHINE = re.compile(r"/(?:home|root|tmp|work|Users)/|[A-Z]:\\\\")
@@ -43,7 +43,7 @@ def code_cells(notebook: dict) -> list[dict]:
 
 
 def difference(words: str, text: str) -> str:
-    """`+7.3 [+1.2, +13.4]`, which follows the words."""
+    """Return the `+7.3 [+1.2, +13.4]` that follows the words."""
     shown = re.findall(words + r"([+-]?[\d.]+ \[[+-]?[\d.]+, [+-]?[\d.]+\])", text)
     assert len(shown) == 1, f"{words!r} is followed by a difference and its interval once: {shown} in\n{text}"
     return shown[0]
@@ -54,13 +54,13 @@ def lower_end(words: str, text: str) -> float:
 
 
 def check_what_it_shows(name: str, notebook: dict) -> None:
-    """A win whose interval lies above zero, a verdict, and the words that plain features are enough."""
+    """Check for a win whose interval is above zero, a verdict, and a note that plain features are enough."""
     code = code_cells(notebook)
     text = "\n".join(printed(cell) for cell in code)
     for words in WINS[name]:
         assert lower_end(words, text) > 0, f"{name}: the win is no longer certain\n{text}"
     verdict = printed(code[-1])
-    if name == "emoji":  # a search, which a ridge regression by hand does no worse
+    if name == "emoji":  # a search, in which a hand-made ridge regression does no worse
         assert SEARCH.search(verdict), verdict
         assert lower_end("search - ridge: ", text) <= 0
     else:

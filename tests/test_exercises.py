@@ -1,4 +1,4 @@
-"""The three exercises of CONTRIBUTING, done to the letter: one file each, its name, and checks pass."""
+"""The three exercises of CONTRIBUTING, followed to the letter: add a file, register it, checks pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-EXERCISES = {  # page, file, what stays behind of the page's first block
+EXERCISES = {  # page, file, lines of the page's first block to drop
     "method": (
         "own-method",
         "methods/agree.py",
@@ -29,7 +29,7 @@ EXERCISES = {  # page, file, what stays behind of the page's first block
         ("from commlearn.datasets import READERS\n", 'READERS.add("waves", Waves)\n'),
     ),
 }
-NAMED = {  # by file: what is written, and before what
+NAMED = {  # by file: text to insert -> the text that follows it
     "src/commlearn/methods/__init__.py": {
         "from commlearn.methods.agree import Agree\n": "from commlearn.methods.base",
         '    "agree": Agree,\n': '    "comm": CoMM,',

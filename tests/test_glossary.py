@@ -1,4 +1,4 @@
-"""The glossary holds 30 terms, each once, and what it points at exists."""
+"""The glossary defines 30 terms once each, and the code that it points to exists."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_meaning_is_one_or_two_sentences(term, meaning):
 
 @pytest.mark.parametrize("term", [row[0] for row in ROWS])
 def test_pages_use_a_term(term):
-    words = "|".join(map(re.escape, term.split(", ")))  # one row is of three
+    words = "|".join(map(re.escape, term.split(", ")))  # one row defines three terms
     pages = [page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md") if page.name != "glossary.md"]
     count = sum(bool(re.search(rf"\b({words})", text, flags=re.IGNORECASE)) for text in pages)
     assert count > 1, f"'{term}' stands on {count} pages; use it there, or leave it out of the glossary"
@@ -48,7 +48,7 @@ def test_what_does_not_exist_is_seen():
 
 
 def exists(place: str) -> bool:
-    """Whether a module has this name, or a class of it this field."""
+    """Return whether a module has this name, or a class in it has this field."""
     *modules, name = place.split(".")
     try:
         owner = importlib.import_module(".".join(modules))

@@ -1,4 +1,4 @@
-"""What notebooks show of a schema, a training and results: tables and text, in which nothing is markup."""
+"""Notebook views of schemas, runs and results: tables and text, in which no content acts as markup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trainings in threads: each draws from generators of its own, and the caller's stay as they were."""
+"""Trainings in threads: each draws from its own generators, and the caller's are left unchanged."""
 
 from __future__ import annotations
 
@@ -107,13 +107,13 @@ def test_what_is_drawn_is_what_the_global_generator_draws_after_that_seed(name):
 
 
 def test_every_first_value_of_torch_is_one_that_takes_our_generator():
-    """A later torch may have more of them: they belong into the list."""
+    """If a later torch has more initialisers, add them to the list."""
     names = [name for name in dir(nn.init) if name.endswith("_") and not name.startswith("_")]
     assert {name for name in names if "generator" in _parameters(getattr(nn.init, name))} <= TAKE_A_GENERATOR
 
 
 class Doubtful(nn.Linear):
-    """Whatever it may do: the library does not know it."""
+    """A module that the library does not know, so it may draw."""
 
 
 @pytest.mark.parametrize("part", [nn.Dropout(), nn.GRU(2, 3), Doubtful(2, 3)])

@@ -1,4 +1,4 @@
-"""Pictures: Axes with what was given to them, whatever the names are, and nobody's settings changed."""
+"""Plots return Axes that show the given values, whatever the names, and change no global settings."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def view(names, parts):
 
 
 def png_of(shown):
-    """What IPython shows of an object that has no other picture."""
+    """Return the PNG that IPython shows for an object."""
     return PIL.open(io.BytesIO(shown._repr_png_()))
 
 
@@ -67,7 +67,7 @@ def drawn(axes):
 def test_losses_show_every_term_with_its_values():
     axes = drawn(plot.losses(ENTRIES))
     assert [line.get_ydata().tolist() for line in axes.lines] == [[3.0, 1.5, 1.0], [2.0, 1.0, 2 / 3]]
-    assert [text.get_text() for text in axes.texts] == ["a", " _b$x$"]  # beside the lines' ends
+    assert [text.get_text() for text in axes.texts] == ["a", " _b$x$"]  # next to the ends of the lines
 
 
 def test_further_figures_are_drawn_and_unknown_ones_refused():
@@ -84,7 +84,7 @@ def test_the_ladder_shows_scores_intervals_and_chance():
     number = NumberResult(0.4, (0.3, 0.5), 1.0, 80, 20)
     numbers = drawn(plot.ladder({"a": number}))
     assert numbers.get_xlabel().startswith("R2")
-    assert list(numbers.lines[-1].get_xdata()) == [0, 0]  # what a guess explains
+    assert list(numbers.lines[-1].get_xdata()) == [0, 0]  # R2 of a guess
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What users rely on is as recorded, and a change of it is seen."""
+"""The public API is as recorded, and changes to it are noticed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_changed_signature_changes_the_record(monkeypatch):
     before = public_api.public()
 
     def probe(model, data=None, *, targets=None, modalities=None, seed=1, kind="linear"):
-        """Another order, another default."""
+        """The same name with another order and another default."""
 
     monkeypatch.setattr(cl, "probe", probe, raising=False)
     after = public_api.public()

@@ -1,4 +1,4 @@
-"""What README and docs show runs, and what they name exists."""
+"""Code in the README and the docs runs, and what they name exists."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from commlearn.cli import COMMANDS, main
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
-OWN_BLOCKS = {"README.md"}  # pages whose Python blocks each stand alone
+OWN_BLOCKS = {"README.md"}  # pages whose Python blocks do not share names
 
 
 @dataclass(frozen=True)
 class Block:
-    """Code between fences."""
+    """A fenced code block."""
 
     language: str
     code: str
@@ -46,12 +46,12 @@ def name_of(page: Path) -> str:
 
 
 def run_python(block: Block, page: Path, names: dict) -> None:
-    code = "\n" * (block.line - 1) + block.code  # errors show the page's own lines
-    exec(compile(code, name_of(page), "exec", dont_inherit=True), names)  # not the __future__ of this file
+    code = "\n" * (block.line - 1) + block.code  # so that errors show the page's line numbers
+    exec(compile(code, name_of(page), "exec", dont_inherit=True), names)  # without this file's __future__
 
 
 def run_shell(block: Block, page: Path) -> None:
-    """The `commlearn` commands of a block, in this process and in small."""
+    """Run the `commlearn` commands of a block in this process, at a small size."""
     for words in commands_of(block):
         assert words[0] == "commlearn", f"{name_of(page)}: a block that is run holds commlearn commands alone"
         printed = io.StringIO()
@@ -62,7 +62,7 @@ def run_shell(block: Block, page: Path) -> None:
 
 def commands_of(block: Block) -> list[list[str]]:
     lines = [shlex.split(line, comments=True) for line in block.code.replace("\\\n", " ").splitlines()]
-    own = [[word for word in words if not re.match(r"[A-Z_]+=", word)] for words in lines]  # less variables
+    own = [[word for word in words if not re.match(r"[A-Z_]+=", word)] for words in lines]  # drop variables
     return [words for words in own if words]
 
 
@@ -70,7 +70,7 @@ SMALL_TRIFEATURE = {"data.train_pairs": 256, "data.size": 24, "augmentations.ima
 
 
 def in_small(words: list[str]) -> list[str]:
-    """The same command on less: rows, epochs, seeds and resamplings are cut, nothing else is changed."""
+    """Return the command with fewer rows, epochs, seeds, resamplings and rivals, and a smaller model."""
     for option, most in (("--rows", 120), ("--seeds", 1)):
         if option in words:
             place = words.index(option) + 1
@@ -86,10 +86,10 @@ def in_small(words: list[str]) -> list[str]:
     return [*words, *more.get(command, [])]
 
 
-SLOW_SHELL = {"README.md", "docs/interactions.md"}  # of these the Python blocks alone run by default
+SLOW_SHELL = {"README.md", "docs/interactions.md"}  # only the Python blocks of these run by default
 SLOW = {"docs/own-data.md", "docs/compare.md"}
 LANGUAGES = ("python", "sh")
-OPTIONAL = re.compile(r"^import (lightning)$", flags=re.MULTILINE)  # what a block may need in addition
+OPTIONAL = re.compile(r"^import (lightning)$", flags=re.MULTILINE)  # packages that a block may also need
 RUN = [
     *(
         pytest.param(page, LANGUAGES, marks=pytest.mark.slow if name_of(page) in SLOW | SLOW_SHELL else ())
@@ -129,7 +129,7 @@ def test_code_that_needs_another_package_runs_where_it_is(page, tmp_path, monkey
 
 
 def run_page(page: Path, chosen: list[Block], languages: tuple[str, ...]) -> None:
-    """Run some blocks of a page one after the other; what they register is forgotten afterwards."""
+    """Run blocks of a page one after the other, and undo afterwards what they register."""
     registered = {registry: dict(value) for registry, value in registries().items()}
     names: dict = {"__name__": "__main__"}
     try:
@@ -144,7 +144,7 @@ def run_page(page: Path, chosen: list[Block], languages: tuple[str, ...]) -> Non
             value.update(registered[registry])
 
 
-CANNOT_RUN_HERE = {  # what needs an installation, other machines or hours; what it names exists
+CANNOT_RUN_HERE = {  # commands that need an installation, machines or hours, with a check of what they name
     "pip": lambda words: words[1] == "install",
     "make": lambda words: re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE),
     "pytest": lambda words: (ROOT / words[-1]).is_file(),
@@ -211,7 +211,7 @@ COMMAND_LINES = [
 def test_commands_and_their_options_exist(page, line):
     words = shlex.split(line, comments=True)
     words = words[words.index("commlearn") :] if "commlearn" in words else []
-    if not words:  # in a comment
+    if not words:  # the command is in a comment
         return
     assert words[1] in COMMANDS
     printed = io.StringIO()
@@ -227,7 +227,7 @@ SETTING = re.compile(r"(?:^|--)(training|model|method)\.(\w+)(?:\.(\w+))?")
 
 
 def settings_by_section() -> dict[str, set[str]]:
-    """By section, what a configuration can state."""
+    """Return the keys that a configuration can have, by section."""
     from commlearn.config.configuration import Model, Training
     from commlearn.models.build import FUSIONS
 
@@ -272,7 +272,7 @@ def test_every_public_name_is_there_and_documented(name):
     if isinstance(value, Mapping):
         return
     assert (value.__doc__ or "").strip()
-    parts = {part: getattr(value, part) for part in getattr(value, "__all__", ())}  # of a module
+    parts = {part: getattr(value, part) for part in getattr(value, "__all__", ())}  # if it is a module
     if inspect.isclass(value):
         parts |= dict(inspect.getmembers(value, lambda part: isinstance(part, property)))
         parts |= dict(inspect.getmembers(value, callable))
@@ -294,7 +294,7 @@ REFERENCE = [
 
 
 def place_of(name: str, value: object) -> str:
-    """Where a public name is defined: what a page of the reference asks for."""
+    """Return where a public name is defined, as pages of the reference state it."""
     if inspect.ismodule(value):
         return value.__name__
     if isinstance(value, type) or inspect.isfunction(value):
@@ -309,7 +309,7 @@ def test_every_public_name_is_in_the_reference_once():
 
 
 def test_the_site_is_built_without_a_warning(tmp_path):
-    """`mkdocs build --strict`, where it is installed; docstrings are read from the source."""
+    """Runs `mkdocs build --strict`, if mkdocs is installed; docstrings are read from the source."""
     pytest.importorskip("mkdocstrings", reason="SKIPPED LOUDLY: pip install 'commlearn[docs]'")
     import subprocess
     import sys

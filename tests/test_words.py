@@ -1,4 +1,4 @@
-"""Names say what a thing is. Words that only say where it came from are no names."""
+"""Names say what a thing is; words that only say where it came from are not allowed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EMPTY = {"told", "found", "its", "known", "kept", "said"}
 
 
 def names(tree: ast.AST) -> set[str]:
-    """Variables, arguments, attributes, functions and classes of a file."""
+    """Return the names of variables, arguments, attributes, functions and classes of a file."""
     nodes = [node for node in ast.walk(tree) if not isinstance(node, ast.keyword | ast.alias)]
     return {getattr(node, field, None) for node in nodes for field in ("id", "arg", "attr", "name")}
 

@@ -127,7 +127,7 @@ def test_each_image_has_its_own_parameters(generator):
 
 
 def slow_move(image, box, mirror, sigma, size):
-    """The same written pixel by pixel: a triangle over each crop, a mirror, a bell without end."""
+    """Crop, mirror and blur an image pixel by pixel, with triangle weights and an untruncated Gaussian."""
     top, left, tall, wide = box
     moved = image[:, top : top + tall, left : left + wide].double()
     for axis, (extent, pixels) in enumerate(zip((tall, wide), size, strict=True), start=1):
@@ -180,7 +180,7 @@ def test_crops_are_spread_over_area_shape_and_place():
     assert area.min().item() == pytest.approx(0.08, abs=0.01)
     assert shape.log().abs().max().item() == pytest.approx(math.log(4 / 3), abs=0.03)
     assert shape.log().mean().item() == pytest.approx(0, abs=0.01)
-    place = (top / (100 - tall))[tall < 90]  # every place is as likely, the last as the first
+    place = (top / (100 - tall))[tall < 90]  # all places are equally likely, from first to last
     assert place.mean().item() == pytest.approx(0.5, abs=0.01)
     assert {0.0, 1.0} <= set(place.tolist())
     assert mirrored.float().mean().item() == pytest.approx(0.5, abs=0.02)

@@ -1,4 +1,4 @@
-"""Augmentation of sequences, tables and vectors: what changes, what must not."""
+"""Augmentation of sequences, tables and vectors: what changes and what must not."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_half_of_the_records_lose_up_to_four_fifths_of_their_steps_and_never_all
     long = real.sum(dim=1) >= 10
     assert (lost[long] > 0).float().mean() == pytest.approx(0.47, abs=0.1)
     assert share[long & (lost > 0)].mean() == pytest.approx(0.4, abs=0.04)
-    assert len(lost[long].unique()) > 5  # each record by its own draw
+    assert len(lost[long].unique()) > 5  # each record has its own draw
 
 
 def test_half_of_the_records_get_noise(modality):
@@ -118,7 +118,7 @@ def test_a_share_of_the_cells_becomes_missing_but_never_all_known_ones():
     values = augment(TabularAugmentation(std=0.0, mask=0.9), cells, TABLE).values
     numbers, codes = values[:, :2], values[:, 2:]
     masked = torch.cat([numbers.isnan(), codes == 0], dim=1)
-    assert masked.float().mean() == pytest.approx(0.75, abs=0.03)  # 3 of 4 at most
+    assert masked.float().mean() == pytest.approx(0.75, abs=0.03)  # at most 3 of 4
     assert not masked.all(dim=1).any()
     observed = torch.where(masked, cells.values, values)
     assert torch.equal(observed, cells.values)

@@ -1,4 +1,4 @@
-"""Views of token states: tokens left out, or one of the kept versions."""
+"""Views of token states: some tokens are left out, or one of the stored versions is drawn."""
 
 from __future__ import annotations
 

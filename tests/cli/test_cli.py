@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real processes, exit codes, what is said and where."""
+"""The command line as a user sees it: real processes, exit codes, messages and the streams they go to."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SETTINGS = [word for key, value in SMALL.items() for word in (f"--{key}", str(va
 
 
 def commlearn(*words, code=0):
-    """In this process: a fresh one takes seconds to start, and `in_a_process` shows that it does the same."""
+    """Run a command in this process, because a new one takes seconds to start (see `in_a_process`)."""
     out, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
         try:
             ended = main([str(word) for word in words])
-        except SystemExit as end:  # of --help
+        except SystemExit as end:  # raised by --help
             ended = end.code
     assert ended == code, errors.getvalue() + out.getvalue()
     return subprocess.CompletedProcess(words, ended, out.getvalue(), errors.getvalue())
@@ -98,7 +98,7 @@ def test_synth_draws_a_gallery_and_writes_records(tmp_path):
 
 
 def test_compare_trains_what_is_missing_and_skips_what_is_done(tmp_path, request):
-    """Each training in a process of its own, two at a time; the last of them in this one."""
+    """The first comparison trains in two processes at a time, the second one in this process."""
     words = ["compare", "trifeature-quick", "--methods", "clip", "--out", tmp_path / "c", "--jobs", 2]
     first = commlearn(*words, *SETTINGS)
     assert first.stderr.count("started:") == 2

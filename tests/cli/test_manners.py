@@ -1,4 +1,4 @@
-"""What every command owes its user: help with an example, Python on request, completion, speed."""
+"""Standards that every command meets: help with an example, Python on request, completion, speed."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_an_error_of_the_system_is_a_sentence_with_or_without_a_file(problem, se
 
 
 def test_every_command_that_does_something_shows_its_python():
-    """The one that is left prints a script itself."""
+    """The only other command, `completion`, prints a script itself."""
     assert set(COMMANDS) - set(SAME) - set(SLOW) == {"completion"}
 
 
@@ -222,7 +222,7 @@ def test_quiet_says_nothing_and_verbose_tells_lines(place, monkeypatch, capsys, 
     assert capsys.readouterr().err == ""
     main([*words, "--json"])
     assert capsys.readouterr().err == ""
-    for loud in ([], ["--json", "--verbose"]):  # what is piped is told as lines
+    for loud in ([], ["--json", "--verbose"]):  # progress that is piped is printed as lines
         main([*words, *loud])
         assert "embedded 60 rows" in capsys.readouterr().err
 
@@ -282,7 +282,7 @@ def test_help_and_import_need_no_heavy_library():
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip().endswith("[]"), done.stdout[-300:] + done.stderr
-    assert time.perf_counter() - start < 60  # the bar, 1 s, is measured on a quiet machine
+    assert time.perf_counter() - start < 60  # the actual limit, 1 s, is measured on an idle machine
 
 
 def test_the_engine_that_trains_is_loaded_to_train_alone():

@@ -1,4 +1,4 @@
-"""A table as people have them becomes embeddings with one decision, and no column vanishes without a word."""
+"""A realistic, messy table becomes embeddings with one decision, and no column is dropped silently."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_one_decision_leads_from_a_messy_table_to_embeddings(messy_table, tmp_pa
     written = stated.read_text(encoding="utf-8")
     columns = [*messy_frame(20)]
     assert len(columns) == 24
-    assert all(column in written for column in columns)  # with its reason, if it is not used
+    assert all(column in written for column in columns)  # unused columns too, each with the reason
     schema = Schema.from_yaml(stated)
     left = set(columns) - {*schema.columns()}
     assert left == {"link", "country", "remark 📝"}
@@ -31,7 +31,7 @@ def test_one_decision_leads_from_a_messy_table_to_embeddings(messy_table, tmp_pa
     stated.write_text(written + "unreadable: missing\n", encoding="utf-8")  # the one decision
     assert main(["check", table, "--schema", str(stated), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    dead = [*DEAD, ROWS - COPIES + DEAD[0]]  # the copy of a row names the same picture
+    dead = [*DEAD, ROWS - COPIES + DEAD[0]]  # a copied row names the same picture
     assert [entry["row"] for entry in report["unreadable"]] == dead
     assert main(["train", str(stated), "--out", str(folder / "run"), *SMALL]) == 0
     assert len(json.loads((folder / "run" / "unreadable.json").read_text(encoding="utf-8"))) == len(dead)

@@ -1,4 +1,4 @@
-"""From a table to embeddings on the command line, and what is said when something does not fit."""
+"""From a table to embeddings on the command line, and the messages when something does not fit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from commlearn.records import Records, VectorColumn
 from commlearn.trained.run_folder import RunFolder
 
 SMALL = ["--training.epochs", "1", "--model.width", "16", "--quiet"]
-DIM = 16 * 6  # learned: the fused vector, and the mean token of each of five modalities
+DIM = 16 * 6  # learned part: the fused vector and the mean token of each of five modalities
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_an_export_takes_the_place_of_its_run(run, folder, tmp_path, capsys):
 
 
 def changed(folder, name, **cells):
-    """The table with one cell of row 3 replaced."""
+    """Write the table with some cells of row 3 replaced; return its path."""
     rows = pd.read_csv(folder / "table.csv").astype(object)
     for column, cell in cells.items():
         rows.loc[3, column] = cell

@@ -1,4 +1,4 @@
-"""From the shell: a stand-in is made, converted and trained on."""
+"""On the command line, a stand-in for a published data set is made, converted and trained on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_synth_convert_train(tmp_path, capsys, monkeypatch):
         (tmp_path / f"run-{path}" / "metrics.jsonl").read_text() for path in ("mosi_raw.pkl", "open")
     )
     assert one == other
-    assert main(["probe", "run-open", "--json"]) == 0  # the run knows where its data lie
+    assert main(["probe", "run-open", "--json"]) == 0  # the run stores the path of its data
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Wrong inputs, as people give them: each ends in a message that names the thing, and nothing is written."""
+"""Typical wrong inputs: each ends in a message that names the problem, and nothing is written."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROWS = 60
 FOREIGN = re.compile(
     r"Traceback|\w+Error\b|\[Errno|NoneType|<class|object at 0x|\bNone\b|\bTrue\b|\bFalse\b|<unicode string>"
 )
-"""Words of Python, which mean nothing in a shell."""
+"""Python terms, which do not belong in messages of the command line."""
 SCHEMA = """\
 version: 1
 table: table.csv
@@ -132,7 +132,7 @@ def files() -> dict[str, bytes | str]:
 SMALL = ["--training.epochs", "1", "--model.width", "16"]
 NEW = ["--out", "new"]
 
-# words of the command -> what the message has to say
+# command line -> phrases that the message must contain
 COMMANDS: list[tuple[str, list[str]]] = [
     # the command line itself
     ("trian schema.yaml", ["'trian'", "did you mean 'train'?"]),
@@ -218,7 +218,7 @@ COMMANDS: list[tuple[str, list[str]]] = [
     ("train schema.yaml --model.encoders.left cnn --out new", ["'cnn'", "Known:"]),
     ("train schema.yaml --out run", ["run already holds a run", "--resume", "--overwrite"]),
     ("train schema.yaml --out table.csv", ["table.csv"]),
-    # readouts of a run
+    # commands that read a run
     ("probe none", ["none is not a run folder"]),
     ("probe table.csv", ["table.csv", "It is a table", "commlearn train table.yaml"]),
     ("probe schema.yaml", ["schema.yaml", "a run is expected here", "commlearn train schema.yaml"]),
@@ -255,7 +255,7 @@ COMMANDS: list[tuple[str, list[str]]] = [
     ("export run run", ["run is a run folder", "another"]),
     ("export run art --subsets left", ["--subsets", "add --onnx"]),
     ("info none", ["none is not a run folder"]),
-    # the rest
+    # other commands
     ("compare none.yaml", ["none.yaml", "did you mean"]),
     ("compare schema.yaml --methods foo --out new", ["'foo'", "Known: all"]),
     ("compare schema.yaml --rivals foo --out new", ["'foo'", "Known: all"]),
@@ -295,7 +295,7 @@ def here(place, monkeypatch):
 
 
 BEGUN = {"new/lock", "new/log.txt", "new/files.json"}
-"""What a training may leave that did not come to its first step: no model, no result."""
+"""Files that a training may leave if it fails before its first step: no model, no results."""
 
 
 def contents(folder: Path) -> dict[str, int]:
@@ -354,12 +354,12 @@ SPARE = {
     "files.json": {"deleted", "cut"},
     "lock": {"deleted", "cut"},
     "log.txt": {"deleted", "cut"},
-    "rows.safetensors": {"deleted"},  # as runs of before had none
+    "rows.safetensors": {"deleted"},  # older runs have none
     "metrics.csv": {"deleted", "cut"},
     "metrics.jsonl": {"deleted", "cut"},
     "speed.jsonl": {"deleted", "cut"},
 }
-"""What a probe does not need."""
+"""Harm that a probe survives, by file."""
 PARTS = (
     "config.yaml",
     "data.json",
@@ -398,7 +398,7 @@ def test_a_damaged_run_is_refused_by_name_or_not_needed(name, harm, here, tmp_pa
             "checkpoints": "checkpoint",
             "config.yaml": "config"
             if harm == "deleted"
-            else "model.",  # where the half ends, it misses a setting
+            else "model.",  # cut in half, the file lacks a setting
         }
         check_message(code, message, [phrase.get(name, name)])
 

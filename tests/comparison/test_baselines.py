@@ -1,4 +1,4 @@
-"""Baselines: one contract for all, on every kind of modality; and what each should find."""
+"""Baselines: the contract of all, on every kind of modality, and what each of them should find."""
 
 from __future__ import annotations
 

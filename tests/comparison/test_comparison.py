@@ -1,4 +1,4 @@
-"""Comparisons: refused before anything is trained, failures told apart, differences paired."""
+"""Comparisons: refused before training starts, with failures reported separately and paired differences."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SMALL = {"training.epochs": 1, "training.batch_size": 16, "model.width": 16, "tr
 
 @pytest.fixture(scope="module")
 def schema(tmp_path_factory):
-    """A table whose target is in one modality, and whose second is noise."""
+    """Schema of a table whose targets depend on the first modality; the second is noise."""
     folder = tmp_path_factory.mktemp("own")
     generator = np.random.default_rng(0)
     rows = generator.normal(size=(90, 4)).round(3)
@@ -66,7 +66,7 @@ def test_a_table_is_compared_with_every_sort_of_target(schema, tmp_path, jobs_in
     assert table["methods"]["raw:b"]["scores"]["y"]["mean"] < 75
     assert table["methods"]["raw:a"]["scores"]["size"]["mean"] > 90
     assert len(table["methods"]["clip"]["scores"]["y"]["values"]) == 2
-    assert len(table["methods"]["raw"]["scores"]["y"]["values"]) == 1  # no seed moves it
+    assert len(table["methods"]["raw"]["scores"]["y"]["values"]) == 1  # it does not depend on the seed
     gap = table["methods"]["raw:b"]["scores"]["y"]["difference"]
     assert gap["to"] in ("raw", "raw:a")
     assert gap["interval"][1] < 0
@@ -118,7 +118,7 @@ def test_two_comparisons_in_one_folder_are_refused(schema, tmp_path, jobs_in_thi
 
 
 def test_a_target_that_cannot_be_scored_is_refused_before_anything_is_trained(schema, tmp_path):
-    """It would fail every training at its end, and take the other targets down with it."""
+    """Otherwise every training would fail at its end, and the other targets would be lost too."""
     lines = (schema.parent / "table.csv").read_text().splitlines()
     same = [
         f"{line},{'one' if line.endswith('train') or number == 61 else 'other'}"
@@ -191,7 +191,7 @@ def test_every_arm_of_a_recipe_has_the_options_that_it_states():
         ("each-biased", {"subsets": "each"}),
     ):
         arm = source.arm(base, variant)
-        for name in ("comm", "random", "supervised"):  # a baseline takes CoMM's network as the arm has it
+        for name in ("comm", "random", "supervised"):  # baselines use the arm's CoMM network
             spec = {"method": name, "options": {}}
             method = job.experiment_of_job(spec, source, arm, ["image1", "image2"]).method
             assert method == {"name": "comm", "temperature": 0.3, **stated}
@@ -209,7 +209,7 @@ def test_on_a_table_rivals_embed_as_wide_as_comm(stated, schema, tmp_path):
     widths = {}
     for name in ("comm", "infmasking", "comm-sup"):
         options = source.method_options(name, experiment)
-        if stated is None:  # the temperature and the head of encoders that read features are theirs, too
+        if stated is None:  # they share the temperature and head that suit features
             assert options == {**experiment.method, "name": name}
             assert options["temperature"] == 0.3
         features = learned_features(experiment, data)
@@ -255,7 +255,7 @@ def test_a_job_that_was_begun_goes_on_with_the_threads_that_it_had(tmp_path, mon
     start = workers.start_process
     monkeypatch.setattr(workers, "start_process", lambda *w: started.append(w[2]) or start(*w))
     workers.work_on(ComparisonSource("r"), jobs, 4, quiet)
-    workers.work_on(ComparisonSource("r"), jobs[:1], 4, quiet)  # the others were done
+    workers.work_on(ComparisonSource("r"), jobs[:1], 4, quiet)  # as if the others were done
     assert started == [1] * 5
 
 
@@ -282,11 +282,11 @@ def test_seeds_widen_the_interval():
     assert low < 12
     assert high > 18
     back = difference(one, spread, seed_pairs(one, spread))
-    assert back == pytest.approx((-high, -low))  # a single seed stands for every one, on either side
+    assert back == pytest.approx((-high, -low))  # a single seed is paired with all the others, on either side
 
 
 def test_the_interval_is_that_of_the_difference_that_is_told():
-    """Of seeds that both have: one that diverged for either is in neither."""
+    """Mean and interval use the seeds that both have; one that diverged for either is left out."""
     values = {"own": {0: 50.0, 1: 50.0, 2: 80.0}, "raw": {0: 40.0, 1: 40.0}}
     rows = {
         name: {
@@ -358,4 +358,4 @@ def test_the_draws_of_a_comparison_take_whole_groups():
         values_of_draws({"y": Prediction(truth, predicted, each)}, {"y": "class"}).std()
         for each in (None, groups)
     )
-    assert together > 3 * alone  # sqrt(15) times, about
+    assert together > 3 * alone  # about sqrt(15) times

@@ -1,4 +1,4 @@
-"""The forecast before training: advice that fits what the modalities say, and its face in `check`."""
+"""The forecast before training: advice that fits the modalities, and its output in `check`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from commlearn.errors import DataWarning
 
 @pytest.fixture(scope="module")
 def schema(tmp_path_factory):
-    """`same` shows in both modalities, `one` in the first, `parity` in neither alone, `noise` in nothing."""
+    """Target `same` is in both modalities, `one` in the first, `parity` in neither alone, `noise` in none."""
     folder = tmp_path_factory.mktemp("forecast")
     draw = np.random.default_rng(0)
     same, one, bit, other, noise = draw.integers(2, size=(5, 400))
@@ -65,7 +65,7 @@ def test_check_shows_the_forecast_of_named_targets(schema, capsys):
 
 @pytest.fixture
 def copied(tmp_path):
-    """Labels of noise; of the rows to score 150 are copies of rows to fit on, 20 of rows to validate on."""
+    """Labels are noise; 150 rows to score are copies of rows to fit on, and 20 of rows to validate on."""
     draw = np.random.default_rng(1)
     train = pd.DataFrame(draw.normal(size=(300, 4)).round(3), columns=["a0", "a1", "b0", "b1"])
     train = train.assign(y=np.where(draw.random(300) < 0.5, "yes", "no"), who=np.arange(300), split="train")
@@ -112,7 +112,7 @@ def test_a_comparison_scores_no_row_that_it_fits_or_validates_on_and_names_divid
 
 
 def test_a_sample_is_of_rows_that_have_labels(schema, tmp_path, monkeypatch):
-    """Of 400 rows 60 have a label, and so few are looked at that a sample of all would hold about 6."""
+    """Of 400 rows, 60 have a label; a sample of 40 of all rows would contain only about 6 of them."""
     monkeypatch.setattr(forecasts_of, "ROWS", 40)
     table = pd.read_csv(schema.parent / "table.csv")
     table["same"] = table["same"].where(np.arange(400) < 60)
@@ -122,7 +122,7 @@ def test_a_sample_is_of_rows_that_have_labels(schema, tmp_path, monkeypatch):
 
 
 def values_with(features=95.0, alone=(60.0, 60.0), lowest=(-1.0, -1.0), combination="none"):
-    """Of two modalities: scores, the low ends of what leaving one out costs, and whether combining adds."""
+    """Return a verdict on two modalities: scores, lower limits of leaving one out, claim on combining."""
     readers = {"features": features, "a alone": alone[0], "b alone": alone[1]}
     return {
         "best": {"claim": "more", "score": 96.0, "reader": "boosting"},
@@ -139,7 +139,7 @@ def values_with(features=95.0, alone=(60.0, 60.0), lowest=(-1.0, -1.0), combinat
     ("given", "advice"),
     [
         ({"features": 60.0, "combination": "more"}, "combine"),
-        ({"combination": "more"}, "features"),  # additive: a linear reader of both needs no more
+        ({"combination": "more"}, "features"),  # additive: a linear reader of both suffices
         ({"alone": (95.0, 95.0)}, "align"),
         ({"alone": (95.0, 95.0), "lowest": (-15.0, -10.0)}, "features"),  # too few rows to say
         ({"alone": (95.0, 60.0), "lowest": (-40.0, -2.0)}, "one"),

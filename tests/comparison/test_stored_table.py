@@ -1,4 +1,4 @@
-"""Comparisons of what lies in memory: a schema object and a frame give what their files give."""
+"""Comparisons of data in memory: a schema object and a frame give the same results as their files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def frame():
             "curve": list(generator.normal(size=(ROWS, 12, 2)).astype("float32")),
             "photo": [f"photos/{row % 7}.png" for row in range(ROWS)],
             "ill": np.where(cells[:, 0] > 0, "yes", "no"),
-            "odd": [object() for _ in range(ROWS)],  # of no modality
+            "odd": [object() for _ in range(ROWS)],  # not in any modality
         }
     )
 
@@ -100,7 +100,7 @@ def test_every_sort_of_table_is_stored_as_it_is_read(kind, schema, frame, tmp_pa
 
 def test_pictures_of_the_memory_are_stored_as_they_are_read(tmp_path):
     generator = np.random.default_rng(0)
-    colours = generator.integers(0, 256, size=(9, 3, 20, 16)).astype("uint8")  # channels first, as torch
+    colours = generator.integers(0, 256, size=(9, 3, 20, 16)).astype("uint8")  # channels first, as in torch
     deep = generator.integers(0, 4096, size=(20, 16)).astype("uint16")
     schema = cl.Schema({"photo": cl.Image("photo", size=16), "scan": cl.Image("scan", size=16)})
     (tmp_path / "schema.yaml").write_text(schema.to_yaml())

@@ -1,4 +1,4 @@
-"""Tuning: the same budget for every method, chosen where nothing is scored, resumed where it stopped."""
+"""Tuning: the same budget for every method, no choice on scored rows, and resuming after a stop."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ def test_the_chosen_setting_is_the_best_of_those_tried():
 
     trials = {
         "default": table((100, 50), (100, 50)),
-        "a=1": table((55, 80), (60, 50)),  # half of the way and 60 % of it: more than all and nothing
+        "a=1": table((55, 80), (60, 50)),  # 50 % and 60 % of the way from chance: more than 100 % and 0 %
         "a=2": table((None, 90), (100, 50)),
     }
     settings = [{}, {"a": 1}, {"a": 2}]
     best = {name: max(settings, key=lambda one: tuning._rank(trials, name, one)) for name in ("comm", "clip")}
-    assert best == {"comm": {"a": 1}, "clip": {}}  # what failed is not chosen; the first of equals is
+    assert best == {"comm": {"a": 1}, "clip": {}}  # failures are not chosen; of equals, the first is
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_draws_are_the_same_for_every_method_and_a_larger_budget_begins_with_the
     assert {each["b"] for each in drawn} == {1, 2, 3, 4}
     assert {each["c"] for each in drawn} == {"x", "y"}
     assert len(settings_to_try({"a": [1, 2, 3, 4]}, 3, 0)) == 3
-    assert len(settings_to_try({"b": (1, 2)}, 9, 0)) == 3  # there are no more than these
+    assert len(settings_to_try({"b": (1, 2)}, 9, 0)) == 3  # there are no more settings
 
 
 def test_what_a_recipe_has_already_is_not_tried_twice(tmp_path, monkeypatch):
@@ -162,7 +162,7 @@ def test_settings_of_a_table_are_chosen_without_its_test_rows(tmp_path, jobs_in_
         first, second = (
             [each["scores"] for each in result["methods"][method]["tried"]] for result in results
         )
-        assert first == second  # labels of test rows move nothing before the choice
+        assert first == second  # test labels do not affect the choice
     scored = [result["methods"]["pca"]["best"]["scores"]["y"]["mean"] for result in results]
     assert scored[0] > 80 > scored[1]
 
@@ -213,7 +213,7 @@ def test_the_examples_of_the_help_search_over_settings_that_their_methods_have()
 
 @pytest.mark.slow
 def test_a_tuning_that_was_killed_goes_on_where_it_was(tmp_path):
-    """The command itself, in processes of its own; the one that is killed had ended some of its trainings."""
+    """The command runs in separate processes; the first is killed after some of its trainings have ended."""
     words = [sys.executable, "-m", "commlearn", "tune", RECIPE, "--methods", "cmc,simclr"]
     words += [
         "--over",

@@ -1,4 +1,4 @@
-"""The verdict: whom it compares with, what it dares to say, and that known answers come out."""
+"""The verdict: the choice of rivals, the claims that it makes, and data with known answers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def quiet(line):
 
 @pytest.fixture(scope="module")
 def schema(tmp_path_factory):
-    """The class is in one modality; the second is noise."""
+    """Schema of a table whose targets depend on the first modality; the second is noise."""
     folder = tmp_path_factory.mktemp("verdict")
     rows = np.random.default_rng(0).normal(size=(220, 4)).round(3)
     lines = ["a0,a1,b0,b1,y,size,split"]
@@ -75,7 +75,7 @@ def compared(schema, tmp_path_factory):
 
 @pytest.fixture
 def copied(compared, tmp_path):
-    """The same in a folder of its own, which a test may change."""
+    """The same comparison in a copy of its folder, which a test may change."""
     out, comparison = compared
     return shutil.copytree(out, tmp_path / "compared"), comparison
 
@@ -107,7 +107,7 @@ def test_a_table_gets_a_verdict_in_words_and_figures(compared):
 def test_what_was_read_is_not_read_again_and_a_new_rival_is_read_alone(copied, schema):
     out, comparison = copied
     before = {path: path.read_bytes() for path in out.glob("readouts/*/*.npz")}
-    assert len(before) == 2 * (5 + 1 + 2)  # draws, all labels, without each modality
+    assert len(before) == 2 * (5 + 1 + 2)  # draws of labels, all labels, each modality left out
     lines = []
     again = compare(schema, ["comm"], 1, out, SMALL, 1, lines.append, **LITTLE)
     assert again.verdict == comparison.verdict
@@ -164,7 +164,7 @@ def test_unknown_rivals_and_budgets_are_refused_before_anything_is_trained(given
 
 
 def results_of(scores, selection, count=400, noise=0.02, seed=0):
-    """What readers reached on one budget: their scores on test rows, and on training rows."""
+    """Return readers' results at one budget, from their scores on test rows and on training rows."""
     generator = np.random.default_rng(seed)
     shared = generator.normal(0, noise, 1000)
     return {
@@ -212,11 +212,11 @@ def test_draws_of_labels_widen_the_interval():
     assert low < 0.55
     assert high > 0.65
     low, high = target._interval(np.stack(scores[:1] * 5), 0.95)
-    assert high - low < 0.02  # what 200 records a class may hide, though no sample of them shows it
+    assert high - low < 0.02  # errors that 200 records per class may hide from every sample
 
 
 def test_noise_is_no_addition():
-    """Readers that guess, on the same draws: of 60 targets hardly one is said to gain anything."""
+    """If readers guess on the same draws, a gain is claimed for hardly any of 60 targets."""
     claims = []
     for seed in range(60):
         generator = np.random.default_rng(seed)
@@ -268,7 +268,7 @@ def test_nobody_of_a_group_is_predicted_by_what_saw_the_group():
     assert not set(groups[labelled.rest]) & set(groups[labelled.rows])
     for chosen, held in labelled_rows(task, "all").parts():
         assert not set(groups[chosen]) & set(groups[held])
-    own = np.eye(40)[groups] * 5  # features that only recognise a group
+    own = np.eye(40)[groups] * 5  # features that only identify the group
     reading = linear({"x": Block(own, own)}, labelled_rows(task, "all"))
     right = reading.train.argmax(axis=1) == labels
     assert right.mean() < 0.65
@@ -289,7 +289,7 @@ def test_settings_are_chosen_by_a_loss_that_counts_classes_alike_where_these_are
 def test_labelled_rows_are_predicted_out_of_fold():
     generator = np.random.default_rng(0)
     labels = generator.integers(2, size=120)
-    wide = generator.normal(size=(120, 300)).astype(np.float32)  # anything can be learned by heart
+    wide = generator.normal(size=(120, 300)).astype(np.float32)  # any labels can be memorised
     for read in (linear, boosted, network):
         labelled = labelled_rows(task_with(labels, labels), "50%")
         reading = read({"x": Block(wide, wide)}, labelled)
@@ -298,7 +298,7 @@ def test_labelled_rows_are_predicted_out_of_fold():
 
 
 def test_the_scale_of_a_block_is_chosen():
-    """Three features that say it beside three hundred that say nothing."""
+    """A block of three informative features, and one of three hundred of noise."""
     generator = np.random.default_rng(0)
     labels = generator.integers(2, size=500)
     telling = labels[:, None] + generator.normal(0, 0.7, (500, 3))
@@ -488,7 +488,7 @@ def test_the_report_of_a_run_opens_with_the_verdict_of_its_comparison(compared, 
     written = report(out / "comm" / "seed0" / "run", out=tmp_path)
     page = (tmp_path / "report.html").read_text()
     first = html.unescape(page[: page.index("Your data</h2>")])
-    assert comparison.verdict["targets"]["y"]["words"][0] in first  # on the card of the target
+    assert comparison.verdict["targets"]["y"]["words"][0] in first  # on the target's card
     assert "verdict-0.png" in written.files
 
 

@@ -1,4 +1,4 @@
-"""Recipes and overrides: what is wrong is named, all of it at once."""
+"""Recipes and overrides: all mistakes are named at once."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_a_base_lies_beside_its_recipe_and_keeps_what_is_left_empty(tmp_path, mo
     assert mine.training.epochs == 3
     assert mine.data == {"name": "trifeature", "size": 64}
     assert mine.method == {"name": "cmc", "temperature": 0.2}
-    (folder / "base.yaml").unlink()  # from where the command runs, as paths are
+    (folder / "base.yaml").unlink()  # then relative to the working directory, like other paths
     assert read_experiment(path, method="comm").training.epochs == 5
 
 

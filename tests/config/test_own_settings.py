@@ -1,4 +1,4 @@
-"""What is chosen from the records: how strongly they are augmented, and that what is stated stays."""
+"""Settings chosen from the records, such as the strength of augmentations; stated settings are kept."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_recognised_is_what_a_loop_over_the_features_that_were_left_finds():
 
 def test_recognised_rows_of_a_table_are_what_a_loop_over_the_cells_that_were_left_finds():
     cells = np.c_[DRAW.normal(size=(60, 2)), DRAW.integers(0, 4, (60, 2))].astype(np.float32)
-    cells[::7, 0] = np.nan  # a gap; so is a category of code 0
+    cells[::7, 0] = np.nan  # missing, as is a category of code 0
     column, change = ArrayColumn(cells, Spec("tabular", (2, 4, 4))), TabularAugmentation(std=0.5, mask=0.3)
     changed = change(column.take(np.arange(60)), torch.Generator().manual_seed(0), column.spec).values
     right = 0
@@ -57,7 +57,7 @@ def test_recognised_rows_of_a_table_are_what_a_loop_over_the_cells_that_were_lef
 
 
 def test_a_redundant_vector_bears_the_strongest_and_independent_features_what_they_did():
-    """What is dropped of copies, the others still show."""
+    """If some copies of a feature are dropped, others still show it."""
     factors = DRAW.normal(size=(300, 2))
     for columns in (factors @ DRAW.normal(size=(2, 40)), factors.repeat(20, axis=1)):
         column = VectorColumn((columns / columns.std(axis=0)).astype(np.float32))
@@ -161,7 +161,7 @@ def test_options_that_fit_nothing_are_told():
 @pytest.mark.parametrize("own", [{}, {"name": "vector", "std": 0.7}, {"std": 0.7}])
 @pytest.mark.parametrize("kind", ["text", "series"])
 def test_a_modality_whose_name_is_a_kind_shares_its_parts_with_none_of_that_kind(kind, own):
-    """Nor with one of the same kind: whoever states them names the modality."""
+    """Nor with another modality of the same kind: the name stands for the modality."""
     other = {"text": cl.Text("t"), "series": cl.Series("s")}[kind]
     frame = {"v": list(DRAW.normal(size=(40, 9))), "t": [f"words {row}" for row in range(40)]}
     frame["s"] = list(DRAW.normal(size=(40, 9)))

@@ -1,4 +1,4 @@
-"""Every recipe of a published data set trains on its stand-in, and probes read what is there and no more."""
+"""Every recipe for a published data set trains on its stand-in; probes read what it contains and no more."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TINY = {
     "training.accelerator": "cpu",
     "model.width": 16,
 }
-OWN_METHODS = set(METHODS) - {"simclr"}  # of any number of modalities
+OWN_METHODS = set(METHODS) - {"simclr"}  # simclr learns each modality separately
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +75,7 @@ def test_a_recipe_trains_on_its_stand_in(recipe, stand_in, tmp_path):
     data = cl.read_data(run.experiment)
     target = next(iter(run.experiment.scores))
     result = cl.probe(run, data, [target])[target]
-    assert result.interval[0] > 0.5  # the shared factor shows in every modality
+    assert result.interval[0] > 0.5  # every modality contains the shared factor
 
 
 @pytest.mark.slow
@@ -87,14 +87,14 @@ def test_a_recipe_of_images_trains_on_its_stand_in(recipe, stand_in, tmp_path):
 
 
 def test_memes_train_on_their_stand_in(stand_in, tmp_path):
-    """One recipe of images among the quick tests."""
+    """The only recipe with images among the quick tests."""
     path = stand_in("hateful_memes", rows=60)
     run = cl.train(read_experiment("hateful_memes", tiny("hateful_memes", path)), tmp_path)
     assert run.step == 2
 
 
 def test_probes_read_what_is_there_and_not_what_is_not(stand_in, tmp_path):
-    """One training; its records with the labels of four files that differ in nothing else."""
+    """Train once, then probe with the labels of five files that differ in nothing else."""
     run = cl.train(read_experiment("mosi", tiny("mosi", stand_in("mosi", rows=600))), tmp_path)
 
     def read(label, modalities=None):

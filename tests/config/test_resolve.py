@@ -1,4 +1,4 @@
-"""A run's folder states every option: changed defaults change no run that was written before."""
+"""A run's folder states every option, so that changed defaults do not affect existing runs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def records() -> Dataset:
 
 
 def written(experiment):
-    """As a run's folder and an artifact give it back."""
+    """Return the experiment as it is read back from a run's folder or an artifact."""
     return experiment_from(yaml.safe_load(yaml.safe_dump(plain(experiment))))
 
 

@@ -64,7 +64,7 @@ def test_training_draws_a_plot_and_evaluation_takes_the_first(tmp_path):
     data = read("mm_imdb", films(tmp_path / "f")).read()
     row = np.array([2])  # a film with three plots
     first = words(data.train.view(row)["text"])
-    assert first == words(data.train.view(np.array([0]))["text"])  # PLOTS[0] is that of all
+    assert first == words(data.train.view(np.array([0]))["text"])  # every film's first plot is PLOTS[0]
     generator = numpy_generator(0, "test")
     drawn = [tuple(words(data.train.view(row, generator=generator)["text"])) for _ in range(40)]
     assert len(set(drawn)) == 3

@@ -1,4 +1,4 @@
-"""MIMIC: the published split, labels and gaps, on a file written in exactly that format."""
+"""MIMIC: the published split, labels and gaps, on a file written in exactly the published format."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write(tmp_path, **changes):
 
 
 def test_the_split_is_that_of_the_published_shuffle(tmp_path):
-    """Stays as a list, shuffled as the published code shuffles: first tenth, second tenth, rest."""
+    """Stays are shuffled as in the published code: first tenth validation, second tenth test, rest train."""
     path, content = write(tmp_path)
     data = Mimic(str(path)).read()
     stays = list(zip(content["adm_features_all"], content["ep_tdata"], content["y_icd9"][:, 7], strict=True))

@@ -1,4 +1,4 @@
-"""One contract for every reader, and what `check_reader` finds where it is broken."""
+"""The contract that every reader keeps, and the violations that `check_reader` reports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPTIONS["trifeature"] = {"size": 24, "train_pairs": 50}
 
 @pytest.fixture(scope="session")
 def stand_in(tmp_path_factory):
-    """The path of a small synthetic data set, written when it is first asked for."""
+    """Function that returns the path of a small synthetic data set, which it writes on first use."""
     pytest.importorskip("h5py", reason="needs commlearn[h5]")
     folder, made = tmp_path_factory.mktemp("published"), {}
 
@@ -52,7 +52,7 @@ def test_every_data_set_that_needs_no_files_keeps_it_too(name):
 
 @dataclass(frozen=True)
 class Odd:
-    """A column with one thing wrong."""
+    """A column with at most one fault."""
 
     values: np.ndarray
     wrong: str = ""

@@ -1,4 +1,4 @@
-"""Synthetic tables: every kind is there, the factors are where they are said to be, gaps as asked."""
+"""Synthetic tables: they contain every kind, factors in the stated modalities, and gaps as requested."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
 
 
 def features(folder, frame):
-    """Plain features of each modality, made here without the library's own kinds."""
+    """Return plain features of each modality, computed without the library's own kinds."""
     series = [np.load(folder / path) for path in frame["series"]]
     words = sorted({word for text in frame["text"] for word in text.split()})
     return {

@@ -1,4 +1,4 @@
-"""Trifeature: pairs, targets, splits and the map are what the paper states."""
+"""Trifeature: pairs, targets, splits and the map are as stated in the paper."""
 
 from __future__ import annotations
 
@@ -106,5 +106,5 @@ def test_intervals_of_pairs_draw_the_images_of_both_sides():
     assert data.test.groups is None
     assert data.train.held_together is None
     shapes = data.test.targets["shared"]
-    for side in units.T:  # rows with one image have one shape
+    for side in units.T:  # rows with the same image have the same shape
         assert all(len(set(shapes[side == image])) == 1 for image in np.unique(side))

@@ -1,4 +1,4 @@
-"""The Trifeature renderer, also against a loop over pixels (`benchmarks/rendering.py`)."""
+"""The Trifeature renderer, also compared with a loop over pixels (`benchmarks/rendering.py`)."""
 
 import importlib.util
 from itertools import combinations
@@ -35,7 +35,7 @@ def draw(shapes, textures, colours, size=64, seed=0):
 
 @pytest.fixture
 def upright(monkeypatch):
-    """Every object in the middle, not turned; the texture turned a little."""
+    """Place every object in the middle without rotation, its texture rotated a little."""
 
     def same(count, size, rng):
         return Poses(*(np.full(count, value) for value in (size / 2, size / 2, 0.0, 0.3, 0.2, 0.4)))
@@ -74,7 +74,7 @@ def test_an_image_does_not_depend_on_those_after_it():
 
 
 def test_the_loop_over_pixels_gives_the_same_images(monkeypatch):
-    monkeypatch.syspath_prepend(LOOP.parent)  # benchmarks import each other as scripts do
+    monkeypatch.syspath_prepend(LOOP.parent)  # benchmarks import one another as scripts do
     spec = importlib.util.spec_from_file_location("rendering", LOOP)
     loop = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(loop)
@@ -82,7 +82,7 @@ def test_the_loop_over_pixels_gives_the_same_images(monkeypatch):
     with np.errstate(over="ignore"):
         expected = loop.render_by_pixel(*kinds, 40, np.random.default_rng(5)).astype(int)
     difference = np.abs(draw(*kinds, size=40, seed=5) - expected)
-    # A point on the very edge of a noise cell may fall to either side in float32: a share of one pixel.
+    # In float32, a point on the edge of a noise cell may fall on either side, which changes part of a pixel.
     assert difference.max() <= 128 / 5
     assert difference.mean() < 0.01
 
@@ -94,7 +94,7 @@ def pairwise_differences(images):
 @pytest.mark.usefixtures("upright")
 def test_all_shapes_differ():
     images = draw(np.arange(10), [0] * 10, [WHITE] * 10)
-    assert min(pairwise_differences(images)) > 1.4  # a tenth of what an object differs from the background
+    assert min(pairwise_differences(images)) > 1.4  # a tenth of an object's difference from the background
 
 
 @pytest.mark.usefixtures("upright")

@@ -1,4 +1,4 @@
-"""Three vectors with known atoms: every truth is counted over all combinations of the factors."""
+"""Three vectors with known atoms: true values are counted over all combinations of the factors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEVELS = 4
 SUBSETS = [names for count in (1, 2, 3) for names in combinations(MODALITIES, count)]
 BITS = np.log2(LEVELS)
 MATCH = -(np.log2(1 / LEVELS) / LEVELS + np.log2(1 - 1 / LEVELS) * (1 - 1 / LEVELS))  # entropy of a synergy
-SOURCES = {  # the smallest subsets that know a target
+SOURCES = {  # the smallest subsets that determine each target
     "shared": [("vector1",), ("vector2",), ("vector3",)],
     "shared12": [("vector1",), ("vector2",)],
     "unique1": [("vector1",)],
@@ -38,7 +38,7 @@ def information(target, *columns):
 
 @cache
 def every_combination(pairs):
-    """All combinations of the factors that occur in a variant, each once, and their targets."""
+    """Return each combination of factors that occurs in a variant, once, and the targets of all."""
     reader = TrifeatureThree(levels=LEVELS, pairs=pairs)
     grid = np.indices([LEVELS] * len(FACTORS)).reshape(len(FACTORS), -1)
     targets = reader.targets(dict(zip(FACTORS, grid, strict=True)))
@@ -80,7 +80,7 @@ def test_in_the_square_records_no_two_of_the_three_depend_on_each_other_and_two_
     for place in range(3):
         others = three[:place] + three[place + 1 :]
         assert information(three[place], *others) == pytest.approx(BITS)
-    for one, other in combinations(MODALITIES, 2):  # two vectors share shape and colour, and nothing else
+    for one, other in combinations(MODALITIES, 2):  # all share shape; vectors 1 and 2 also a colour
         alike = {("vector1", "vector2"): 2 * BITS}.get((one, other), BITS)
         both = entropy(*shown(factors, [one])) + entropy(*shown(factors, [other]))
         joint = [*shown(factors, [one]), *shown(factors, [other])]

@@ -1,4 +1,4 @@
-"""MOSI and its kin: every quirk of the published format, on files written in exactly that format."""
+"""MOSI and related data sets: every quirk of the published format, on files written in that format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SETS = ("mosi", "mosei", "ur_funny", "mustard")
 
 
 def part(count, seed, labels=(1, 1)):
-    """Samples whose speech starts at step seed % 3 + row % 3; labels of shape (n, *labels)."""
+    """Return samples whose text starts at step row % 3, with labels of shape (count, *labels)."""
     draw = np.random.default_rng(seed)
     widths = {"vision": 4, "audio": 3, "text": 5}
     content = {name: draw.normal(2, 3, (count, STEPS, width)) for name, width in widths.items()}
@@ -28,7 +28,7 @@ def part(count, seed, labels=(1, 1)):
 
 
 def write(tmp_path, **changes):
-    """The file, with single arrays changed: {"train/text": array}; None takes one away."""
+    """Write the file with some arrays replaced, such as {"train/text": array}; None removes one."""
     content = {"train": part(9, 0), "valid": part(4, 1, (1,)), "test": part(5, 2)}
     for key, value in changes.items():
         name, _, array = key.partition("/")

@@ -1,4 +1,4 @@
-"""Vision&Touch: episodes in HDF5, the published split by files, targets of the next step."""
+"""Vision&Touch: episodes in HDF5, the published split by file, targets from the next step."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_steps_of_one_episode_are_resampled_together(folder):
     sizes = np.unique(test.resampled, return_counts=True)[1]
     assert len(sizes) > 1
     assert sizes.sum() == len(position)
-    assert test.groups is None  # in training, other steps of an episode are negatives as any others
+    assert test.groups is None  # in training, steps of one episode are negatives like any others
 
 
 def test_proprioception_is_its_first_8_numbers_standardised_on_train(folder):
@@ -124,7 +124,7 @@ def test_the_converted_folder_reads_as_the_files_and_keeps_the_contract(folder, 
 
 
 def change(folder, tmp_path, key, values):
-    """A copy of five episodes, one of which differs."""
+    """Write five episodes, with `key` replaced or removed in one of them; return the folder."""
     made = write(tmp_path / "changed", count=5)
     with h5py.File(made / "episode_03_1000.h5", "a") as file:
         del file[key]
@@ -166,7 +166,7 @@ def test_what_does_not_fit_is_named_with_its_file_and_key(folder, tmp_path, key,
 
 def test_readings_that_are_not_finite_are_counted_where_they_are_used(tmp_path):
     forces = episode(3)["ee_forces_continuous"]
-    forces[0, -1], forces[1, 0], forces[49] = np.nan, np.inf, np.nan  # the others are read of no step
+    forces[0, -1], forces[1, 0], forces[49] = np.nan, np.inf, np.nan  # no step reads the last two
     data = VisionTouch(str(change(None, tmp_path, "ee_forces_continuous", forces)), EVERY).read()
     assert data.notes == ("6 values are not finite and count as 0",)
 

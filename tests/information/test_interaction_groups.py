@@ -1,4 +1,4 @@
-"""Groups in the interactions: what chance is, how wide intervals are, when there is no p-value."""
+"""Groups in the interactions: chance levels, widths of intervals, and missing p-values."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUICK = Settings(repeats=1, curve=False, bootstrap=3, permutations=39)
 
 
 def patients(seed: int, effect: float, count: int = 50, rows: int = 12):
-    """Noise in two modalities, with or without something that is a patient's own, and a label a patient."""
+    """Return noise in two modalities, shifted per patient by `effect`; a label per patient; the patients."""
     draw = np.random.default_rng(seed)
     group = np.repeat(np.arange(count), rows)
     arrays = {
@@ -39,7 +39,7 @@ def patients(seed: int, effect: float, count: int = 50, rows: int = 12):
     return arrays, draw.permutation(np.arange(count) % 2)[group], group
 
 
-# ---------------------------------------------------------------------------------------- what is exchanged
+# ------------------------------------------------------------------------------------------------ exchanges
 def test_a_group_takes_the_place_of_another_one_in_its_part():
     groups = np.repeat([0, 1, 2, 3, 4, 5], 3)
     parts = np.repeat([0, 1], 9)
@@ -71,10 +71,10 @@ def test_what_can_be_exchanged_is_counted():
     assert Exchange(one, groups).suffices(labels)  # 6! / (3! 3!) = 20
     assert not Exchange(one[:20], groups[:20]).suffices(labels[:20])  # 5! / (3! 2!) = 10
     assert Exchange(one).suffices(labels)
-    assert not Exchange(groups, groups).suffices(np.arange(24))  # each group by itself
+    assert not Exchange(groups, groups).suffices(np.arange(24))  # each group is alone in its part
 
 
-# ------------------------------------------------------------------------------------------------ the tests
+# ---------------------------------------------------------------------------------------------------- tests
 def share_below(p_values: list[float | None]) -> float:
     return float(np.mean([p is not None and p <= 0.05 for p in p_values]))
 
@@ -86,24 +86,24 @@ def test_labels_of_groups_are_exchanged_as_groups():
     for _ in range(80):
         labels = draw.permutation(np.arange(50) % 2)[group]
         folds = make_folds(labels, group, 5, 0)
-        log = log_softmax(draw.normal(size=(50, 2))[group], axis=1)  # of a patient's own, and of nothing else
+        log = log_softmax(draw.normal(size=(50, 2))[group], axis=1)  # depends on the patient only
         for p_values, one in ((by_group, folds), (by_record, Folds(folds.of, folds.count))):
             p_values.append(label_tests({("a",): log}, labels, one, 39, 1)[("a",)])
     assert share_below(by_group) <= 0.07
-    assert share_below(by_record) > 0.15  # the same test would notice
+    assert share_below(by_record) > 0.15  # exchanging single records would fail
 
 
 def test_labels_that_come_with_larger_groups_are_no_evidence():
     group = np.repeat(np.arange(60), np.where(np.arange(60) % 2, 20, 4))
-    labels = (np.arange(60) % 2)[group]  # the ill come more often
+    labels = (np.arange(60) % 2)[group]  # the ill have more records
     folds = make_folds(labels, group, 5, 0)
-    log = np.tile(np.log(np.bincount(labels) / len(labels)), (len(labels), 1))  # says nothing else
+    log = np.tile(np.log(np.bincount(labels) / len(labels)), (len(labels), 1))  # the class shares only
     assert label_tests({("a",): log}, labels, folds, 39, 0)[("a",)] > 0.5
 
 
 @dataclass
 class OfGroups:
-    """A posterior that reads the product of what the groups of two records have."""
+    """A posterior that reads the product of the values of two records' groups."""
 
     values: dict[str, np.ndarray]
     stack: object
@@ -137,7 +137,7 @@ def test_modalities_of_groups_are_exchanged_as_groups():
 
 
 def test_experts_of_several_folds_share_the_luck_of_the_draw():
-    """Slopes of 40 features, learned on other folds: the mean over folds is no sum of independent draws."""
+    """Slopes of 40 features are learned on other folds, so the folds are not independent draws."""
     draw = np.random.default_rng(0)
     labels = np.arange(200) % 2
     p_values = []
@@ -166,12 +166,12 @@ def test_noise_of_patients_is_told_as_nothing(effect):
     assert share_below(p_values) <= 2 / 24
 
 
-# ---------------------------------------------------------------------------------------- no p-value at all
+# ----------------------------------------------------------------------------------------- missing p-values
 def test_where_groups_leave_nothing_to_exchange_there_is_no_p_value_and_it_is_said(tmp_path):
     draw = np.random.default_rng(0)
     arrays = {name: draw.normal(size=(200, 2)) for name in "ab"}
     labels = (arrays["a"][:, 0] + 0.2 * draw.normal(size=200) > 0).astype(int)
-    group = np.repeat(np.arange(5), 40)  # each is a fold
+    group = np.repeat(np.arange(5), 40)  # each group is a fold
     report = cl.interactions(arrays, target=labels, groups=group, settings=QUICK)
     assert all(number.p is None for view in report.views.values() for number in view.numbers.values())
     assert report.combination.p is None
@@ -215,7 +215,7 @@ def test_of_many_modalities_the_pairs_of_those_that_know_most_are_read(monkeypat
     assert [pair["name"] for pair in values["pairs"]] == ["b + d"]
     assert list(values["alone"]) == list("abcd")
     assert any(note.startswith("1 of 6 pairs were measured") and "a, c" in note for note in values["notes"])
-    assert any("(6 of 6)" in step for step in steps)  # 4 alone, a pair, all
+    assert any("(6 of 6)" in step for step in steps)  # 4 single modalities, a pair, all
 
 
 @pytest.mark.parametrize("modalities", range(2, 21))
@@ -253,10 +253,10 @@ def test_what_a_modality_is_worth_is_as_sure_as_its_groups():
     shares = report.data.measured.ladder[("a", "b")].shares - report.data.measured.ladder[("b",)].shares
     half = (gain.bits_interval[1] - gain.bits_interval[0]) / 2
     assert half == pytest.approx(t.ppf(0.95, 39) * standard_error(shares, group))
-    assert half > 2 * 1.64 * standard_error(shares)  # without groups
+    assert half > 2 * 1.64 * standard_error(shares)  # the error without groups
 
 
-# ---------------------------------------------------------------------------------------------- the experts
+# -------------------------------------------------------------------------------------------------- experts
 def test_networks_are_stopped_by_groups_that_they_do_not_learn_from():
     labels, group = np.arange(600) % 2, np.arange(600) // 12
     folds = make_folds(labels, group, 5, 0)
@@ -268,7 +268,7 @@ def test_networks_are_stopped_by_groups_that_they_do_not_learn_from():
 
 
 def test_the_luck_of_few_groups_moves_no_weights():
-    """What is a patient's own suits the labels of the other folds' 40 patients by chance."""
+    """A patient's own features fit the labels of the other folds' 40 patients by chance."""
     draw = np.random.default_rng(0)
     group = np.repeat(np.arange(50), 12)
     totals = {"groups": [], "records": []}
@@ -279,11 +279,11 @@ def test_the_luck_of_few_groups_moves_no_weights():
         for name, one in (("groups", folds), ("records", Folds(folds.of, folds.count))):
             log = fit_stack(own, labels, one).combine(own, folds.own_rows(1))
             totals[name].append(1 + log[np.arange(600), labels].mean() / np.log(2))
-    assert np.mean(totals["groups"]) > np.mean(totals["records"]) + 0.02  # less is lost by believing luck
+    assert np.mean(totals["groups"]) > np.mean(totals["records"]) + 0.02  # chance fits are trusted less
 
 
 def test_halves_without_a_class_to_learn_are_left_out_of_the_curve():
-    """A class of three patients may be held out whole in a half, which was an error about shapes."""
+    """A half may hold out all of a class's three patients, which used to raise an error about shapes."""
     groups = np.repeat(np.arange(50), 20)
     labels = np.where(groups < 3, 2, groups % 2)
     block = {"a": np.zeros((1000, 1))}
@@ -298,18 +298,18 @@ def test_halves_without_a_class_to_learn_are_left_out_of_the_curve():
 
 
 def test_a_planted_synergy_is_not_recognised_in_copies_of_one_group():
-    """Experts that have seen a record's copies find any synergy; the report said that it holds as it is."""
+    """Experts that have seen a record's copies find any synergy; reports used to look complete."""
     draw = np.random.default_rng(0)
     groups = np.repeat(np.arange(40), 25)
     blocks = tuple(draw.normal(size=(40, 4))[groups] + 1e-3 * draw.normal(size=(1000, 4)) for _ in "ab")
     assert learnable_share(blocks, None, Settings()) > 0.9
     assert learnable_share(blocks, groups, Settings()) < 0.3
-    two = np.repeat(np.arange(2), 500)  # groups of one class each: of the other nothing can be learned
+    two = np.repeat(np.arange(2), 500)  # one class per group: a fold cannot learn the other class
     assert learnable_share((two[:, None] + 0.0, np.zeros((1000, 1))), two, Settings(folds=2)) == 0
 
 
 def test_a_class_of_two_groups_may_be_missing_in_a_resampling():
-    """With so few groups a resampling without one of the classes is likely; it was an error about NaN."""
+    """With so few groups, a resampling may well lack a class, which used to raise an error about NaN."""
     draw = np.random.default_rng(0)
     groups = np.repeat(np.arange(10), 12)
     arrays = {name: draw.normal(size=(120, 3)) for name in ("a", "b")}

@@ -1,4 +1,4 @@
-"""What the report cannot see, and that it says so: wide modalities, hard synergies, copies, leaks."""
+"""The report states its limits: wide modalities, hard synergies, copies, leaks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ATOMS = ("redundant", "unique1", "unique2", "synergistic")
 
 
 def half_spaces(records: int, columns: int, seed: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """XOR of the sides of two random planes: one bit of synergy and nothing else."""
+    """Return two vectors and the XOR of their sides of random planes: one bit of synergy, nothing else."""
     draw = np.random.default_rng(seed)
     arrays = {name: draw.normal(size=(records, columns)) for name in "ab"}
     sides = [array @ draw.normal(size=columns) > 0 for array in arrays.values()]
@@ -40,13 +40,13 @@ def test_three_of_five_hundred_columns_are_found():
     sure = 2.5 * (arrays["a"][:, [5, 100, 400]].sum(axis=1) / 3**0.5 + arrays["b"][:, 0])
     target = (draw.random(800) < 1 / (1 + np.exp(-sure))).astype(int)
     report = cl.interactions(arrays, target=target, settings=QUICK)
-    assert report.data.ladder[("a",)].bits > 0.12  # 0.21 in truth; components of the columns show 0.03
-    assert report.data.total.bits > 0.4  # 0.54 in truth
+    assert report.data.ladder[("a",)].bits > 0.12  # the truth is 0.21; components of the columns show 0.03
+    assert report.data.total.bits > 0.4  # the truth is 0.54
 
 
 def test_an_xor_of_half_spaces_is_found_and_its_upper_end_is_open(open_ended):
     synergy = open_ended.atoms.synergistic
-    assert synergy.bits > 0.55  # networks without directions to start from: 0.35
+    assert synergy.bits > 0.55  # 0.35 if networks have no directions to start from
     assert synergy.growing
     assert synergy.low < synergy.bits
     assert synergy.high == pytest.approx(open_ended.entropy)
@@ -121,7 +121,7 @@ def test_a_dimension_of_a_model_that_tells_the_target_is_no_leak(columns, leaks)
     draw = np.random.default_rng(6)
     target = np.sort(draw.integers(0, 4, 600))
     arrays = {"a": draw.normal(size=(600, 3)), "b": draw.normal(size=(600, 3))}
-    arrays["a"][:, 2] = np.linspace(0, 1, 600)  # a line on which each class has its stretch
+    arrays["a"][:, 2] = np.linspace(0, 1, 600)  # each class has its own range of this column
     given = None if columns is None else {"a": arrays["a"][:, columns]} if columns else {}
     gathered = Gathered(Material(arrays, columns=given), lambda _: (target, "y"), 600, np.arange(600), None)
     verdict = ask(gathered, target, settings=QUICK).verdict
@@ -155,7 +155,7 @@ def test_codes_of_many_classes_are_not_taken_for_a_number_in_silence():
     assert len(prepare_target(codes.astype(str), "site", None, 5).classes) == 40
 
 
-# ------------------------------------------------------------------------------------ kept and handed over
+# ------------------------------------------------------------------------ saved reports and own posteriors
 def test_a_report_is_read_back(open_ended):
     values = json.loads(json.dumps(open_ended.to_dict()))
     assert next(iter(values)) == "verdict"

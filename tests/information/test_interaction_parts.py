@@ -1,4 +1,4 @@
-"""The parts of the estimation, each by itself."""
+"""The parts of the estimation, tested one by one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ATOMS = ("redundant", "unique1", "unique2", "synergistic")
 
 
 def exact_logs(table: np.ndarray, records: int, seed: int = 0):
-    """Records of a discrete table, with the true log posteriors of both modalities and of the pair."""
+    """Draw records of a discrete table; return true log posteriors of each modality and the pair, labels."""
     draw = np.random.default_rng(seed)
     first, second, labels = np.unravel_index(draw.choice(table.size, records, p=table.ravel()), table.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -66,7 +66,7 @@ def test_shares_average_to_their_numbers():
 
 def test_intervals_hold_the_truth_as_often_as_they_say():
     first, second = (np.array([[1 - rate, rate], [rate, 1 - rate]]) for rate in (0.1, 0.25))
-    table = np.einsum("ya,yb->aby", first, second) / 2  # two noisy looks at one bit
+    table = np.einsum("ya,yb->aby", first, second) / 2  # two noisy copies of one bit
     truth = broja(table)
     held, shorter = [], []
     for seed in range(120):
@@ -76,7 +76,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
             held.append(sure.low <= true <= sure.high)
             shorter.append(abs(true - sure.bits) <= 0.5 * (sure.high - sure.bits))
     assert 0.84 <= np.mean(held) <= 0.97
-    assert np.mean(shorter) < 0.75  # a standard error of half the size would be noticed
+    assert np.mean(shorter) < 0.75  # half the standard error would be too small
 
 
 def test_components_forget_rotation_scale_and_copies():
@@ -118,10 +118,10 @@ def test_cells_keep_a_binary_posterior_and_the_class_shares():
 
 
 def test_columns_that_depend_on_each_other_are_chosen_alike_by_every_thread():
-    """The solver of the L1 penalty visits columns in an order that it draws, with one generator a process."""
+    """The L1 solver visits columns in random order, with one generator per process."""
     draw = np.random.default_rng(0)
     own = draw.normal(size=(1000, 5))
-    columns, labels = own @ draw.uniform(size=(5, 60)), (own.sum(axis=1) > 0).astype(int)  # of rank five
+    columns, labels = own @ draw.uniform(size=(5, 60)), (own.sum(axis=1) > 0).astype(int)  # rank five
     with ThreadPoolExecutor(4) as pool:
         fits = [pool.submit(screened_columns, [columns], labels) for _ in range(16)]
     first, *others = (fit.result().weights[0] for fit in fits)
@@ -141,7 +141,7 @@ def test_columns_are_chosen_by_records_of_every_class_in_any_order_of_rows(recor
 
 
 def test_tables_of_joint_cells_are_counted_some_records_at_a_time(monkeypatch):
-    """One table of all records and cells takes gigabytes from three modalities on."""
+    """With three or more modalities, one table of all records and cells takes gigabytes."""
     draw = np.random.default_rng(0)
     labels = draw.integers(0, 3, 400)
     members = tuple(draw.dirichlet(np.ones(9), size=400) for _ in range(3))
@@ -344,7 +344,7 @@ def test_copies_on_both_sides_of_a_fold_are_told():
     assert "100 distinct values in 300 records" in copies[0]
     assert not alike
     coarse = np.repeat(np.random.default_rng(0).integers(0, 9, (100, 4)).astype(float), 3, axis=0)
-    copies, alike = _copies({"a": coarse})  # answers of a form repeat without being copies
+    copies, alike = _copies({"a": coarse})  # answers in a form repeat without being copies
     assert not copies
     assert "distinct values in 300 records" in alike[0]
 

@@ -1,4 +1,4 @@
-"""The exact parts of `benchmarks/interaction_truths.py`, found again by drawing instead of integrating."""
+"""The exact parts in `benchmarks/interaction_truths.py`, checked by sampling instead of integrating."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy.stats import multivariate_normal
 PATH = Path(__file__).parents[2] / "benchmarks" / "interaction_truths.py"
 SPEC = importlib.util.spec_from_file_location("interaction_truths", PATH)
 truths = importlib.util.module_from_spec(SPEC)
-sys.modules["interaction_truths"] = truths  # dataclasses look their module up
+sys.modules["interaction_truths"] = truths  # dataclasses look up their module
 SPEC.loader.exec_module(truths)
 
 DRAWN = 200_000
@@ -21,7 +21,7 @@ TABLED = [kind for kind in truths.all_kinds() if not kind.name.startswith("match
 
 
 def counted(kind, cells):
-    """p[x_1, ..., y] counted among drawn latents, numbers cut into cells of equal size."""
+    """Estimate p[x_1, ..., y] by counting drawn latents, with numbers cut into equally frequent cells."""
     values, target = kind.latents(DRAWN, np.random.default_rng(3))
     codes = []
     for value in values:
@@ -50,14 +50,14 @@ def test_matching_vectors_agree_with_the_mean_log_likelihood_ratio():
         - multivariate_normal([0, 0], np.eye(2)).logpdf(both[:, place])
         for place in range(first.shape[1])
     )
-    chance = 1 / (1 + np.exp(-np.where(target == 1, ratio, -ratio)))  # of the true target
+    chance = 1 / (1 + np.exp(-np.where(target == 1, ratio, -ratio)))  # probability of the true target
     parts = kind.parts()
     assert parts["synergistic"] == pytest.approx(1 + np.log2(chance).mean(), abs=0.004)
     assert [parts[name] for name in ("redundant", "unique1", "unique2")] == pytest.approx([0, 0, 0], abs=1e-6)
 
 
 def test_what_is_shown_holds_what_the_latent_holds():
-    """A small separation of clouds, or a sum of the wrong columns, would make the exact parts too large."""
+    """If clouds overlapped, or the wrong columns were summed, the exact parts would be too large."""
     draw = np.random.default_rng(5)
     values = draw.integers(0, 5, 4000)
     shown = truths.clouds(12, 5)(values, np.random.default_rng(6))
@@ -69,7 +69,7 @@ def test_what_is_shown_holds_what_the_latent_holds():
     weights = np.linalg.lstsq(columns, number, rcond=None)[0]
     assert columns @ weights == pytest.approx(number, abs=1e-6)
     assert np.count_nonzero(np.abs(weights) > 1e-6) == 3
-    assert columns.std(axis=0) == pytest.approx(np.ones(50), abs=0.1)  # no column gives itself away
+    assert columns.std(axis=0) == pytest.approx(np.ones(50), abs=0.1)  # no column stands out by its scale
 
 
 def test_kinds_are_divided_into_those_for_tuning_and_others():

@@ -1,4 +1,4 @@
-"""The report on data whose answer is known."""
+"""The interaction report: known answers, results, inputs and errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from commlearn.information.pid import Pid, order_spectrum
 from commlearn.information.sources import Gathered, gather
 
 QUICK = Settings(repeats=1, bootstrap=3, permutations=39, curve=False)
-FAR = {"a": 2.0, "b": 1.0}  # how far two classes are apart in each modality, in standard deviations
+FAR = {"a": 2.0, "b": 1.0}  # distance between the two classes, in standard deviations
 ATOMS = ("redundant", "unique1", "unique2", "synergistic")
 
 
@@ -81,7 +81,7 @@ def test_a_closed_form_behind_gaussian_noise_is_found():
 def test_parity_of_pairs_of_real_digits_is_found_on_images_that_no_other_fold_shows():
     images, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(labels))
-    other, mine = order[:900], order[900:]  # the encoder's images, and those of the pairs
+    other, mine = order[:900], order[900:]  # images for the encoder, and for the pairs
     encoder = KernelRidge(alpha=0.01, kernel="rbf", gamma=0.2)
     codes = encoder.fit(images[other] / 16, np.eye(10)[labels[other]] - 0.1).predict(images[mine] / 16)
     draw = np.random.default_rng(1)
@@ -128,7 +128,7 @@ def test_what_the_fusion_of_a_pair_shows_is_credited_to_pairs(names):
     draw = np.random.default_rng(0)
     bits = draw.integers(0, 2, size=(2, 240))
     shown = (bits[0] ^ bits[1])[:, None] + 0.1 * draw.normal(size=(240, 2))
-    arrays = {name: draw.normal(size=(240, 2)) for name in names}  # side by side they say nothing
+    arrays = {name: draw.normal(size=(240, 2)) for name in names}  # noise, without the fusion
     subsets = [subset for subset in all_subsets(names) if len(subset) > 1]
     fused = {subset: shown if {"a", "b"} <= set(subset) else 0 * shown for subset in subsets}
     gathered = Gathered(Material(arrays, fused), lambda target: (target, "xor"), 240, np.arange(240), None)
@@ -137,7 +137,7 @@ def test_what_the_fusion_of_a_pair_shows_is_credited_to_pairs(names):
     if len(names) == 3:
         assert spectrum == pytest.approx([0, 1, 0], abs=0.05)
         assert report.data.ladder["a", "b"].bits == pytest.approx(report.data.total.bits, abs=0.05)
-    else:  # neither pairs nor all of them: no order is credited with what a fusion shows
+    else:  # no order, neither pairs nor all, is credited with what a fusion shows
         assert spectrum == pytest.approx([0, 0, 0, 0], abs=0.05)
         assert any(
             "with more than three modalities, every subset is measured on" in note for note in report.notes
@@ -145,7 +145,7 @@ def test_what_the_fusion_of_a_pair_shows_is_credited_to_pairs(names):
     assert report.representation.ladder["a", "b"].bits > 0.9
 
 
-# ----------------------------------------------------------------------------------------- what it returns
+# ------------------------------------------------------------------------------------------------- results
 def test_parts_sum_to_the_total(xor):
     assert sum(getattr(xor.atoms, name).bits for name in ATOMS) == pytest.approx(xor.data.total.bits)
     shares = xor.contributions()
@@ -217,7 +217,7 @@ def test_predictions_of_a_model_are_a_view_of_their_own():
     assert report.data.pairs[0].synergistic.bits < 0.1
 
 
-# ------------------------------------------------------------------------------------------- what it reads
+# -------------------------------------------------------------------------------------------------- inputs
 def columns(records: int = 300) -> pd.DataFrame:
     draw = np.random.default_rng(0)
     bits = draw.integers(0, 2, size=(2, records))
@@ -269,7 +269,7 @@ def test_records_are_numbered_as_in_the_table_and_predictions_of_all_rows_are_re
     frame.loc[:59, "x"] = np.nan
     frame.loc[62, "y"] = np.nan
     even, sure = np.full((260, 2), 0.5), np.eye(2)[np.arange(260) % 2] * 0.98 + 0.01
-    even[0], sure[62] = np.nan, np.nan  # of rows that are left out
+    even[0], sure[62] = np.nan, np.nan  # in rows that are left out
     claims = {"a": even, "b": even, ("a", "b"): sure}
     given = {"a": ["x"], "b": ["z"]}
     report = cl.interactions(given, frame, target="y", predictions=claims, settings=QUICK)
@@ -341,7 +341,7 @@ def test_calibration_like_a_table_of_one_modality_asks_for_a_schema():
 
 
 def test_calibration_takes_any_number_of_modalities_and_classes(monkeypatch):
-    """Of more than five modalities only pairs are reported, and of more than 20 numbers classes are made."""
+    """Reports on over five modalities cover only pairs, and bin over 20 numbers; calibration does neither."""
     monkeypatch.setattr(evidence, "rich_family", linear_family)
     monkeypatch.setattr(Twin, "truth", lambda self, bins: Pid(0, 0, 0, 0, 0, 0))
     target = prepare_target((np.arange(660) % 22).astype(str), "y", None, 5)
@@ -369,7 +369,7 @@ def test_several_labels_give_one_report_each_and_what_cannot_be_asked_is_named(t
     ]
 
 
-# ------------------------------------------------------------------------------------------------ bad input
+# ------------------------------------------------------------------------------------------- invalid inputs
 PAIR = {
     "a": np.random.default_rng(0).normal(size=(60, 2)),
     "b": np.random.default_rng(1).normal(size=(60, 2)),

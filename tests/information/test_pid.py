@@ -1,4 +1,4 @@
-"""The decomposition against exact values, its own identities and slow second implementations."""
+"""The decomposition, compared with exact values, its identities and slow second implementations."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def parts(pid: Pid) -> np.ndarray:
 
 
 def singles(table: np.ndarray) -> list[np.ndarray]:
-    """p(x_i, y) of every modality, by summing over the others one axis at a time."""
+    """Return p(x_i, y) of every modality, by summing over the others one axis at a time."""
     count = table.ndim - 1
     marginals = []
     for place in range(count):
@@ -47,7 +47,7 @@ def singles(table: np.ndarray) -> list[np.ndarray]:
 
 @st.composite
 def joint_tables(draw: st.DrawFn, modalities: int = 2, classes: tuple[int, int] = (1, 4)) -> np.ndarray:
-    """Random tables from nearly deterministic to nearly uniform, some cells and rows empty."""
+    """Draw random tables, from nearly deterministic to nearly uniform, with some cells and rows empty."""
     sizes = [draw(st.integers(1, 4)) for _ in range(modalities)] + [draw(st.integers(*classes))]
     random = np.random.default_rng(draw(st.integers(0, 10_000)))
     concentration = draw(st.sampled_from([0.02, 0.2, 1.0, 10.0]))
@@ -182,10 +182,10 @@ def test_two_classes_agree_with_the_general_solver(table: np.ndarray) -> None:
 
 
 def minimal_information(table: np.ndarray, rounds: int = 3000) -> float:
-    """I_u by taking turns (Banerjee et al. 2018), in bits: slow, from above, and without a certificate.
+    """Compute I_u in bits by alternation (Banerjee et al. 2018): slow, from above, and not certified.
 
-    I_u = min over r(x) and over q with the right marginals of KL(q(x, y) || r(x) p(y)): given q the best r is
-    q(x), given r the best q comes from fitting the marginals in turn.
+    I_u is the minimum of KL(q(x, y) || r(x) p(y)) over r(x) and over q with the right marginals. Given q, the
+    best r is q(x). Given r, the best q is found by fitting the marginals in turn.
     """
     first, second, target = table.sum(axis=1), table.sum(axis=0), table.sum(axis=(0, 1))
     q = np.einsum("ay,by,y->aby", first, second, 1 / target)
@@ -222,7 +222,7 @@ def test_random_tables_are_certified_in_time(concentration: float) -> None:
 
 @pytest.mark.parametrize("case", [k for k in known_pairs() if k.table.size <= 27], ids=lambda k: k.name)
 def test_dit_agrees(case: KnownPair) -> None:
-    """dit minimises from random starts and may stop early: never below the minimum, the best try at it."""
+    """dit minimises from random starts and may stop early: no try is below the minimum, the best is at it."""
     dit = pytest.importorskip("dit")
     pid = pytest.importorskip("dit.pid")
     cells = np.argwhere(case.table > 0)

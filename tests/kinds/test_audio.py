@@ -1,4 +1,4 @@
-"""Sound: every width of WAV reads alike, tones land in their band, broken files are named."""
+"""Audio: all sample widths of WAV read alike, tones fall into their band, errors name broken files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def cells(values, root=".", first_row=0) -> Cells:
 
 
 def wav_24_bit(samples, rate=RATE) -> bytes:
-    """PCM of 24 bits, which scipy reads but does not write."""
+    """Return a WAV file with 24-bit PCM, which scipy reads but does not write."""
     content = io.BytesIO()
     wavfile.write(content, rate, np.zeros(len(samples), np.int16))
     data = (samples * 2**23).astype("<i4").tobytes()
@@ -116,7 +116,7 @@ def test_only_training_rows_decide_the_scale():
 def test_long_sound_is_averaged():
     kind = Audio("sound", rate=8000, max_length=10)
     column = kind.read(cells([tone(440, rate=8000)]), kind.learn(cells([tone(440, rate=8000)])))
-    assert column.take(np.array([0])).values.shape == (1, 9, MELS)  # 51 frames, 6 at a time
+    assert column.take(np.array([0])).values.shape == (1, 9, MELS)  # 51 frames, averaged by 6
 
 
 def test_arrays_need_a_rate_and_whole_numbers_are_shares_of_full_scale():
@@ -129,7 +129,7 @@ def test_arrays_need_a_rate_and_whole_numbers_are_shares_of_full_scale():
     whole, narrow = (tone(440) * 2**15).astype(np.int16), (tone(440) * 127).astype(np.int8)
     for cell in (
         *(whole.astype(kind) for kind in (np.int16, np.int32, np.int64)),
-        *((whole.astype(np.int64) << by) for by in (8, 16)),  # of 24 and 32 bits
+        *((whole.astype(np.int64) << by) for by in (8, 16)),  # 24 and 32 bits
         whole.tolist(),
         str(whole.tolist()),
         narrow,
@@ -190,7 +190,7 @@ def test_a_header_that_lies_never_ends_otherwise_than_by_name(tmp_path):
         for place in rng.integers(0, 44, size=2):
             damaged[place] = rng.integers(0, 256)
         (tmp_path / "bad.wav").write_bytes(damaged)
-        problems = Audio("sound").check(cells(["bad.wav"], tmp_path))  # none, or one
+        problems = Audio("sound").check(cells(["bad.wav"], tmp_path))  # none or one
         assert all(str(problem).startswith("sound row 0: ") for problem in problems)
 
 

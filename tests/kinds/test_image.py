@@ -1,4 +1,4 @@
-"""Images: every form and colour becomes an RGB square; what cannot be read is named."""
+"""Images: every form and colour mode becomes an RGB square; errors name what cannot be read."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read(values, root=".", size=32, white=65_535, **options):
 
 
 def pixels(value, **options):
-    """The one image as (height, width, 3)."""
+    """Return the pixels of one image, (height, width, 3)."""
     modality = read([value], **options).take(np.array([0]))
     assert modality.values.dtype == torch.uint8
     return modality.values[0].permute(1, 2, 0).numpy()
@@ -94,7 +94,7 @@ def test_what_is_transparent_lies_on_white():
     assert (pixels(PIL.new("RGBA", (32, 32), (10, 20, 30, 0))) == 255).all()
     half = pixels(PIL.new("RGBA", (32, 32), (0, 0, 0, 128)))
     assert abs(int(half[0, 0, 0]) - 127) <= 1
-    palette = PIL.new("RGB", (32, 32), (255, 0, 0)).convert("P")  # a colour of the palette
+    palette = PIL.new("RGB", (32, 32), (255, 0, 0)).convert("P")  # a transparent palette colour
     assert (pixels(file_bytes(palette, transparency=palette.getpixel((0, 0)))) == 255).all()
 
 
@@ -130,9 +130,9 @@ def test_deep_images_beyond_the_scale_are_refused_and_no_white_square(values, me
 
 def test_exif_rotation_is_applied():
     upright = PIL.new("RGB", (40, 40))
-    upright.paste(RED, (0, 0, 40, 20))  # red above
+    upright.paste(RED, (0, 0, 40, 20))  # the upper half is red
     exif = PIL.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees clockwise to show
+    exif[0x0112] = 6  # turn 90 degrees clockwise for display
     stored = upright.rotate(90)
     values = pixels(file_bytes(stored, "JPEG", quality=95, exif=exif))
     assert values[4, 16, 0] > 200
@@ -200,7 +200,7 @@ def test_records_of_one_file_share_its_pixels(tmp_path):
     taken = column.take(np.array([3, 0, 2])).values
     assert torch.equal(taken[0], taken[1])
     assert taken[2].sum() == 0
-    assert column.images.sum() > 0  # what was handed out was a copy
+    assert column.images.sum() > 0  # `take` returned copies
 
 
 def test_images_that_do_not_fit_in_memory_are_decoded_when_taken(tmp_path, monkeypatch):
@@ -274,7 +274,7 @@ def test_paths_may_leave_the_folder_if_allowed(tmp_path):
 
 
 def bomb(width, height):
-    """A few bytes that claim a huge image."""
+    """Return a PNG of a few bytes whose header claims a huge image."""
 
     def chunk(name, data):
         body = name + data
@@ -320,7 +320,7 @@ def test_check_warns_of_constant_and_of_long_images():
 
 def test_a_pil_image_of_a_damaged_file_is_named():
     content = file_bytes(noise(64, 64))
-    cut = PIL.open(io.BytesIO(content[: len(content) // 2]))  # PIL notices when pixels are asked for
+    cut = PIL.open(io.BytesIO(content[: len(content) // 2]))  # PIL notices only when it decodes
     problems = Image("path").check(cells([noise(8, 8), cut]))
     assert [problem.row for problem in problems] == [1]
     with pytest.raises(DataError, match="none of the training rows"):

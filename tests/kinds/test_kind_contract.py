@@ -1,4 +1,4 @@
-"""What every kind of modality keeps, whatever its cells are. A new kind needs only its rows here."""
+"""The contract of every kind of modality. A new kind only needs an entry in EXAMPLES."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROWS = 12
 DRAW = np.random.default_rng(0)
 PICTURES = [PIL.fromarray(DRAW.integers(0, 255, (40, 40, 3), dtype=np.uint8)) for _ in range(ROWS)]
 WORDS = np.array(["calm", "sea", "storm", "and", "light"])
-# By kind: the modality, its cells, and a cell that cannot be read.
+# For each kind: a modality, its cells, and a cell that cannot be read (None if every cell can).
 EXAMPLES = {
     "image": (Image("x", size=32), PICTURES, "nowhere.png"),
     "text": (Text("x"), [" ".join(DRAW.choice(WORDS, 4)) for _ in range(ROWS)], None),

@@ -1,4 +1,4 @@
-"""Images and texts are prepared as the pretrained encoder's own library does it, without that library."""
+"""Images and texts are prepared as by the pretrained encoder's own library, but without that library."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_places_of_the_roberta_family_are_counted_from_the_padding(folders, tmp_
     folder = shutil.copytree(folders["xlmr"], tmp_path / "x")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 12}))
-    assert Pretrained(str(folder)).for_texts(99)["max_length"] == 10  # less padding's id and all before
+    assert Pretrained(str(folder)).for_texts(99)["max_length"] == 10  # positions start after padding's id
 
 
 def test_masking_spares_what_is_no_text_and_leaves_out_where_no_id_hides(folders):
@@ -169,7 +169,7 @@ def test_each_package_of_the_extra_is_imported_where_it_is_needed_and_then_alone
         "tokenizers": {
             "pretrained.py",
             "networks.py",
-        },  # of a folder's encoder, and of a package with weights
+        },  # for a folder's encoder, and for a package with weights
         "huggingface_hub": {"hub.py"},
     }
 

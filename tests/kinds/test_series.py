@@ -1,4 +1,4 @@
-"""Series: any length, channels and gaps; padding, averaging, and what is refused by name."""
+"""Series: any length, channels and gaps; padding, averaging, and errors that name what is refused."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def taken(kind, train, test=None, rows=None):
 
 
 def nested(form):
-    """Each row's (length, 1)."""
+    """Return each row of ROWS as `form` of its values in one channel, (length, 1)."""
     return [None if row is None else form([[value] for value in row]) for row in ROWS]
 
 
@@ -128,8 +128,8 @@ def test_long_series_are_averaged_by_the_same_number_of_steps():
     column = kind.read(cells([np.arange(8.0), [1.0, np.nan, 5.0], np.arange(17.0)]), state)
     modality = column.take(np.array([0, 1, 2]))
     assert modality.values[0, :, 0].tolist() == [0.5, 2.5, 4.5, 6.5]
-    assert modality.values[1, :2, 0].tolist() == [1, 5]  # gaps are left out of a mean
-    assert modality.values[2, :, 0].tolist() == [2.5, 8.5, 14, 0]  # longer than any in training: by 6
+    assert modality.values[1, :2, 0].tolist() == [1, 5]  # means leave out gaps
+    assert modality.values[2, :, 0].tolist() == [2.5, 8.5, 14, 0]  # longer than in training: averaged by 6
 
 
 def test_a_few_long_series_do_not_shorten_all_others():
@@ -250,7 +250,7 @@ def test_settings_that_do_not_fit_are_named():
 
 
 def even(train, test=None):
-    """Values without the scale of the training rows, (rows, steps, channels), NaN in gaps and padding."""
+    """Return unscaled values, (rows, steps, channels), NaN in gaps and padding, and the learned state."""
     kind, rows = Series("ecg"), cells(train)
     state = learned(kind, rows)
     modality = taken(kind, rows, None if test is None else cells(test))
@@ -326,7 +326,7 @@ def test_columns_with_times_of_their_own_are_channels_of_one_series():
     kind, rows = Series(["hr", "bp"]), Cells(frame)
     modality = kind.read(rows, learned(kind, rows)).take(np.arange(2))
     assert modality.values.shape == (2, 3, 4)
-    assert modality.values[0, :, 2:].tolist() == [[0, 1], [1, 1], [0, 1]]  # bp, hr
+    assert modality.values[0, :, 2:].tolist() == [[0, 1], [1, 1], [0, 1]]  # flags of bp and hr
     assert modality.values[1, :, 2].sum() == 0
     assert not [problem for problem in kind.check(rows) if "their mean" in problem.message]
 

@@ -1,4 +1,4 @@
-"""Tables: numbers and categories with gaps, skewed scales, and what is refused by name."""
+"""Tabular data: numbers and categories with gaps, skewed scales, and errors that name what is refused."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_numbers_can_be_named_categories_and_keep_their_name_across_types():
         assert values_of(kind.read(cells, state))[:, 0].tolist() == [3, 2, 0]
 
 
-WHOLE = {  # one column of categories in every type that it may come in
+WHOLE = {  # one column of categories, in every type it may have
     "integers": [1, 2, None],
     "floats": [1.0, 2.0, np.nan],
     "integers as text": ["1", "2", None],
@@ -136,7 +136,7 @@ def test_texts_that_no_number_is_written_as_stay_their_own_categories():
 
 @pytest.mark.filterwarnings("error")
 def test_categories_of_a_file_are_those_of_a_frame(tmp_path):
-    """A frame holds 1.0 as text or as a number; its CSV gives floats, and texts once a mark is among them."""
+    """A frame holds 1.0 as text or number; its CSV gives floats, or texts if one cell is not a number."""
     kind = Tabular(["ward", "bed"], categorical=["ward", "bed"])
     frames = {
         "texts": pd.DataFrame({"ward": ["1.0", "2.0", None], "bed": ["1", "2", "x"]}),
@@ -208,7 +208,7 @@ def test_any_column_learns_a_finite_monotone_curve(train, test):
     assert (np.diff(knots) > 0).all()
     values = np.interp(np.sort(test), knots, scores)
     assert np.isfinite(values).all()
-    assert (np.diff(values) >= -1e-12).all()  # but for rounding
+    assert (np.diff(values) >= -1e-12).all()  # except for rounding
     assert np.abs(values).max() <= LIMIT
     json.dumps([knots, scores], allow_nan=False)
 
@@ -310,7 +310,7 @@ def test_settings_that_do_not_fit_are_named():
 
 
 def test_truth_values_are_the_same_as_text():
-    train = table(old=["TRUE", "FALSE", None, "TRUE"])  # as a CSV with gaps gives them
+    train = table(old=["TRUE", "FALSE", None, "TRUE"])  # as read from a CSV with gaps
     texts = values_of(read(Tabular("old"), train, table(old=["true", "FALSE"])))
     truths = values_of(read(Tabular("old"), train, table(old=[True, False])))
     np.testing.assert_array_equal(texts, truths)

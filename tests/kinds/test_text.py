@@ -1,4 +1,4 @@
-"""Text: words of the training rows, letters of all others, and nothing that padding could change."""
+"""Text: training words get ids, all others are hashed by their letters, and padding changes nothing."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_ids_beyond_the_reserved_are_words_then_letters():
     hashed = tokenizer("zebra")  # <ze zeb ebr bra ra>
     assert len(hashed) == 5
     assert all(5 <= token < tokenizer.ids for token in hashed)
-    assert tokenizer("zebra zebras")[:4] == hashed[:4]  # words of one stem share letters
+    assert tokenizer("zebra zebras")[:4] == hashed[:4]  # words with the same stem share 3-grams
     assert tokenizer("x") == Tokenizer(["cat", "."])("x")  # the same in every process
 
 
@@ -64,7 +64,7 @@ def test_a_batch_is_padded_to_its_longest_text():
     lengths = (~taken.padding).sum(dim=1).tolist()
     assert taken.values.shape[1] == max(lengths)
     assert (taken.values[taken.padding] == 0).all()
-    assert taken.values[2, 0] == UNKNOWN  # an absent text still has one token, so attention has something
+    assert taken.values[2, 0] == UNKNOWN  # an absent text keeps one token, so attention has an input
     assert (taken.values < column.spec.shape[0]).all()
     assert column.take(np.array([2])).values.shape[1] < taken.values.shape[1]
 
@@ -88,7 +88,7 @@ def test_long_texts_are_cut():
 
 
 def test_what_is_cut_is_counted_in_tokens():
-    unknown = ["".join(letters) for letters in zip(*["abcdefghijklmnop"] * 4, strict=True)]  # each once
+    unknown = ["".join(letters) for letters in zip(*["abcdefghijklmnop"] * 4, strict=True)]  # once each
     texts = ["word word", f"word {' '.join(unknown)}"]  # 17 words, 65 tokens
     kind = Text("notes", max_length=20)
     for messages in (
@@ -218,7 +218,7 @@ def test_a_share_of_tokens_is_masked_and_padding_is_not(generator):
     assert abs(hidden[~plain.padding].float().mean() - 0.15) < 0.02
     assert torch.equal(masked.values[~hidden], plain.values[~hidden])
     assert torch.equal(masked.padding, plain.padding)
-    assert len({tuple(row.tolist()) for row in hidden}) > 50  # each record its own draw
+    assert len({tuple(row.tolist()) for row in hidden}) > 50  # each record has its own draw
 
 
 def test_dropout_leaves_tokens_out_but_never_all(generator):

@@ -1,4 +1,4 @@
-"""Vectors: every form of a cell reads alike, and what is not a vector of one length is named."""
+"""Vectors: every form of a cell reads alike, and errors name cells that are not vectors of one length."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def test_an_outlier_is_clipped_and_leaves_all_else_as_it_is(outlier):
 def test_features_that_are_mostly_zero_or_have_heavy_tails_keep_their_scale():
     rng = np.random.default_rng(0)
     values = np.zeros((1000, 3), dtype=np.float32)
-    values[::100, 0] = 1.0  # one row of a hundred: no outliers, but what the feature says
+    values[::100, 0] = 1.0  # one row in a hundred: the feature's information, not outliers
     values[:300, 1] = rng.normal(size=300)
     values[:, 2] = np.exp(2 * rng.normal(size=1000))
     column = taken(read(Vector("emb"), cells(list(values)))).values.numpy()

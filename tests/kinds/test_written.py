@@ -1,4 +1,4 @@
-"""Cells as people write them become numbers and categories, by what training rows say of the writing."""
+"""Cells as people write them become numbers and categories, by rules learned from training rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from commlearn.kinds.written import FORMS, amount_of, moment_of
 
 
 def parts_of(form, cells, later=None):
-    """What a form reads of some cells, as learned from them or from others."""
+    """Learn a form from `cells`; return what it reads from them, or from `later` if given."""
     learned = json.loads(json.dumps(FORMS[form].learn(pd.Series(cells))))
     return FORMS[form].read(pd.Series(cells if later is None else later), learned)
 
@@ -157,7 +157,7 @@ def test_a_table_of_forms_is_learned_from_training_rows_and_read_alike_later():
     one = Cells(pd.DataFrame(CELLS)[1:2].reset_index(drop=True))
     assert np.array_equal(FORMED.read(one, state).values, column.values[1:2], equal_nan=True)
     changed = pd.DataFrame(CELLS)
-    changed.loc[8:, "price"] = "3 CHF"  # no training row
+    changed.loc[8:, "price"] = "3 CHF"  # not training rows
     changed.loc[8:, "bought"] = "2031-12-12"
     assert json.loads(json.dumps(FORMED.learn(Cells(changed).take(np.arange(8))))) == state
 

@@ -1,4 +1,4 @@
-"""CoMM's own choices: subsets, weights and temperature, by name and from a configuration."""
+"""CoMM's options (subsets, weights and temperature), set in code and from a configuration."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_subsets_by_name(choice, expected):
 
 
 def test_subsets_that_are_not_chosen_are_not_made():
-    """All of 60 modalities would be a billion billion."""
+    """All subsets of 60 modalities would number a billion billion."""
     assert len(choose_subsets("each_and_all", tuple(map(str, range(60))))) == 61
 
 
@@ -100,7 +100,7 @@ def test_a_temperature_by_term_and_one_that_moves(name, temperature, expected):
     method = build_method(experiment, specs(2))
     progress = math.acos(-0.5) / math.pi  # three quarters of the way from the start to the end
     batch = replace(batch_for(method, 2), progress=progress)
-    torch.manual_seed(0)  # masks are drawn
+    torch.manual_seed(0)  # masks are random
     rows = method.represent(batch)
     first, second = method.project(rows)
     step = method.compare(rows)
@@ -180,7 +180,7 @@ def test_mistakes_are_named(overrides, message):
 
 
 class Narrow(TokenEncoder):
-    """An encoder whose tokens a linear map makes narrower."""
+    """An encoder followed by a linear map to narrower tokens."""
 
     def __init__(self, encoder, narrow):
         super().__init__()
@@ -219,7 +219,7 @@ def test_the_embedding_holds_the_fused_vector_and_the_narrow_mean_tokens():
     norm = method.beside.norms["vector"]
     standard = (means - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
     torch.testing.assert_close(whole[:, 21:26], standard)
-    rest = method.embed(view(3), ["image", "other"])  # the fused vector of the others says what to expect
+    rest = method.embed(view(3), ["image", "other"])  # the fused vector of the others gives the guess
     torch.testing.assert_close(rest[:, 21:26], method.beside.guesses["vector"](rest[:, :16]))
 
 

@@ -1,4 +1,4 @@
-"""One contract for every method, with 2 and with 3 modalities, complete and with gaps."""
+"""The contract of every method, with 2 and 3 modalities, complete and with gaps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from commlearn.records import ImageColumn, Records, VectorColumn
 from commlearn.trained.embed import embed
 
 SPECS = {"image": Spec("image", (3, 32, 32)), "vector": Spec("vector", (6,)), "other": Spec("vector", (4,))}
-AUGMENTATIONS = {"image": ImageAugmentation(size=24), "vector": Noise(), "other": Noise()}  # crops differ
+AUGMENTATIONS = {"image": ImageAugmentation(size=24), "vector": Noise(), "other": Noise()}  # smaller crops
 RECORDS = 6
 
 
@@ -122,7 +122,7 @@ def test_tokens_in_place_of_modalities_embed_equally(name, count, gaps):
     encoded = method.encode(records)
     with torch.no_grad():
         for parameter in method.encoders.parameters():
-            parameter.zero_()  # whoever encoded once more would see it
+            parameter.zero_()  # encoding again would change the embedding
     for subset in (None, ["image"], ["image", "vector"]):
         assert torch.equal(method.embed(encoded, subset), build(name, count).eval().embed(records, subset))
 

@@ -1,4 +1,4 @@
-"""COrAL: complementary masks, and a loss that is the published sum."""
+"""COrAL: complementary masks, and a loss that equals the published sum."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RECORDS = 300
 
 
 def shown(lengths: dict[str, int], share: float = 0.75, padding: torch.Tensor | None = None):
-    """Which tokens each view shows, by modality, (2, records, length)."""
+    """Return which tokens each view shows, by modality, (2, records, length)."""
     torch.manual_seed(0)
     tokens = {name: Tokens(torch.zeros(2 * RECORDS, length, 2), padding) for name, length in lengths.items()}
     return {
@@ -30,15 +30,15 @@ def test_a_token_is_shown_in_one_view_and_half_of_the_modalities_show_few_in_eac
     counts = torch.stack([part.sum(dim=2) for part in views.values()])  # (modalities, 2, records)
     assert all((first ^ second).all() for first, second in views.values())
     assert {*counts.flatten().tolist()} == {2, 6}
-    few = (counts == 2).sum(dim=0)  # (2, records): modalities of which a view shows few
+    few = (counts == 2).sum(dim=0)  # (2, records): number of modalities of which a view shows few tokens
     assert {*few.flatten().tolist()} == {modalities // 2, modalities - modalities // 2}
-    for part in views.values():  # which view shows few is drawn anew, and so is which tokens those are
+    for part in views.values():  # drawn for each record: the view that shows few tokens, and which tokens
         assert 0.4 < (part[0].sum(dim=1) == 2).float().mean() < 0.6
         assert (part[0].float().mean(dim=0) - 0.5).abs().max() < 0.12
 
 
 def test_one_token_at_least_stays_and_padding_stays_padding():
-    padding = torch.arange(6) >= torch.arange(2 * RECORDS)[:, None] % 7  # 0 to 6 tokens
+    padding = torch.arange(6) >= torch.arange(2 * RECORDS)[:, None] % 7  # 0 to 6 real tokens
     for share in (0.01, 0.75, 1.0):
         (views,) = shown({"a": 6}, share, padding).values()
         there = (~padding).unflatten(0, (2, -1))

@@ -1,4 +1,4 @@
-"""FactorCL: two players, what each one moves, and which records count."""
+"""FactorCL: its two players, the parameters that each one moves, and the records that count."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ both = pytest.mark.parametrize("name", ["factorcl", "factorcl-sup"])
 
 
 def gradients(method, step) -> tuple[bool, bool]:
-    """Whether a step moves the critics of upper bounds, and whether it moves anything else."""
+    """Return whether a step moves the critics of upper bounds, and whether it moves other parameters."""
     method.zero_grad()
     step.loss.backward()
     groups = method.parameter_groups()

@@ -1,4 +1,4 @@
-"""Rows of one group are not each other's negatives, whatever method contrasts them."""
+"""Rows of one group are not each other's negatives, in any method with a contrast."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ contrasts = pytest.mark.parametrize("name", CONTRASTS)
 with_gaps = pytest.mark.parametrize("gaps", [False, True])
 PAIRS = torch.arange(RECORDS) // 2
 NO_CONTRAST = ("align", "synergy", "orthogonal")
-WITHOUT_NEGATIVES = ("masked", *NO_CONTRAST)  # terms that stay with one group
+WITHOUT_NEGATIVES = ("masked", *NO_CONTRAST)  # terms that are not zero if all rows are in one group
 
 
 def step_of(name, groups, gaps):
-    torch.manual_seed(2)  # masks are drawn
+    torch.manual_seed(2)  # masks are random
     method = build(name, 3)
     return next(method.steps(replace(batch_for(method, 3, gaps), groups=groups)))
 

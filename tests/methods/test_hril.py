@@ -1,4 +1,4 @@
-"""HRIL: its loss is the published sum, of complete records and of those that lack something."""
+"""HRIL: its loss equals the published sum, and its joint moment stays small."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_loss_is_the_published_sum(modalities, align, synergy):
 def test_the_joint_moment_of_many_modalities_stays_small():
     encoders = {f"m{place}": torch.nn.Linear(3, 16) for place in range(5)}
     directions = METHODS["hril"].build(encoders, width=16).turn.shape[1]
-    assert directions == 6  # the largest whose fifth power is at most 24^3
+    assert directions == 6  # the largest number whose fifth power is at most 24^3
     pair = {name: encoders[name] for name in ("m0", "m1")}
     assert METHODS["hril"].build(pair, width=16).turn.shape[1] == 24
 

@@ -1,4 +1,4 @@
-"""InfMasking: what is hidden, and how its term enters the loss."""
+"""InfMasking: which tokens are hidden, and how its term enters the loss."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_the_share_that_is_hidden_lies_between_its_limits():
     assert 0.69 < shares.mean() < 0.71
     assert shares.min() > 0.4
     assert shares.max() < 0.95
-    assert 0.05 < shares.std() < 0.1  # a share of its own for each record
+    assert 0.05 < shares.std() < 0.1  # each record has its own share
 
 
 def test_one_token_stays_and_padding_stays_padding():
@@ -36,7 +36,7 @@ def test_one_token_stays_and_padding_stays_padding():
     left = ~torch.cat([part.padding for part in hidden.values()], dim=1)
     assert (left.sum(dim=1) == 1).all()
     assert not (left & torch.cat([padding, padding], dim=1)).any()
-    assert len(left.float().argmax(dim=1).unique()) == 6  # any of the tokens there are
+    assert len(left.float().argmax(dim=1).unique()) == 6  # any of the real tokens may stay
     nothing = torch.ones(4, 6, dtype=torch.bool)
     assert all(part.padding.all() for part in hide(tokens_of(4, {"a": 6}, nothing), (0.6, 0.8)).values())
 

@@ -1,4 +1,4 @@
-"""What each method's loss is made of, against the paper's formulas."""
+"""The composition of each method's loss, compared with the paper's formulas."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_supcon_contrasts_the_full_fusion_by_class():
 
 
 def slow_labelled_contrast(first, second, classes, temperature):
-    """SupCon of the labelled records, from the paper, one pair of views after the other."""
+    """Compute SupCon of the labelled records by the paper's formula, one pair of views at a time."""
     views = [
         (z, c) for rows in (first, second) for z, c in zip(rows, classes.tolist(), strict=True) if c >= 0
     ]
@@ -134,7 +134,7 @@ def test_comm_sup_is_comm_and_the_supervised_contrast_of_the_labelled_records(co
     method = METHODS["comm-sup"].build(
         build_encoders(specs(count), 16, {}), 16, label_weight=0.3, label_temperature=0.2, temperature=0.4
     )
-    method = method.double().eval()  # norms as they are: a head gives a record what it gives it in company
+    method = method.double().eval()  # fixed norms, so that a head treats each record independently
     batch = in_float64(replace(batch_for(method, count, gaps), targets={"label": SOME_LABELS}))
     rows = method.represent(batch)
     step = method.compare(rows)
@@ -142,7 +142,7 @@ def test_comm_sup_is_comm_and_the_supervised_contrast_of_the_labelled_records(co
     first, second = method.label_head(rows.stacked(method.modalities)).chunk(2)
     labelled = slow_labelled_contrast(first, second, SOME_LABELS, 0.2)
     torch.testing.assert_close(step.terms["labels: label"], labelled)
-    torch.testing.assert_close(step.loss, comm.loss + 0.3 * 4 / 6 * labelled)  # 4 of 6 have a label
+    torch.testing.assert_close(step.loss, comm.loss + 0.3 * 4 / 6 * labelled)  # 4 of 6 records have a label
     assert list(step.terms) == [*comm.terms, "labels: label"]
 
 
@@ -183,7 +183,7 @@ def test_a_batch_without_labels_has_comm_s_loss_and_moves_no_label_head():
     names = [name for name in step.terms if not name.startswith("labels")]
     torch.testing.assert_close(step.loss, sum(step.terms[name] for name in names) / len(names))
     assert step.terms["labels: label"] == 0
-    assert all(parameter.grad is not None for parameter in method.parameters())  # ranks wait for each
+    assert all(parameter.grad is not None for parameter in method.parameters())  # DDP waits for each gradient
     assert not any(parameter.grad.abs().any() for parameter in method.label_head.parameters())
     for key, value in method.label_head.state_dict().items():
         torch.testing.assert_close(value, before[key])

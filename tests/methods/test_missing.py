@@ -1,4 +1,4 @@
-"""Records that lack a modality: no norm and no logged accuracy counts them."""
+"""Records that lack a modality: norms and logged accuracies ignore them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def build(name: str):
 
 
 def view(present: torch.Tensor, seed: int = 1, fill: float = 0.5) -> dict[str, Modality]:
-    """A version of records of which some lack the image; what lies in its place is `fill`."""
+    """Return a version of the records; absent images are filled with `fill`."""
     records, draw = torch.Generator().manual_seed(0), torch.Generator().manual_seed(seed)
     images = torch.rand(RECORDS, 3, 16, 16, generator=records)
     images = images + 0.02 * torch.randn(images.shape, generator=draw)
@@ -51,7 +51,7 @@ def moments(method) -> dict[str, torch.Tensor]:
 
 
 def taken(method, given: Batch):
-    """The losses of a batch, descended as training does; the last step."""
+    """Compute the gradients of each loss of a batch, as training does; return the last step."""
     for step in method.steps(given):
         step.loss.backward()
     return step
@@ -65,7 +65,7 @@ def test_the_head_s_statistics_are_those_of_the_present_rows_alone(name):
     alone = copy.deepcopy(head)
     method.project(rows)
     stacked = rows.stacked(("image",))[FIFTH.repeat(2)]
-    if name in ("comm", "hril", "infmasking"):  # one head, which sees the subsets one after the other
+    if name in ("comm", "hril", "infmasking"):  # one head, applied to the subsets in turn
         for subset in dict.fromkeys((*method.subsets, method.modalities)):
             alone(stacked if subset == ("image",) else rows.stacked(subset))
     else:
@@ -79,12 +79,12 @@ def test_the_logged_accuracy_is_that_of_the_rows_that_have_the_subset(name):
     method = build(name)
     rows = method.represent(batch(name, FIFTH))
     first, second = method.project(rows)
-    second[method.modalities] = first["image",] + first["vector",]  # as if it had been learned
+    second[method.modalities] = first["image",] + first["vector",]  # as if training had succeeded
     logged = method.contrast(first, second, rows).accuracy
     full = method.modalities
     expected = retrieval_accuracy(first["image",][FIFTH], second[full][FIFTH])
     assert logged["image"] == expected
-    assert expected > 0.5  # of four rows; absent ones among them would leave a fifth
+    assert expected > 0.5  # over four rows; with the absent ones it would be a fifth
     assert logged["vector"] == retrieval_accuracy(first["vector",], second[full])
 
 
@@ -125,18 +125,18 @@ def test_a_modality_of_too_few_moves_no_statistics(name, present):
     for key, value in moments(method).items():
         of_images = key.startswith(("encoders.image", "heads.image"))
         views = METHODS[name].views
-        alone = present is NOBODY or views.plain or views.augmented == 1  # two views are two rows
+        alone = present is NOBODY or views.plain or views.augmented == 1  # two views give two rows
         assert torch.equal(value, before[key]) or not (of_images and alone)
     for parameter in method.encoders["image"].parameters():
         learned = torch.zeros(1) if parameter.grad is None else parameter.grad
         assert learned.isfinite().all()
         assert (learned == 0).all() or present is ONE
     for parameter in method.parameters() if name == "comm" else ():
-        assert parameter.grad is not None  # else AdamW would treat one rank otherwise than several
+        assert parameter.grad is not None  # otherwise AdamW would differ between one rank and several
 
 
 def test_one_record_of_a_map_of_one_cell_can_be_learned_from():
-    """A batch norm refuses a single value a channel."""
+    """A batch norm refuses a single value per channel, which is all that such a record has."""
     torch.manual_seed(0)
     encoder = build_encoders({"image": Spec("image", (3, 32, 32))}, 8, {"image": {"name": "resnet18"}})
     method = METHODS["comm"].build(encoder, 8).train()

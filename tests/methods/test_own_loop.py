@@ -1,4 +1,4 @@
-"""CoMM in a loop of one's own: plain tensors in, the library's loss out."""
+"""CoMM in a custom training loop: plain tensors in, the library's loss out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RECORDS, WIDTH = 12, 16
 
 
 class Steps(nn.Module):
-    """Every step of a series becomes a token; what is padding is asked for, and counts for nothing."""
+    """An encoder that makes each step of a series a token; it takes `padding` and ignores padded steps."""
 
     def __init__(self):
         super().__init__()
@@ -146,7 +146,7 @@ def test_mistakes_are_named():
         cl.CoMMLoss()(both, both, present={"a": torch.ones(4, dtype=torch.bool)})
     with pytest.raises(ConfigurationError, match=r"present of 'aa' has shape \(3,\); .* \(4,\)"):
         cl.CoMMLoss()(both, both, present={"aa": torch.ones(3, dtype=torch.bool)})
-    with pytest.raises(ConfigurationError, match=r"heads that `prediction` adds .* prediction=0"):
+    with pytest.raises(ConfigurationError, match=r"heads that `prediction` adds; .* prediction=0"):
         model(prediction=1.0)(values(1), values(2))
     with pytest.raises(ConfigurationError, match=r"8 features, but 16 are expected. Add nn.Linear\(8, 16\)"):
         cl.CoMM.build({"a": nn.Linear(3, 8), "b": nn.Linear(3, 8)}, WIDTH).embed({"a": rows, "b": rows})
@@ -181,7 +181,7 @@ def shared_rows():
 
 
 def small_loss(module, rows):
-    """CoMM's loss of some records, of which record 2 lacks the modality `a`."""
+    """Return CoMM's loss on these rows of the records; record 2 lacks the modality `a`."""
     first, second = (normalize(part) for part in module(shared_rows()[:, rows]).unbind())
     views = ({"a": view * 2 + 1, "b": view - 1, "a+b": view} for view in (first, second))
     return cl.CoMMLoss()(*views, present={"a": (torch.arange(7) != 2)[rows]})[0]

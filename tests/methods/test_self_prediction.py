@@ -1,4 +1,4 @@
-"""Self-prediction: the error is that of a slow loop, of features if there are any, beside any contrast."""
+"""Self-prediction: its error equals that of a slow loop, on features if there are any, with any contrast."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def predicting(name, count, weight=WEIGHT):
 
 
 def slow(method, batch, targets):
-    """The mean over rows, modalities and subsets that a record has, one at a time."""
+    """Return the mean error over rows, modalities and subsets that a record has, one at a time."""
     view = merge(batch.augmented)
     tokens = method.encode(view)
     subsets = dict.fromkeys((*method.subsets, method.modalities))
@@ -86,7 +86,7 @@ def test_fixed_features_of_the_other_version_are_predicted_where_encoders_read_t
         features = FixedFeatures(column.spec).learn(column, 0)
         encoders[name] = FeatureEncoder(features, build_encoders({name: column.spec}, 16, {})[name])
         raw = column.take(np.arange(RECORDS))
-        views[0][name], views[1][name] = raw, FeatureValues(features(raw) + 1)  # computed here, and given
+        views[0][name], views[1][name] = raw, FeatureValues(features(raw) + 1)  # raw, and given features
     views[0]["b"] = FeatureValues(encoders["b"].features(views[0]["b"]))
     views[1]["a"] = views[0]["a"].with_values(views[0]["a"].values + 1)
     batch = Batch(augmented=views)

@@ -1,4 +1,4 @@
-"""CoMM's terms without negatives: what they are, and that their directions follow the steps of training."""
+"""CoMM's terms without negatives: their values, and directions that follow the training steps."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_directions_are_drawn_anew_in_training_and_follow_the_stored_step():
     fresh.load_state_dict(part.state_dict())
     assert torch.equal(fresh.directions(4), part.directions(4))
     assert not torch.equal(first, part.directions(4))
-    assert part.eval()(*views) == part(*views)  # outside of training nothing moves
+    assert part.eval()(*views) == part(*views)  # nothing moves outside training
 
 
 def test_views_agree_after_some_steps_and_records_do_not_collapse():

@@ -1,4 +1,4 @@
-"""Contract of every encoder, and shapes that the paper states."""
+"""The contract of every encoder, and the published shapes and sizes."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def encoder_of(name, width=32):
 
 
 def modality_of(name, present=None, longer=0, junk=False):
-    """Three records, of sequences of 9, 9 and 5 steps; more padding, and what lies under it, as asked."""
+    """Return three records, with sequences of 9, 9 and 5 steps; padding can be longer, and contain junk."""
     shape, _ = CASES[name]
     generator = torch.Generator().manual_seed(0)
-    if name == "tabular":  # two numbers, one missing; categories of 4 and 5 codes, each code once at least
+    if name == "tabular":  # two numbers, each missing once; categories with 4 and 5 codes
         codes = torch.tensor([[0.0, 1.0], [2.0, 3.0], [3.0, 4.0]])
         numbers = torch.tensor([[0.3, torch.nan], [torch.nan, 1.0], [-0.4, 0.2]])
         return Modality(torch.cat([numbers, codes], dim=1), present=present)
@@ -181,7 +181,7 @@ def test_the_first_layer_starts_as_different_waves():
     torch.testing.assert_close(flat.norm(dim=1), torch.ones(24))
     cosines = flat @ flat.T
     others = cosines - torch.diag(cosines.diag())
-    opposite = (others + 1).abs() < 1e-5  # a colour and its complement
+    opposite = (others + 1).abs() < 1e-5  # a colour blob and its complement
     assert others[~opposite].abs().max() < 1e-5
     assert opposite.sum() == 4
 

@@ -1,4 +1,4 @@
-"""Features of absent modalities: what the others let expect of them, and nothing where they say nothing."""
+"""Guesses of absent modalities' features from present ones; zero if those carry no information."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DIMS = {"a": 3, "b": 2, "c": 2}
 
 
 def parts(rows: int = 600, seed: int = 0) -> dict[str, torch.Tensor]:
-    """`b` follows from `a` and a little noise; `c` is on its own."""
+    """Return features where `b` depends on `a`, plus a little noise, and `c` is independent."""
     draw = torch.Generator().manual_seed(seed)
     a = torch.randn(rows, 3, generator=draw)
     b = a[:, :2] + a[:, 2:] + 0.1 * torch.randn(rows, 2, generator=draw)

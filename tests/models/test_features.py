@@ -1,4 +1,4 @@
-"""Fixed features: finite whatever comes, equal after loading, and MiniRocket as a slow loop has it."""
+"""Fixed features: finite for any input, the same after loading, and equal to slow implementations."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LENGTH = 12
 
 @dataclass(frozen=True)
 class Given:
-    """A modality of all records at once, as a column."""
+    """A column that holds a modality of all records in memory."""
 
     spec: Spec
     modality: Modality
@@ -44,7 +44,7 @@ class Given:
 
 
 def drawn(kind: str, rows: int, seed: int = 0) -> Given:
-    """Records of a kind; every fifth is absent, texts and series differ in length."""
+    """Return random records of a kind; every fifth is absent, and texts and series differ in length."""
     generator = torch.Generator().manual_seed(seed)
     present = torch.arange(rows) % 5 != 4
     padding = torch.arange(LENGTH) >= torch.randint(1, LENGTH + 1, (rows, 1), generator=generator)
@@ -76,7 +76,7 @@ def test_a_fresh_module_that_loads_the_state_computes_the_same(kind: str) -> Non
     learned = FixedFeatures(column.spec).learn(column, 0)
     fresh = torch.nn.ModuleDict({"inside": FixedFeatures(column.spec)})
     state = torch.nn.ModuleDict({"inside": learned}).state_dict()
-    assert torch.equal(state["inside.kept"], learned.varying)  # what files of features call it
+    assert torch.equal(state["inside.kept"], learned.varying)  # its name in files of features
     fresh.load_state_dict(state)
     assert fresh["inside"].dim == learned.dim
     assert torch.equal(fresh["inside"](column.modality), learned(column.modality))
@@ -191,7 +191,7 @@ def test_gaps_that_the_kind_marks_are_filled_with_what_was_observed_last() -> No
 
 
 def sporadic(share: float, rows: int = 60) -> Given:
-    """Series of two channels of which that share was observed, as the kind series writes gaps."""
+    """Return series of two channels in which this share is observed, with gaps marked as `cl.Series` does."""
     generator = torch.Generator().manual_seed(0)
     seen = torch.rand(rows, 20, 2, generator=generator) < share
     values = torch.randn(rows, 20, 2, generator=generator) * torch.tensor([1.0, 30.0]) * seen
@@ -208,14 +208,14 @@ def test_series_of_which_most_was_never_observed_have_statistics_alone_as_a_slow
     for row in range(len(values)):
         length = int((~padding[row]).sum())
         expected = [_channel(values[row, :length], channel, centre, scale) for channel in (0, 1)]
-        by_channel = torch.cat([fast[row, :18], fast[row, 19:]]).view(12, 2).T  # the length stands between
+        by_channel = torch.cat([fast[row, :18], fast[row, 19:]]).view(12, 2).T  # column 18 is the length
         torch.testing.assert_close(
             by_channel, torch.tensor(expected), check_dtype=False, atol=1e-4, rtol=1e-4
         )
 
 
 def _channel(steps: np.ndarray, channel: int, centre: np.ndarray, scale: np.ndarray) -> list[float]:
-    """The features of one channel of one series, step by step."""
+    """Return the features of one channel of one series, computed step by step."""
     seen = [place for place in range(len(steps)) if steps[place, 2 + channel] == 1]
     scaled = [(steps[place, channel] - centre[channel]) / scale[channel] for place in seen]
     drawn_in = [np.sign(value) * np.log1p(min(abs(value), 10)) for value in scaled]
@@ -264,7 +264,7 @@ def test_minirocket_is_what_a_slow_loop_computes(channels: int) -> None:
 
 
 def _slow(rocket: MiniRocket, series: Tensor, lengths: Tensor) -> Tensor:
-    """Dempster et al. (2021), one series, kernel, bias and step at a time."""
+    """Compute MiniRocket (Dempster et al., 2021) for one series, kernel, bias and step at a time."""
     rows = []
     for row, length in enumerate(lengths.tolist()):
         shares, at = [], 0
@@ -312,7 +312,7 @@ def column_of_texts(texts: tuple[str, ...], words: list[str]) -> Sentences:
 
 
 def slow_weights(counts: list[Counter[Hashable]]) -> np.ndarray:
-    """tf-idf of each text that is there, brought to length 1."""
+    """Return the tf-idf of each text, scaled to norm 1; empty texts do not count towards the rarity."""
     within = Counter(one for own in counts for one in own)
     rarity = {one: np.log((1 + sum(map(bool, counts))) / (1 + count)) + 1 for one, count in within.items()}
     rows = np.array([[np.log1p(own[one]) * rarity[one] for one in within] for own in counts])
@@ -320,7 +320,7 @@ def slow_weights(counts: list[Counter[Hashable]]) -> np.ndarray:
 
 
 def runs_of_letters(text: str) -> Counter[Hashable]:
-    """Three to five letters of a word with a space at both ends; a shorter word counts once, whole."""
+    """Count runs of three to five letters of space-padded words; a shorter word counts once, as a whole."""
     runs: Counter[Hashable] = Counter()
     for word in unicodedata.normalize("NFKC", text).lower().split():
         padded = f" {word} "
@@ -339,7 +339,7 @@ def test_words_and_letters_are_weighted_as_a_slow_count_does() -> None:
     tokenizer = Tokenizer(["the", "runner"])
     ids: list[Counter[Hashable]] = [Counter(tokenizer(text)) if text else Counter() for text in TEXTS]
     words, letters = slow_weights(ids), slow_weights([runs_of_letters(text) for text in TEXTS])
-    likeness = (fast @ fast.T).numpy()  # the directions span all texts, so that products of pairs remain
+    likeness = (fast @ fast.T).numpy()  # the directions span all texts, so products of pairs are unchanged
     there = [row for row, text in enumerate(TEXTS) if text]
     slow = words @ words.T + letters @ letters.T
     np.testing.assert_allclose(likeness[np.ix_(there, there)], slow[np.ix_(there, there)], atol=1e-4)
@@ -355,16 +355,16 @@ def test_a_state_says_whether_letters_are_counted() -> None:
     with pytest.raises(TypeError, match="got only token ids"):
         learned(plain(column, rows))
     ids = Given(column.spec, plain(column, rows))
-    earlier = FixedFeatures(column.spec, networks=False).learn(ids, 0)  # as models of earlier versions
+    earlier = FixedFeatures(column.spec, networks=False).learn(ids, 0)  # as in models of earlier versions
     assert not any("letters" in name for name in earlier.state_dict())
-    assert "letters" not in Words(column.spec, MINILM).source  # which one that loads their state says
+    assert "letters" not in Words(column.spec, MINILM).source  # the description after loading such a state
     fresh = FixedFeatures(column.spec, networks=False)
     fresh.load_state_dict(earlier.state_dict())
     assert torch.equal(fresh(column.take(rows)), earlier(ids.modality))
 
 
 def plain(column: Sentences, rows: np.ndarray) -> Modality:
-    """Ids without their texts."""
+    """Return the token ids without the texts."""
     taken = column.take(rows)
     return Modality(taken.values, taken.padding, taken.present)
 
@@ -375,14 +375,14 @@ def test_a_misspelt_word_is_like_the_word_that_was_meant(monkeypatch) -> None:
     column = column_of_texts((*meant, "umbrela"), words)
 
     def likeness() -> Tensor:
-        """Of the word to each of the five texts."""
+        """Return the cosine similarity of the misspelt word to each of the five texts."""
         features = FixedFeatures(column.spec, networks=False).learn(Chosen(column, np.arange(len(meant))), 0)
         vectors = features(column.take(np.array([len(meant), 0, 1, 2, 3, 4])))
         return torch.nn.functional.cosine_similarity(vectors[:1], vectors[1:])
 
     assert likeness().argmax() == 2
     assert likeness()[2] > 0.5
-    monkeypatch.setattr(Words, "most_letters", 0)  # words alone
+    monkeypatch.setattr(Words, "most_letters", 0)  # count words only
     assert likeness().max() < 0.1
 
 
@@ -423,7 +423,7 @@ def test_patches_tell_textures_that_have_the_same_pixels_and_colours() -> None:
 def test_parts_of_numbers_are_what_a_loop_finds_and_many_columns_have_none() -> None:
     draw = np.random.default_rng(0)
     numbers = draw.normal(size=(200, 3)).astype(np.float32)
-    numbers[:, 1] = draw.integers(0, 2, 200)  # two parts would say no more than the number itself
+    numbers[:, 1] = draw.integers(0, 2, 200)  # two values make one part, which would only repeat the number
     numbers[::7, 2] = np.nan
     column = Given(Spec("tabular", (3,)), Modality(torch.from_numpy(numbers)))
     raw = Table(column.spec)
@@ -438,7 +438,7 @@ def test_parts_of_numbers_are_what_a_loop_finds_and_many_columns_have_none() -> 
                 wanted[row, place, part] = min(max((number - low) / (high - low), 0), 1)
     reached = reached.view(200, 3, 8).numpy()
     np.testing.assert_allclose(reached[:, [0, 2]], wanted[:, [0, 2]], atol=1e-4)
-    assert np.ptp(reached[:, 1], axis=0).max() == 0  # a constant column, which is left out
+    assert np.ptp(reached[:, 1], axis=0).max() == 0  # constant features, which are left out
     wide = Given(Spec("tabular", (17,)), Modality(torch.randn(50, 17)))
     plain = Table(wide.spec)
     plain.learn(Sample(wide, np.arange(50)), 0)
@@ -447,7 +447,7 @@ def test_parts_of_numbers_are_what_a_loop_finds_and_many_columns_have_none() -> 
 
 def test_a_linear_reader_of_few_columns_follows_a_curve() -> None:
     numbers = np.random.default_rng(0).normal(size=(600, 2)).astype(np.float32)
-    wanted = np.abs(numbers[:, 0]) > 0.7  # of no linear function of the column
+    wanted = np.abs(numbers[:, 0]) > 0.7  # not a linear function of the column
     column = Given(Spec("tabular", (2,)), Modality(torch.from_numpy(numbers)))
     features = FixedFeatures(column.spec).learn(column, 0)(column.modality).numpy()
     reader = LogisticRegression().fit(features[:400], wanted[:400])

@@ -1,4 +1,4 @@
-"""The fusion's savings are exact: equal to the plain computation of all rows of all layers."""
+"""The fusion's shortcuts are exact: its output equals a plain computation of all rows of all layers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUBSETS = [("image",), ("text",), ("table",), ("image", "table"), NAMES]
 
 
 def plain(fusion: Fusion, tokens: dict[str, Tokens], subset: tuple[str, ...]) -> torch.Tensor:
-    """Every layer in full, [CLS] row of the result."""
+    """Compute every layer in full and return the [CLS] row of the result."""
     sequence = prepend(fusion.cls, [tokens[name] for name in subset])
     for layer in fusion.layers:
         sequence = Tokens(layer(sequence), sequence.padding)
@@ -35,7 +35,7 @@ def tokens_of(generator, padded: bool, lengths=(4, 7, 1), dtype=torch.float64) -
 @pytest.mark.parametrize("padded", [False, True])
 def test_equal_to_the_plain_computation_in_value_and_gradient(layers, padded, generator):
     fusion = Fusion(16, layers, heads=4).double()
-    tokens = tokens_of(generator, padded, (4, 17, 1))  # too many to be few
+    tokens = tokens_of(generator, padded, (4, 17, 1))  # more than FEW tokens
     weights = torch.randn(16, generator=generator, dtype=torch.float64)
     fast = fusion(tokens, SUBSETS)
     slow = {subset: plain(fusion, tokens, subset) for subset in SUBSETS}

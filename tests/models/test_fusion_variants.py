@@ -1,4 +1,4 @@
-"""One contract for every fusion: any subset of any number of modalities, padding and gaps included."""
+"""The contract of every fusion: any subset of any number of modalities, padded or absent ones included."""
 
 from __future__ import annotations
 

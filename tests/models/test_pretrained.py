@@ -1,4 +1,4 @@
-"""Pretrained encoders give the token states that transformers gives, and refuse what they must."""
+"""Pretrained encoders return the token states of transformers, and refuse unsafe or unsuitable models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from commlearn.models.encoders.pretrained_folder import fingerprint, locate
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Every family, saved once."""
+    """Folders with a saved model of each family."""
     root = tmp_path_factory.mktemp("families")
     return {family: save(family, root / family) for family in {*IMAGES, *TEXTS}}
 
@@ -70,7 +70,7 @@ def test_texts_give_the_states_of_transformers_whatever_the_padding(family, froz
     tokens = encoder(Modality(ids, padding))
     for row, length in enumerate((7, 7, 4)):
         alone = ids[row : row + 1, :length]
-        if family == "siglip":  # was trained on padded texts, and attends to the padding
+        if family == "siglip":  # trained on padded texts, so it attends to the padding
             alone = nn.functional.pad(alone, (0, 16 - length), value=1)
         with torch.no_grad():
             wanted = tower(family, "text")(alone).last_hidden_state[0, :length]
@@ -98,7 +98,7 @@ def test_a_frozen_encoder_is_no_part_of_the_method_and_a_tuned_one_learns(folder
     trained = {name: p for name, p in tuned.named_parameters() if p.requires_grad}
     assert len(trained) > 20
     assert all(p.grad is not None and p.grad.isfinite().all() for p in trained.values())
-    assert not any("post_layernorm" in name for name in trained)  # of the pooled vector, which is not read
+    assert not any("post_layernorm" in name for name in trained)  # only the pooled vector uses it, not tokens
 
 
 def test_modalities_of_one_frozen_encoder_share_its_weights(folders):
@@ -123,7 +123,7 @@ def test_states_that_were_computed_pass_unchanged(folders):
     assert torch.equal(encoder(Modality(states)).values, states)
     assert torch.equal(encoder(Modality(states[:, None].half())).values, states.half().float())
     assert isinstance(encoder.encoder, Frozen)
-    assert not encoder.encoder.held  # the weights were not even read
+    assert not encoder.encoder.held  # the weights were never read
 
 
 def test_built_anew_without_the_folder(folders):
@@ -171,7 +171,7 @@ def test_a_hub_that_cannot_be_reached_is_told_with_the_name():
 def test_pickled_weights_are_refused_by_name(folders, tmp_path):
     folder = copy(folders, "vit", tmp_path)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(ConfigurationError, match=r"pytorch_model\.bin alone, .* can run code"):
+    with pytest.raises(ConfigurationError, match=r"only in pytorch_model\.bin, .* can run code"):
         locate(str(folder))
     (folder / "pytorch_model.bin").unlink()
     with pytest.raises(ConfigurationError, match=r"has no weights"):
@@ -264,7 +264,7 @@ def test_a_real_sentence_encoder_gives_the_states_of_its_own_library():
         torch.testing.assert_close(
             tokens[row, : len(lists[row])], wanted[: len(lists[row])], atol=1e-5, rtol=1e-4
         )
-    mean = tokens.sum(dim=1) / (~padding).sum(dim=1, keepdim=True)  # the folder's own pooling
+    mean = tokens.sum(dim=1) / (~padding).sum(dim=1, keepdim=True)  # the pooling that the folder specifies
     pooled = nn.functional.normalize(mean).numpy()
     np.testing.assert_allclose(pooled, theirs.encode(sentences), atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""Published networks equal their publishers' own, and are part of the features of pictures and texts."""
+"""Published networks equal their original implementations and are part of picture and text features."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ BOTH = pytest.mark.parametrize(
 
 
 def test_the_features_of_a_picture_are_those_of_the_published_implementation():
-    """Numbers by the package efficientnet_lite_pytorch 0.1.0 and the same weights."""
+    """The expected numbers are from the package efficientnet_lite_pytorch 0.1.0 with the same weights."""
     needed(EFFICIENTNET)
     y, x = torch.meshgrid(torch.arange(224.0), torch.arange(224.0), indexing="ij")
     picture = torch.stack([x, y, (x - 112) ** 2 / 60 + (y - 112) ** 2 / 60]).clamp(0, 255)
@@ -108,7 +108,7 @@ def test_features_hold_the_network_and_say_so(network, records):
     assert lines == [f"{name}: fixed features are {blocks.each[name].raw.source}"]
     assert f"outputs of {network.name} (package {network.package}" in lines[0]
     content = blocks.to_bytes()
-    assert len(content) < 4_000_000  # not the weights
+    assert len(content) < 4_000_000  # the weights are not included
     again = FeatureBlocks(records().specs).from_bytes(content)
     view = records().view(np.arange(5))
     assert torch.equal(again(view), blocks(view))
@@ -116,7 +116,7 @@ def test_features_hold_the_network_and_say_so(network, records):
 
 @BOTH
 def test_outputs_of_a_network_count_twice_as_much_as_other_features(network, records):
-    """Groups count the same: what the network makes is two of three."""
+    """Groups have equal weight, and the network's outputs make up two of three groups."""
     needed(network)
     data = records()
     (block,) = FeatureBlocks(data.specs).learn(data, 0).each.values()
@@ -124,12 +124,12 @@ def test_outputs_of_a_network_count_twice_as_much_as_other_features(network, rec
     own, *outputs = block.raw(column.take(np.arange(len(data))))
     assert len(outputs) == 2
     assert sum(part.shape[1] for part in outputs) == {"EfficientNet-lite0": 1280, "MiniLM": 384}[network.name]
-    if network is MINILM:  # without it letters would be counted, too, where the texts are at hand
+    if network is MINILM:  # without the network, letters of the texts would be counted too
         column = replace(column, texts=())
     without = FixedFeatures(column.spec, networks=False).learn(column, 0)
     alone = without.raw(column.take(np.arange(len(data))))
     if network is not MINILM:
-        del alone[-2]  # patches, which it makes needless
+        del alone[-2]  # patches, which the network replaces
     torch.testing.assert_close(own, torch.cat(alone, dim=1))
 
 

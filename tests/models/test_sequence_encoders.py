@@ -31,7 +31,7 @@ def build(name):
 
 
 def batch(lengths, longest, under_padding=0.0, seed=0):
-    """Records of these lengths, padded to `longest`, with something under the padding."""
+    """Return records of these lengths, padded to `longest` with the value `under_padding`."""
     generator = torch.Generator().manual_seed(seed)
     values = torch.randn(len(lengths), 64, CHANNELS, generator=generator)[:, :longest]
     padding = torch.arange(longest) >= torch.tensor(lengths)[:, None]
@@ -66,7 +66,7 @@ def test_neither_content_nor_amount_of_padding_changes_a_token(name, lengths, mo
         assert longer.padding[:, count:].all()
         torch.testing.assert_close(pool(longer), pool(tokens), atol=2e-5, rtol=1e-4)
         for row, length in enumerate(lengths):
-            if length:  # alone and without padding at all
+            if length:  # compare with the record alone, without padding
                 values = batch(lengths, longest).values[row : row + 1, :length]
                 alone = encoder(Modality(values)).values
                 torch.testing.assert_close(
@@ -145,7 +145,7 @@ def test_settings_that_do_not_fit_are_named():
         mlp((3,), 8, layers=1)
 
 
-SHAPE = (2, 4, 3)  # two numbers, categories of 4 and 3 codes
+SHAPE = (2, 4, 3)  # two numbers, and categories with 4 and 3 codes
 CELLS = torch.tensor(
     [
         [0.5, -1.0, 2.0, 0.0],

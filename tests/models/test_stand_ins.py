@@ -1,4 +1,4 @@
-"""Records stand in for others that most of their modalities call neighbours, and for no others."""
+"""Records are stand-ins only for records that are their neighbours in most modalities."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from commlearn.tables.table import read_table
 
 
 def columns_of(draw, records: int = 60, absent: Mapping[str, int] = {}, shared: float = 3.0):
-    """Three views of ten groups of records."""
+    """Return three modalities of records that belong to ten clusters."""
     centres = draw.normal(size=(10, 5)) * shared
     columns = {}
     for name in ("a", "b", "c"):
@@ -35,7 +35,7 @@ def columns_of(draw, records: int = 60, absent: Mapping[str, int] = {}, shared: 
 
 
 def slow(columns, nearest: int) -> list[set[int]]:
-    """Every pair compared by itself."""
+    """Return the stand-ins of each record, comparing one pair at a time."""
     count = len(next(iter(columns.values())))
     votes = np.zeros((count, count), dtype=int)
     for column in columns.values():
@@ -118,8 +118,8 @@ def test_swapped_features_are_those_of_records_that_have_the_modality():
     )
     changed = (augmented.values != values)[present]
     assert 0.3 < changed.float().mean() < 0.55
-    assert not changed.all(dim=1).any()  # one feature stays
-    assert (augmented.values[present] > 0).all()  # never from a record without
+    assert not changed.all(dim=1).any()  # at least one feature is kept
+    assert (augmented.values[present] > 0).all()  # never from a record without the modality
     assert torch.isin(augmented.values[present], values[present]).all()
 
 
@@ -136,7 +136,7 @@ def test_the_log_says_how_many_records_have_stand_ins(tmp_path, monkeypatch):
     assert "of the training records have stand-ins: neighbours in most modalities" in log
     alone = cl.Embedder(cl.Schema({"a": cl.Vector("a")}), epochs=1).fit({"a": table["a"]})
     assert not alone.trained.experiment.training.stand_ins
-    monkeypatch.setattr("commlearn.config.own_data.LARGE", 100)  # of more, every one is not compared
+    monkeypatch.setattr("commlearn.config.own_data.LARGE", 100)  # larger tables have no stand-ins by default
     data = {"name": "table", "table": "", "schema": schema.to_mapping()}
     for training, wanted in ({}, False), ({"stand_ins": True}, True):
         settings = {"name": "own", "data": data, "model": {"features": "fixed"}, "training": training}

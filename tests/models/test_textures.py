@@ -1,4 +1,4 @@
-"""Texture energies, and embeddings that hold them beside the fused vector."""
+"""Texture energies, and embeddings that hold them next to the fused vector."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_record_without_a_picture_embeds_as_if_it_was_not_asked_for():
 
 
 def test_tokens_that_stand_in_a_view_carry_the_energies_along():
-    """Encoded once, cut, stacked, moved: as diagnostics, ladders and pictures of many records have them."""
+    """Tokens are encoded once, then cut, stacked and moved, as by diagnostics, ladders and shared images."""
     method, view = build(), pictures()
     method.train()
     next(method.steps(Batch(augmented=(view, pictures(seed=2)))))

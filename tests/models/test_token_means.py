@@ -1,4 +1,4 @@
-"""Mean tokens beside the fused vector: standardised, zero where absent, untouched by padding."""
+"""Mean tokens next to the fused vector: standardised, unaffected by padding, and guessed if absent."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def test_means_follow_what_training_saw_and_absent_records_are_zero():
     values = 3 + 2 * torch.randn(400, 2, WIDTH, generator=draw)
     padding = torch.zeros(400, 2, dtype=torch.bool)
     padding[:40] = True
-    values[:40] = 1e6  # under padding: nothing may see it
+    values[:40] = 1e6  # under padding, so it must have no effect
     for _ in range(60):
         means.observe({"a": Tokens(values, padding)}, {})
     out = means.eval()({"a": Tokens(values, padding)}, torch.randn(400, WIDTH))
-    assert (out[:40] == 0).all()  # no other modality said anything of it
+    assert (out[:40] == 0).all()  # there is no other modality to guess from
     plain = values[40:].double().mean(dim=1)
     wanted = (plain - plain.mean(dim=0)) / plain.std(dim=0)
     torch.testing.assert_close(out[40:].double(), wanted, atol=2e-2, rtol=2e-2)
@@ -63,7 +63,7 @@ def test_the_fused_vector_stays_and_every_subset_has_one_width():
         embedding = wide.embed(view(), subset)
         assert embedding.shape == (6, 3 * WIDTH)
         torch.testing.assert_close(embedding[:, :WIDTH], plain.embed(view(), subset))
-    assert (wide.embed(view(), ["two"])[:, WIDTH : 2 * WIDTH] == 0).all()  # nothing was seen yet
+    assert (wide.embed(view(), ["two"])[:, WIDTH : 2 * WIDTH] == 0).all()  # nothing has been observed yet
 
 
 def test_what_is_absent_is_what_ridge_regression_expects_of_the_fused_vector():
@@ -80,7 +80,7 @@ def test_what_is_absent_is_what_ridge_regression_expects_of_the_fused_vector():
     torch.testing.assert_close(means(tokens, fused)[gone, :WIDTH], out[gone])
     x, y = fused[~gone].double(), a[~gone].double()
     y = (y - y.mean(dim=0)) / y.std(dim=0)
-    ridge = 0.1 * x.square().mean(dim=0).mean()  # the intercept is free
+    ridge = 0.1 * x.square().mean(dim=0).mean()  # the intercept is not penalised
     centred = x - x.mean(dim=0)
     slope = torch.linalg.solve(
         centred.T @ centred / len(x) + ridge * torch.eye(WIDTH), centred.T @ y / len(x)
@@ -89,7 +89,7 @@ def test_what_is_absent_is_what_ridge_regression_expects_of_the_fused_vector():
 
 
 def test_a_pair_of_twins_fills_each_other_in():
-    """Two modalities that say the same: one of them alone embeds nearly like both."""
+    """If two modalities are identical, one of them alone embeds almost like both."""
     torch.manual_seed(0)
     method = CoMM.build(
         build_encoders({"one": Spec("vector", (5,)), "two": Spec("vector", (5,))}, 16, {}),
@@ -145,7 +145,7 @@ def test_of_many_modalities_each_rest_is_looked_at_equally_often_and_of_few_ever
     means = TokenMeans([f"m{number}" for number in range(9)], width=4)
     rests = [(f"rest {number}",) for number in range(9)]
     looks: Counter[tuple[str, ...]] = Counter()
-    for _ in range(16 + 4 * 20):  # 16 looks, then 20 of every fourth step
+    for _ in range(16 + 4 * 20):  # all of the first 16 steps are observed, then every fourth
         if means.count_step():
             chosen = means.in_turn(rests)
             assert len(set(chosen)) == 4

@@ -1,4 +1,4 @@
-"""Bounds of mutual information: against loops, and against Gaussians where the answer is known."""
+"""Bounds on mutual information, compared with loops, and with Gaussians whose information is known."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ DIM = 4
 
 
 def information(correlation: float) -> float:
-    """Of two Gaussian vectors whose coordinates correlate pair by pair, in nats."""
+    """Return the information, in nats, of two Gaussian vectors whose coordinates correlate pairwise."""
     return -DIM / 2 * math.log(1 - correlation**2)
 
 
 def club_limit(correlation: float) -> float:
-    """What NCE-CLUB tends to: the divergences of joint and product, there and back."""
+    """Return the limit of NCE-CLUB: the divergence of the joint from the product plus the reverse one."""
     return DIM * correlation**2 / (1 - correlation**2)
 
 
@@ -31,7 +31,7 @@ def gaussians(samples: int, correlation: float, seed: int) -> tuple[torch.Tensor
 
 
 def best_scores(x: torch.Tensor, y: torch.Tensor, correlation: float) -> torch.Tensor:
-    """log p(y | x) / p(y) of all pairs, (N, N)."""
+    """Return log p(y | x) / p(y) of all pairs, (N, N)."""
     rest = 1 - correlation**2
     distance = (y[None] - correlation * x[:, None]).square().sum(dim=2)
     return (y.square().sum(dim=1)[None] - distance / rest) / 2 - DIM / 2 * math.log(rest)
@@ -108,7 +108,7 @@ def test_given_a_class_only_draws_from_the_class_count():
     exact, scores = information(0.5), best_scores(x, y, 0.5)
     assert nce_bound(scores, among).item() == pytest.approx(exact, abs=0.05)
     assert club_bound(scores, among).item() == pytest.approx(club_limit(0.5), abs=0.1)
-    tells_classes_apart = scores - 100.0 * (1 - among)  # both sides show the class: log 2 nats more
+    tells_classes_apart = scores - 100.0 * (1 - among)  # x and y both reveal the class: log 2 nats more
     assert nce_bound(tells_classes_apart).item() == pytest.approx(exact + math.log(2), abs=0.05)
     assert nce_bound(tells_classes_apart, among).item() == pytest.approx(exact, abs=0.05)
 

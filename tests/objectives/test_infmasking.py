@@ -1,4 +1,4 @@
-"""The contrast with infinitely many masks against its equation and against many draws."""
+"""The contrast with infinitely many masks, compared with its equation and with many draws."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def drawn(samples, versions, dim, seed, spread=0.5):
 
 
 def slow(whole, masked, temperature, groups=None):
-    """Means and covariance matrices of the draws in full; a group's other samples are no negatives."""
+    """Compute the loss from full means and covariances; other samples of a group are not negatives."""
     z = [row / row.norm() for row in whole]
     draws = [[masked[k, j] / masked[k, j].norm() for k in range(len(masked))] for j in range(len(whole))]
     means = [sum(rows) / len(rows) for rows in draws]

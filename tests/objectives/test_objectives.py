@@ -1,4 +1,4 @@
-"""Losses against loops written from the paper, in float64, gradients too."""
+"""Losses and their gradients, compared with loops written from the paper, in float64."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from commlearn.objectives import (
 
 
 def slow_info_nce(first, second, temperature, groups=None):
-    """For every row of both views: its own other view against all rows but itself and its group's others."""
+    """Contrast each row's other view with all rows except the row itself and other samples of its group."""
     rows = [row / row.norm() for row in [*first, *second]]
     count = len(first)
     total = 0.0
@@ -52,7 +52,7 @@ def slow_clip(first, second, scale, groups=None):
 
 
 def negative(sample, other, groups):
-    """Whether one sample is another's negative: all others are, but those of its group."""
+    """Whether one sample is another's negative: all samples are, except itself and those of its group."""
     return sample != other and (groups is None or bool(groups[sample] != groups[other]))
 
 
@@ -65,7 +65,7 @@ def pair(count, dim, seed):
 
 @pytest.fixture(params=[2, 3, 512])
 def block(request, monkeypatch):
-    """Matrices that fall into many blocks, the last of them smaller, or into one."""
+    """Block size that divides matrices into many blocks, the last one smaller, or leaves a single block."""
     monkeypatch.setitem(log_sums.BLOCK, "cpu", request.param)
     return request.param
 
@@ -286,7 +286,7 @@ def test_under_autocast_the_loss_is_computed_in_full_precision(loss):
 
 
 class Largest(TorchDispatchMode):
-    """Remembers the most numbers that any operation put out."""
+    """Records the size of the largest tensor that any operation returned."""
 
     most = 0
 
@@ -314,7 +314,7 @@ def test_no_matrix_of_all_pairs_is_ever_made(monkeypatch):
     assert largest.most <= samples * max(dim, 16)
 
 
-@pytest.mark.parametrize(("few", "products"), [(512, 2), (39, 4)])  # one of a view with itself, one of both
+@pytest.mark.parametrize(("few", "products"), [(512, 2), (39, 4)])  # within a view, and between both
 def test_products_of_few_samples_are_made_once(few, products, monkeypatch):
     class Products(TorchDispatchMode):
         count = 0

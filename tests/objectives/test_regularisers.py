@@ -1,4 +1,4 @@
-"""Regularisers and objectives without negatives against loops written from their equations, in float64."""
+"""Regularisers and objectives without negatives, compared with loops over their equations, in float64."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_orthogonality_equals_the_loop(gaps):
 
 
 def slow_sigreg(rows, directions):
-    """The integral over all t, in closed form: Gaussian integrals of every pair of samples."""
+    """Compute the integral over all t in closed form, from Gaussian integrals of every pair of samples."""
     count, total = len(rows), 0.0
     for direction in directions.T:
         x = [row @ direction for row in rows]

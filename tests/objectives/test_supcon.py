@@ -1,4 +1,4 @@
-"""The supervised contrast against loops written from its equation, in float64, gradients too."""
+"""The supervised contrast and its gradients, compared with loops over its equation, in float64."""
 
 from __future__ import annotations
 

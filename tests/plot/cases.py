@@ -1,4 +1,4 @@
-"""Values as reports and comparisons give them, of any number of modalities with names of any length."""
+"""Values as reports and comparisons return them, for up to six modalities with short or long names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def modalities(count: int, long: bool) -> list[str]:
 
 
 def subsets(names: list[str]) -> list[str]:
-    """As a ladder names them: each alone, pairs, ..., all."""
+    """Return subsets as a ladder names them: each modality alone, pairs, ..., all."""
     sizes = range(1, len(names) + 1) if len(names) < 6 else (1, 2, len(names))
     return ["+".join(some) for size in sizes for some in combinations(names, size)]
 
@@ -75,7 +75,7 @@ def view_of(names: list[str], scale: float = 1.0) -> dict[str, Any]:
 
 
 def interactions_of(names: list[str], target: str = "mortality") -> dict[str, Any]:
-    """All views of up to five modalities; of six the pairs."""
+    """Return all views of up to five modalities, but only the pairs of six."""
     common = {
         "target": target,
         "modalities": names,
@@ -98,7 +98,7 @@ def interactions_of(names: list[str], target: str = "mortality") -> dict[str, An
 
 
 def rungs_of(names: list[str]) -> dict[str, ProbeResult]:
-    """Scores close to each other and to a guess, so that their figures stand close too."""
+    """Return scores close to each other and to chance, so that their labels are drawn close together."""
     results = {}
     for place, name in enumerate(subsets(names)):
         score = 0.52 + 0.03 * (place % 7) + 0.05 * name.count("+")
@@ -118,7 +118,7 @@ def audit_of(names: list[str]) -> Audit:
 
 
 def metrics_of(names: list[str]) -> list[dict[str, Any]]:
-    """Terms that end at almost the same value."""
+    """Return logged metrics whose terms end at almost the same value."""
     terms = [*names, "fused"]
     return [
         {
@@ -132,7 +132,7 @@ def metrics_of(names: list[str]) -> list[dict[str, Any]]:
 
 
 def verdict_of(names: list[str]) -> dict[str, Any]:
-    """Two methods against four readers at three budgets, all within some points."""
+    """Return a verdict on two methods and four rivals at three budgets, all within a few points."""
     methods, rivals = ["comm", "infmasking"], ["features", "late fusion", "boosting", "principal components"]
 
     def reader(score: float) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def verdict_of(names: list[str]) -> dict[str, Any]:
 
 
 def table_of(names: list[str]) -> dict[str, Any]:
-    """Members of a comparison, one a role, with published figures."""
+    """Return a comparison's table with one member for each role, and published figures."""
     roles = ["method", "method with labels", "baseline", "floor", "ceiling"]
     called = [
         "comm",

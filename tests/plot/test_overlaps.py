@@ -1,4 +1,4 @@
-"""No word of a picture covers another or leaves it, however many modalities, however long their names."""
+"""No text of a figure covers another or leaves the figure, for many modalities and for long names."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def chart_of(table):
 
 
 def words_of(figure):
-    """Every text that is drawn, with the box that it takes."""
+    """Return every visible text with its bounding box."""
     texts = [figure._suptitle] if figure._suptitle else []
     for axes in figure.axes:
         texts += [*axes.texts, axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label]
@@ -67,7 +67,7 @@ def words_of(figure):
     shown = [text for text in texts if text.get_text() and text.get_visible()]
     return [
         (text.get_text(), Text.get_window_extent(text)) for text in shown
-    ]  # without the line that leads to it
+    ]  # not counting an annotation's line
 
 
 def overlaps(figure):
@@ -123,7 +123,7 @@ def test_names_at_an_axis_can_be_told_apart(count):
 
 
 def test_every_pair_is_drawn_and_every_label_whatever_their_names_are():
-    """Of names that are alike where they are shortened only one was drawn."""
+    """Of several names that look alike when shortened, only one used to be drawn."""
     alike = [f"a modality whose name is {word} and as long as that of others" for word in ("this", "that")]
     pairs = PairReport(cases.interactions_of([*alike, "a", "b", "c", "d"]))
     two = SimpleNamespace(to_dict=lambda: cases.interactions_of(["a", "b"]))

@@ -1,4 +1,4 @@
-"""The ladder is the probe, rung by rung; the audit finds an augmentation that destroys a target."""
+"""Each rung of the ladder equals the probe; the audit finds an augmentation that destroys a target."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_an_augmentation_that_drowns_the_values_is_found(run, tmp_path):
     loud, data = trained(tmp_path / "run", {"a": {"name": "noise", "std": 40.0}})
     audit = cl.audit_augmentations(loud, data, "y", strengths=[1])
     rows = {(row.modality, row.strength): row for row in audit.rows}
-    if rows["a", 0].result.interval[0] > 0.75:  # it is readable clean, so it can be judged
+    if rows["a", 0].result.interval[0] > 0.75:  # readable without augmentation, so it can be judged
         assert rows["a", 1].destroys
         assert "augmentations.a" in audit.warnings[0]
     assert not rows["b", 1].destroys
@@ -133,7 +133,7 @@ def test_an_augmentation_that_drowns_the_values_is_found(run, tmp_path):
 
 
 def test_label_sets_are_destroyed_down_to_what_a_guess_reaches():
-    """Saying every label of every record has an F1 of two thirds, where half of the records have each."""
+    """If half of the records have each label, predicting every label always has an F1 of two thirds."""
     draw = np.random.default_rng(0)
     rows, noise = draw.normal(size=(2, 800, 3))
     truth = rows[:, :2] > 0
@@ -246,7 +246,7 @@ def test_an_audit_names_the_part_that_has_no_label(run):
 
 
 def test_texts_of_many_lengths_are_embedded_as_alone(monkeypatch):
-    monkeypatch.setattr(embeddings, "CACHED", 1)  # few records at a time, each time of another length
+    monkeypatch.setattr(embeddings, "CACHED", 1)  # few records at a time, so lengths differ between batches
     schema = cl.Schema({"a": cl.Vector("a"), "words": cl.Text("words")})
     cells = {
         "a": table(90)["a"],
@@ -261,7 +261,7 @@ def test_texts_of_many_lengths_are_embedded_as_alone(monkeypatch):
 
 def test_what_others_add_is_measured_on_the_records_that_have_the_best_modality():
     draw = np.random.default_rng(0)
-    labels, there = draw.integers(0, 2, 400), np.arange(400) % 4 > 0  # of a quarter nobody says the class
+    labels, there = draw.integers(0, 2, 400), np.arange(400) % 4 > 0  # a quarter lacks `a`
     a, b = labels[:, None] + 0.1 * draw.normal(size=(400, 2)), draw.normal(size=(400, 2))
     records = Records({"a": a}, {"y": labels})
     data = Dataset(records.choose(np.arange(200)), records.choose(np.arange(200, 400)))
@@ -286,5 +286,5 @@ def test_what_others_add_is_measured_on_the_records_that_have_the_best_modality(
     ]
     assert gain.score == pytest.approx(slow[0] - slow[1], abs=1e-6)
     assert gain.interval[0] <= gain.score <= gain.interval[1]
-    assert score_of(whole.result) < score_of(alone.result) - 0.05  # on different records
+    assert score_of(whole.result) < score_of(alone.result) - 0.05  # they are measured on different records
     assert abs(gain.score) < 0.03

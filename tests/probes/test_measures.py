@@ -122,16 +122,16 @@ def test_groups_are_drawn_whole_and_intervals_of_few_are_wide():
 
 
 def test_a_class_of_one_group_leaves_no_interval_but_where_there_are_many_classes():
-    """Of four groups, one of a class: without its variance 95 % intervals held in 88 % of 559 tables."""
+    """If a class is one group of four, 95 % intervals without its variance held in 88 % of 559 tables."""
     groups = np.repeat(np.arange(4), 12)
     one_of_two = np.where(groups == 0, 1, 0)
     right = np.random.default_rng(0).random(48) < 0.5
     score = {"accuracy": lambda weights: measures.mean_recall(right, one_of_two, weights)}
     assert measured(score, one_of_two, groups=groups)["accuracy"][1] == (0.0, 1.0)
-    many = np.minimum(np.arange(30) // 2, 13)  # of fourteen classes, the last has four groups
-    many[:1] = 20  # two classes of one group
+    many = np.minimum(np.arange(30) // 2, 13)  # fourteen classes; the last has four groups
+    many[:1] = 20  # now two classes have one group each
     assert np.isfinite(widening(many, np.arange(30)))
-    assert np.isfinite(widening(one_of_two))  # single records: a rare class among others
+    assert np.isfinite(widening(one_of_two))  # without groups, a class may have few records
 
 
 def test_intervals_do_not_depend_on_how_many_draws_are_measured_at_once(generator, monkeypatch):
@@ -141,13 +141,13 @@ def test_intervals_do_not_depend_on_how_many_draws_are_measured_at_once(generato
         "auprc": lambda weights: measures.auprc(scores, positive, weights),
     }
     at_once = measured(parts, positive.astype(int))
-    monkeypatch.setattr(measures, "AT_ONCE", 1)  # one draw
+    monkeypatch.setattr(measures, "AT_ONCE", 1)  # one draw at a time
     assert measured(parts, positive.astype(int)) == at_once
 
 
 @pytest.mark.parametrize("records", [2, 60])
 def test_shares_that_no_draw_changes_are_not_certain(records):
-    """All of 2 records right says little, all of 60 much."""
+    """If 2 of 2 records are right, this says little; if 60 of 60 are, it says much."""
     right = np.ones(records, dtype=bool)
     value, (low, high) = measured(
         {"balanced_accuracy": lambda weights: measures.accuracy(right, weights)}, np.zeros(records)
@@ -157,7 +157,7 @@ def test_shares_that_no_draw_changes_are_not_certain(records):
 
 
 def test_nothing_is_explained_where_nothing_varies():
-    """A draw without the only records that differ has no R2, rather than one of minus millions."""
+    """A draw that lacks the only records that differ has no R2, instead of one of minus millions."""
     truth = np.zeros((100, 1))
     truth[:2] = 1
     guess = np.full((100, 1), 0.02)
@@ -170,7 +170,7 @@ def test_nothing_is_explained_where_nothing_varies():
 
 
 def test_pairs_of_a_few_things_are_as_uncertain_as_the_things(generator):
-    """Guesses of what 40 things are, each of which stands in 20 pairs: intervals that hold chance."""
+    """For guesses about 40 things, each in about 20 pairs, only intervals over things contain chance."""
     missed = {"pairs": 0, "things": 0}
     for _ in range(40):
         pairs = generator.integers(40, size=(800, 2)).astype(np.uint64)

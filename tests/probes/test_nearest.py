@@ -1,4 +1,4 @@
-"""The one search for similar rows against the slow, obvious one."""
+"""The search for similar rows, compared with a slow, obvious one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from commlearn.probes.nearest import nearest, unit
 
 
 def slowly(rows, among, count, apart=None):
-    """By sorting, one pair at a time."""
+    """Return the most similar rows by sorting, comparing one pair at a time."""
     neighbours = []
     for place, row in enumerate(rows):
         allowed = [

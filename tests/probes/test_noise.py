@@ -1,4 +1,4 @@
-"""What readouts say of pure noise: the benchmark's doors, each once in every situation."""
+"""Readouts on pure noise: every door of the benchmark, once in each situation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ spec.loader.exec_module(benchmark)
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_no_door_finds_anything_in_noise(tmp_path):
-    """Beyond chance: of some 80 intervals and 24 reports, a handful may be off."""
+    """Of some 80 intervals and 24 reports, a handful may be off by chance."""
     rows = []
     for number, situation in enumerate(
         itertools.product(benchmark.GROUPS, benchmark.SPLITS, ("comm", "supcon"))
@@ -32,6 +32,6 @@ def test_no_door_finds_anything_in_noise(tmp_path):
     assert len(bits) > 20
     assert np.mean(covers) > 0.85
     assert np.mean(bits <= 0.03) > 0.85
-    assert bits.max() < 0.15  # rows that were seen gave 1.00
+    assert bits.max() < 0.15  # rows seen with labels gave 1.00
     assert sum(row["present"] for row in rows if "present" in row) <= 4
     assert all("trained on with labels" in row["refused"] for row in rows if "refused" in row)

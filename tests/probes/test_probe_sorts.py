@@ -1,4 +1,4 @@
-"""Probes of labels, numbers with several outputs and neighbours; and retrieval."""
+"""Probes of labels and of numbers with several outputs, nearest-neighbour probes, and retrieval."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_ranks_are_those_of_sorting():
     for row, rank in enumerate(ranks(queries, gallery)):
         similar = unit[1] @ unit[0][row]
         assert rank == 1 + sorted(-similar).index(-similar[row])
-    assert ranks(np.ones((4, 2)), np.ones((4, 2))).tolist() == [2.5] * 4  # all alike: in the middle
+    assert ranks(np.ones((4, 2)), np.ones((4, 2))).tolist() == [2.5] * 4  # ties share the middle rank
 
 
 @pytest.mark.parametrize("name", ["clip", "cmc", "crossself", "comm"])
@@ -193,7 +193,7 @@ def test_retrieval_finds_records_whose_modalities_are_the_same(name):
         with pytest.raises(ConfigurationError, match="has no modality"):
             retrieval(method, same, *sides)
     broken = values.copy()
-    broken[3] = np.nan  # no comparison with it holds, so that it would rank first
+    broken[3] = np.nan  # comparisons with NaN are False, so it would rank first
     with pytest.raises(DivergedError, match="not finite"):
         retrieval(method, Records({"a": VectorColumn(broken), "b": VectorColumn(values)}), ["a"], ["b"])
     mixed = Records({"a": VectorColumn(values), "b": VectorColumn(values[::-1].copy())})

@@ -1,4 +1,4 @@
-"""Probes find what a linear map can read, and nothing where there is nothing."""
+"""Probes find what a linear map can read, and nothing in noise."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_the_strength_of_the_penalty_is_found_on_training_records_alone(rows):
 
 
 def test_the_interval_covers_the_truth(rows):
-    """Of many test samples from one population, about 95 % of the intervals hold its accuracy."""
+    """Over many test samples from one population, about 95 % of the intervals contain its accuracy."""
     generator = np.random.default_rng(0)
     covered = 0
     for seed in range(60):
@@ -89,7 +89,7 @@ def test_the_interval_covers_the_truth(rows):
 
 @pytest.mark.parametrize("rare", [2, 3])
 def test_the_search_sees_every_class_however_rare(rows, rare, monkeypatch):
-    """Of many rows the search takes some: a class of which it took one or none was an error."""
+    """The search samples large tables; a class with at most one sampled row used to raise an error."""
     monkeypatch.setattr(classes, "SEARCH_ROWS", 20)
     labels = np.zeros(1200, dtype=int)
     labels[:rare] = 1
@@ -110,16 +110,16 @@ def test_a_class_of_one_record_does_not_end_the_search(rows):
 
 
 def test_a_class_of_one_group_does_not_end_the_search_among_groups(rows):
-    """Else C is 1, which fits noise: 40 of the features have nothing to do with the label."""
+    """Otherwise C would be 1, which fits noise: 40 of the features are unrelated to the label."""
     draw = np.random.default_rng(3)
     labels = ((rows[:, 0] + draw.normal(size=1200)) > 0).astype(int)
     wide = np.concatenate([rows, draw.normal(size=(1200, 40))], axis=1)
     groups = np.arange(1200) // 10
     assert classes._search(wide, labels, 0, groups) < 0.1
-    labels[:6] = 2  # in one group
+    labels[:6] = 2  # all in one group
     assert classes._searched(labels, 0, groups)[1] == classes.FOLDS
     assert classes._search(wide, labels, 0, groups) < 0.1
-    assert classes._searched(groups // 60, 0, groups // 60)[1] == 1  # a group for each class
+    assert classes._searched(groups // 60, 0, groups // 60)[1] == 1  # one group per class
 
 
 def test_embeddings_that_are_not_finite_are_refused(rows):
@@ -185,7 +185,7 @@ def trained(tmp_path_factory):
 
 
 def test_the_search_for_the_penalty_divides_no_group(rows, monkeypatch):
-    """Each fit of the search sees a group whole or not at all."""
+    """Each fit of the search sees all records of a group, or none."""
     groups = np.arange(len(rows)) // 10
     labels = (np.arange(len(rows)) // 10) % 2
     seen, fit = [], classes._fit
@@ -250,7 +250,7 @@ def halves():
 
 
 def test_a_target_that_cannot_be_scored_does_not_keep_the_others_from_it(halves):
-    model, table = halves  # all that are scored have one value of `same`, and all to fit on the other
+    model, table = halves  # `same` has one value in all rows to fit on, the other in all rows to score
     with pytest.warns(DataWarning, match="Not probed: .*same"):
         assert list(cl.probe(model, table)) == ["sign"]
     with pytest.raises(DataError, match="same"):

@@ -1,4 +1,4 @@
-"""No readout scores a row whose label the model has seen, through whatever door it is asked."""
+"""No readout scores a row whose label the model has seen, through any entry point."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ QUICK = Settings(repeats=1, curve=False, bootstrap=0, permutations=19)
 
 
 def noise(rows=300, seed=0, per_group=1):
-    """Two vectors and a label that have nothing to do with each other; the label is one for each group."""
+    """Return a table of two vectors and a label, all unrelated; each group has one label."""
     draw = np.random.default_rng(seed)
     groups = np.arange(rows) // per_group
     label = draw.permutation(np.arange(groups.max() + 1) % 2)[groups]
@@ -54,7 +54,7 @@ def schema(**named):
 
 
 def trained(table, tmp_path, method="supcon", name="run", epochs=1, **named):
-    """A run on the table as a file, as the command line makes it."""
+    """Train on the table, stored as a file, as the command line does."""
     path = tmp_path / f"{name}.parquet"
     table.to_parquet(path)
     data = {"name": "table", "table": str(path), "schema": schema(**named).to_mapping()}
@@ -139,7 +139,7 @@ def test_rows_that_were_all_seen_with_labels_are_refused_through_every_door(supe
 
 
 def test_labels_of_noise_are_read_off_rows_that_were_seen_and_off_no_others(tmp_path):
-    """Folds of rows whose labels were learned look far better than chance; the library's doors do not."""
+    """Folds of rows whose labels were learned score far above chance; the library's readouts do not."""
     draw = np.random.default_rng(5)
     wide = {name: list(draw.normal(size=(400, 32)).astype(np.float32)) for name in ("left", "right")}
     table = noise(400).assign(**wide)
@@ -153,10 +153,10 @@ def test_labels_of_noise_are_read_off_rows_that_were_seen_and_off_no_others(tmp_
     learned = np.flatnonzero(given & (table["part"] == "train"))
     readout = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
     vectors, labels = model.transform(table, blocks="learned")[learned], table["ill"].to_numpy()[learned]
-    assert cross_val_score(readout, vectors, labels, cv=5).mean() > 0.9  # noise all the same
+    assert cross_val_score(readout, vectors, labels, cv=5).mean() > 0.9  # although the labels are noise
 
     assert overlap(readout_rows(model, table).test, model.trained) == 0
-    low, high = cl.probe(model, table)["ill"].interval  # all labels are given to it
+    low, high = cl.probe(model, table)["ill"].interval  # it gets all labels
     assert low < 0.5 < high
     cl.report(model, _parquet(table, tmp_path), tmp_path / "report")
     read = json.loads((tmp_path / "report" / "report.json").read_text())["probes"]["ill"]
@@ -164,7 +164,7 @@ def test_labels_of_noise_are_read_off_rows_that_were_seen_and_off_no_others(tmp_
     report = cl.interactions(model, table, target="ill", settings=QUICK)
     assert report.data.total.bits < 0.1
     assert report.records == (table["part"] == "test").sum()
-    hidden = table[~given & (table["part"] == "train")]  # not even rows whose labels were unknown
+    hidden = table[~given & (table["part"] == "train")]  # refused even if labels were unknown
     for door in (cl.probe, lambda *asked: cl.interactions(*asked, target="ill", settings=QUICK)):
         with pytest.raises(DataError, match="rows were trained on with labels"):
             door(model, hidden)
@@ -173,7 +173,7 @@ def test_labels_of_noise_are_read_off_rows_that_were_seen_and_off_no_others(tmp_
 def test_a_comparison_scores_labels_of_noise_at_chance_and_asks_nothing_of_few(
     tmp_path, jobs_in_this_process
 ):
-    """What learned from the labels of all training rows takes no part where few are to be known."""
+    """A method that learned from all training labels is not compared at budgets of few labels."""
     small = {"training.epochs": 4, "model.width": 16, "augmentations.vector.name": "none"}
     options = {"seeds": 1, "jobs": 1, "rivals": ["features"], "budgets": ["5", "all"]}
     compared = cl.compare(
@@ -220,7 +220,7 @@ def test_without_a_split_rows_beside_those_of_the_fit_are_scored_and_else_it_is_
     fresh = readout_rows(model, noise(200, seed=4))
     assert len(fresh.fit) + len(fresh.test) == 200
     beside_one = readout_rows(model, pd.concat([table[:1], noise(200, seed=4)]).reset_index(drop=True))
-    assert np.array_equal(beside_one.test.keys, fresh.test.keys)  # a single row of the training moves none
+    assert np.array_equal(beside_one.test.keys, fresh.test.keys)  # a single training row changes nothing
 
 
 def test_a_new_row_of_a_group_that_was_seen_with_labels_is_not_scored(tmp_path):
@@ -254,7 +254,7 @@ def test_a_run_without_its_table_gives_what_it_gives_with_it(tmp_path):
     given = cl.interactions(run, noise(per_group=6), target="ill", settings=QUICK)
     assert alone.data.total.bits == given.data.total.bits
     assert alone.records == given.records == 300
-    assert alone.data.total.bits < 0.1  # ignoring the groups it reads about 1
+    assert alone.data.total.bits < 0.1  # about 1 if groups are ignored
 
 
 def test_a_fine_tuned_run_remembers_whose_labels_it_saw(tmp_path):
@@ -322,7 +322,7 @@ def test_joined_memories_keep_what_either_saw():
     assert both.seen(np.array([1, 2, 3, 4], np.uint64)).tolist() == [True, True, False, False]
     assert both.labels == ("a", "b")
     again = TrainingRows.from_bytes(both.to_bytes())
-    assert (again.labels, dict(again.label_counts)) == (("a", "b"), {"a": 1})  # of b nothing says how many
+    assert (again.labels, dict(again.label_counts)) == (("a", "b"), {"a": 1})  # the number for b is unknown
 
 
 def test_a_memory_of_an_earlier_version_names_its_labels_without_their_number():
@@ -333,7 +333,7 @@ def test_a_memory_of_an_earlier_version_names_its_labels_without_their_number():
 
 
 def test_a_group_that_a_split_column_divides_is_seen_as_a_whole(tmp_path):
-    """The column marks single rows; labels of the same patient were learned all the same."""
+    """The column marks single rows, but labels of the same patient were learned nevertheless."""
     table = noise(per_group=6).assign(part="train")
     table.loc[::6, "part"] = "test"
     run = trained(table, tmp_path, group="who", split="part", id="case")
@@ -358,7 +358,7 @@ def test_a_command_warns_once(command, tmp_path, capsys):
 def test_intervals_of_retrieval_draw_whole_groups():
     values = np.random.default_rng(0).normal(size=(120, 6)).astype(np.float32)
     other = values.copy()
-    other[:60] = other[:60][::-1]  # found for half of the groups, not for the others
+    other[:60] = other[:60][::-1]  # found for the other half of the groups only
     model = cl.Embedder(schema(), epochs=1, batch_size=32).fit(noise())
     widths = []
     for groups in (None, np.repeat(np.arange(8), 15).astype(np.uint64)):
@@ -371,7 +371,7 @@ def test_intervals_of_retrieval_draw_whole_groups():
 
 
 def parts_of(cells, copies):
-    """60 rows to fit on, and rows to score, each several times."""
+    """Return data with 60 rows to fit on, and other rows to score, each repeated `copies` times."""
     parts = np.arange(60), np.repeat(np.arange(60, len(cells)), copies)
     train, test = (
         Records(

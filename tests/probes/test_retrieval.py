@@ -1,4 +1,4 @@
-"""Retrieval across modalities by a model that was trained on a table as settings are chosen from it."""
+"""Retrieval across modalities, by models trained on a table with the settings chosen for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from commlearn.training.loop import train
 
 
 def data(rows: int = 40) -> Dataset:
-    """Two modalities that say the same."""
+    """Return data with two identical modalities."""
     values = np.random.default_rng(0).normal(size=(rows, 6)).astype(np.float32)
     records = Records({"left": VectorColumn(values), "right": VectorColumn(values)})
     return Dataset(records, records)
@@ -40,7 +40,7 @@ def test_a_run_on_a_table_retrieves_by_what_its_head_was_trained_on(method, tmp_
 
 @pytest.fixture(scope="module")
 def halves():
-    """A default Embedder of the halves of digits, and others to try it on."""
+    """A default Embedder trained on the halves of digits, and other digits to test it on."""
     images = load_digits().images.astype("float32") / 16
     table = {"left": images[:, :, :4].reshape(-1, 32), "right": images[:, :, 4:].reshape(-1, 32)}
     schema = cl.Schema({name: cl.Vector(name) for name in table})

@@ -1,8 +1,8 @@
-"""Hostile input by the thousand: the only outcomes allowed are a result and an error of commlearn's own.
+"""Thousands of hostile inputs; each must give a result or one of commlearn's own errors.
 
     python tests/reliability/hostile.py --cases 20000
 
-Each case has a number, from which everything in it is drawn: `--only vectors:17` runs one again.
+Each case has a number that seeds everything in it, so that it can be run again: `--only cells:17`.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ import numpy as np
 from commlearn.errors import CommlearnError
 
 Case = Callable[[random.Random, Path], None]
-SECONDS = 20  # of a processor that one case may take
-WAIT = 180  # of the clock: one that waits for ever takes no processor
-MEMORY = 2 << 30  # bytes that one case may hold at a time, beyond what the process holds at its start
-ROOM = 6 << 30  # bytes of address space that cases may take, so that a failing one does not take the machine
+SECONDS = 20  # processor time that one case may take
+WAIT = 180  # seconds by the clock: a case that waits forever uses no processor time
+MEMORY = 2 << 30  # most bytes that one case may hold, in addition to what the process held before it
+ROOM = 6 << 30  # bytes of address space that cases may add, so that a failing one cannot exhaust the machine
 SORTS: dict[str, Case] = {
     **hostile_words.SORTS,
     **hostile_records.SORTS,
@@ -46,18 +46,18 @@ SORTS: dict[str, Case] = {
 
 
 class Hang(BaseException):
-    """A case took too long; nothing in between may swallow it."""
+    """Raised if a case takes too long; a BaseException, so that no handler in between swallows it."""
 
 
 @dataclass
 class Report:
-    """How many cases of each sort ended how."""
+    """Counts of cases by sort and outcome, the failures, and the slowest and the largest case."""
 
     results: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     unnamed: list[tuple[str, str]] = field(default_factory=list)  # case, traceback
     slowest: tuple[float, str] = (0.0, "")
-    largest: tuple[int, str] = (0, "")  # bytes of memory
+    largest: tuple[int, str] = (0, "")  # bytes of memory, case
 
     def lines(self) -> list[str]:
         lines = [f"{'sort':14}{'results':>9}{'errors':>9}{'unnamed':>9}"]
@@ -73,7 +73,7 @@ class Report:
 
 
 def run(cases: int, seed: int = 0, only: str = "", told_every: int = 0) -> Report:
-    """So many cases, spread over all sorts; or one, named `sort:number`."""
+    """Run this many cases, spread over all sorts, or only the case named `sort:number`."""
     report = Report()
     names = list(SORTS)
     drawn = (f"{names[at % len(names)]}:{seed + at // len(names)}" for at in range(cases))
@@ -120,20 +120,20 @@ def _one(case: str, folder: Path, report: Report) -> None:
 
 
 def _memory(name: str) -> int:
-    """Bytes that the process holds (VmRSS), or held at most since its peak was forgotten (VmHWM)."""
+    """Return the bytes that the process holds (VmRSS), or their peak since the last reset (VmHWM)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) << 10
 
 
 def _forget_peak() -> int:
-    """Begin to measure the peak anew; returns what is held now."""
+    """Reset the peak of the memory; return the bytes that the process holds now."""
     Path("/proc/self/clear_refs").write_text("5")
     return _memory("VmRSS")
 
 
 @contextmanager
 def _limits():
-    """No hang, no memory without end, no noise."""
+    """Turn timers into `Hang`, limit the address space, and silence warnings and logs."""
 
     def hang(number, frame):
         raise Hang(f"took more than {SECONDS} s of a processor, or {WAIT} s of the clock")

@@ -1,4 +1,4 @@
-"""Hostile files: JSON, tar, Parquet, HDF5, packed text, files that are none, and states to go on from."""
+"""Hostile files: JSON, tar, Parquet, HDF5, compressed text, paths that are not files, and saved states."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ NUMBERS = [0, 1, -1, 2**53 + 1, 2**63 - 1, -(2**63), 2**31, 10**9, 86_399_999_99
 
 
 def use(path: Path, schema: Schema) -> None:
-    """Every door of a table: guessed, checked, learned from and read, whole and in chunks."""
+    """Use a table in every way: infer its schema, check it, learn from it, read it whole and in chunks."""
     table = read_table(path, reading=schema.reading())
     with contextlib.suppress(CommlearnError):  # no column looks like a modality
         infer(table)
@@ -81,7 +81,7 @@ def schema_of(chance: random.Random) -> Schema:
 
 
 def json_text(chance: random.Random) -> str:
-    """A value as JSON, that no person would write."""
+    """Return a value as JSON that usually no person would write."""
     sort = chance.randrange(7)
     if sort == 0:
         depth = chance.choice((5, 49, 60, 900, 1100, 100_000))
@@ -120,7 +120,7 @@ def json_lines(chance: random.Random, folder: Path) -> None:
 
 
 def words(chance: random.Random, folder: Path) -> None:
-    """CSV of words that are easily taken for something else."""
+    """CSV whose words are easily mistaken for something else, such as numbers or missing values."""
     separator = chance.choice((",", ";", "\t"))
     columns = {
         name: [chance.choice(chance.choice(([str(row)], WORDS))) for row in range(ROWS)]
@@ -135,7 +135,7 @@ def words(chance: random.Random, folder: Path) -> None:
 
 
 def packed(chance: random.Random, folder: Path) -> None:
-    """Packed text, damaged or out of proportion."""
+    """Compressed text that is damaged, or much larger once unpacked."""
     ending = chance.choice((".csv", ".tsv", ".jsonl"))
     head, line = {
         ".csv": ("a,b,c,id\n", "1,2,3,4\n"),
@@ -156,7 +156,7 @@ def packed(chance: random.Random, folder: Path) -> None:
 
 @cache
 def bomb() -> bytes:
-    """A gzip of 1 MB that unpacks to 1 GiB."""
+    """Return 1 MB of gzip that unpacks to 1 GiB."""
     out = io.BytesIO()
     with gzip.open(out, "wb", 9) as file:
         file.write(b"a,b,c,id\n")
@@ -207,7 +207,7 @@ def tars(chance: random.Random, folder: Path) -> None:
 
 
 def arrow(chance: random.Random) -> pa.Array:
-    """A column of any type that Parquet holds, with extreme values and gaps."""
+    """Return a column of any Parquet type, with extreme values and gaps."""
     numbers = [chance.choice((*NUMBERS, None, None)) for _ in range(ROWS)]
     kind = chance.choice(
         (pa.int8(), pa.int32(), pa.int64(), pa.uint64(), pa.float16(), pa.float32(), pa.float64(), pa.bool_(),
@@ -254,7 +254,7 @@ def parquets(chance: random.Random, folder: Path) -> None:
             row_group_size=chance.choice((3, 5, ROWS)),
             write_statistics=chance.random() < 0.8,
         )
-    except pa.ArrowException:  # what cannot be written cannot be sent
+    except pa.ArrowException:  # a file that cannot be written cannot be sent either
         return
     if chance.random() < 0.3:
         path.write_bytes(mutations.bytes_of(chance, path.read_bytes()))
@@ -295,14 +295,14 @@ def hdf5(chance: random.Random, folder: Path) -> None:
 
 
 def no_files(chance: random.Random, folder: Path) -> None:
-    """Pipes, sockets, devices, folders and links to themselves, where a file is expected."""
+    """Pipes, sockets, devices, folders and circular or dangling links where a file is expected."""
     sort = chance.choice(("pipe", "socket", "/dev/zero", "/dev/full", "/dev/tty", "folder", "circle", "gone"))
     path = folder / "x"
     if sort == "pipe":
         os.mkfifo(path)
     elif sort == "socket":
         here = os.getcwd()
-        os.chdir(folder)  # the name of a socket is short
+        os.chdir(folder)  # the path of a socket must be short
         try:
             with socket.socket(socket.AF_UNIX) as made:
                 made.bind("x")
@@ -337,7 +337,7 @@ def no_files(chance: random.Random, folder: Path) -> None:
 
 @cache
 def tuned() -> tuple[Path, Path, Dataset]:
-    """A run with labels and what was fine-tuned from it, made once."""
+    """Return a run with labels, the run fine-tuned from it, and their data; made once."""
     folder = tempfile.TemporaryDirectory()
     _FOLDERS.append(folder)
     noise = np.random.default_rng(0)
@@ -361,7 +361,7 @@ _FOLDERS: list[tempfile.TemporaryDirectory] = []
 
 
 def states(chance: random.Random, folder: Path) -> None:
-    """Training and fine-tuning that go on from a state that somebody changed, with a fitting checksum."""
+    """Resume training or fine-tuning from a state that somebody changed, with a matching checksum."""
     run, out, data = tuned()
     tuning = chance.random() < 0.5
     here = shutil.copytree(out if tuning else run, folder / "here")
@@ -380,7 +380,7 @@ def states(chance: random.Random, folder: Path) -> None:
 
 
 def changed(chance: random.Random, tree: Any) -> Any:
-    """The state with one value or tensor of it replaced, of another shape, or left out."""
+    """Return the state with one value or tensor replaced, reshaped or left out."""
     if isinstance(tree, torch.Tensor) and chance.random() < 0.7:
         shape = [chance.choice((0, 1, 3, 8)) for _ in range(chance.randrange(4))]
         return chance.choice(
@@ -404,7 +404,7 @@ SIZES = (-1, 0, 1, 2, 63, 10**4, 10**5, 10**6, 10**9, 10**12, 2**63, "9" * 5000)
 
 
 def spoil_more(chance: random.Random, path: Path) -> None:
-    """As `spoil`; or with JSON that no one writes, or with other sizes where the file states some."""
+    """Damage a file as `spoil` does, or replace it with strange JSON, or change sizes that it states."""
     sort = chance.random()
     if path.suffix == ".json" and sort < 0.15:
         path.write_text(chance.choice(STRANGE))
@@ -416,7 +416,7 @@ def spoil_more(chance: random.Random, path: Path) -> None:
 
 
 def resized(chance: random.Random, tree: Any) -> Any:
-    """The values with one number in them replaced, if the way down comes to one."""
+    """Return the values with one number replaced, if a random path ends at one, or with a model resized."""
     if isinstance(tree, int | float) and not isinstance(tree, bool):
         return chance.choice(SIZES)
     if not isinstance(tree, dict | list) or not tree:
@@ -446,7 +446,7 @@ def models(chance: random.Random, folder: Path) -> None:
 
 
 def commands_on_models(chance: random.Random, folder: Path) -> None:
-    """What is typed about a damaged run or artifact ends with exit code 0, 1 or 2, never with a traceback."""
+    """Run a command on a damaged run or artifact: it ends with exit code 0, 1 or 2, not with a traceback."""
     origin = folders()[chance.randrange(2)]
     here = shutil.copytree(origin, folder / "model")
     spoil_more(chance, chance.choice([path for path in sorted(here.rglob("*")) if path.is_file()]))

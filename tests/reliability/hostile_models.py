@@ -1,4 +1,4 @@
-"""Hostile models: artifacts, run folders and checkpoints, with their checksums wrong or made right again."""
+"""Hostile models: damaged artifacts, run folders and checkpoints, with wrong or corrected checksums."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def frame() -> pd.DataFrame:
 
 @cache
 def folders() -> tuple[Path, Path]:
-    """A run and its artifact, made once."""
+    """Return a run and its artifact, made once."""
     folder = tempfile.TemporaryDirectory()
     _FOLDERS.append(folder)
     schema = Schema({"table": Tabular(["a", "b"]), "vector": Vector("v")})
@@ -59,7 +59,7 @@ _FOLDERS: list[tempfile.TemporaryDirectory] = []
 
 
 def spoil(chance: random.Random, path: Path) -> None:
-    """Bytes of any file; or, of values, one among them, so that the file is still whole."""
+    """Damage bytes of a file, or replace one value in JSON or YAML, so that the file can still be parsed."""
     content = path.read_bytes()
     if path.suffix == ".json" and chance.random() < 0.6:
         values = mutations.replaced(chance, json.loads(content))
@@ -73,7 +73,7 @@ def spoil(chance: random.Random, path: Path) -> None:
 def artifacts(chance: random.Random, folder: Path) -> None:
     here = shutil.copytree(folders()[1], folder / "artifact")
     spoil(chance, chance.choice(sorted(here.glob("*"))))
-    if chance.random() < 0.7:  # whoever sends a hostile folder sends fitting checksums
+    if chance.random() < 0.7:  # a hostile sender would send matching checksums
         try:
             config = json.loads((here / "config.json").read_text())
             names = [name for name in config["sha256"] if isinstance(name, str) and (here / name).is_file()]
@@ -92,7 +92,7 @@ def runs(chance: random.Random, folder: Path) -> None:
 
 
 def checkpoints(chance: random.Random, folder: Path) -> None:
-    """Damage is found by the checksum; a payload with the right one is still read as data alone."""
+    """Damaged checkpoints, and hostile payloads with the right checksum, which are read only as data."""
     path = write_checkpoint(folder, {"step": 1, "method": {"w": torch.ones(3)}, "told": "text"})
     content = path.read_bytes()
     head = len(MAGIC) + 65

@@ -65,7 +65,7 @@ def kinds() -> dict[str, Any]:
 
 
 def use(frame: pd.DataFrame, schema: Schema, root: Path) -> None:
-    """Check it, learn from it and read it; what is read is finite."""
+    """Check a table, learn from it and read it; the values that are read must be finite."""
     table = read_table(frame)
     table = type(table)(table.frame, root, 0)
     check(table, schema)
@@ -73,7 +73,7 @@ def use(frame: pd.DataFrame, schema: Schema, root: Path) -> None:
     for part in (data.train, data.test):
         for name, modality in part.view(slice(0, 4)).items():
             values = modality.values
-            if name == "tabular":  # whose missing numbers are NaN
+            if name == "tabular":  # its missing numbers are NaN
                 values = values.nan_to_num(nan=0.0, posinf=torch.inf, neginf=-torch.inf)
             if values.is_floating_point() and not torch.isfinite(values).all():
                 raise AssertionError(f"{name} holds values that are not finite")
@@ -92,7 +92,7 @@ def good(chance: random.Random, name: str) -> list[Any]:
 
 
 def cells(chance: random.Random, folder: Path) -> None:
-    """A table in memory, some or all of whose cells are anything."""
+    """A table in memory with a column in which some or all cells hold anything."""
     name = chance.choice(sorted(kinds()))
     share = chance.choice((0.1, 0.3, 1.0))
     frame = pd.DataFrame({"a": pd.Series(good(chance, name), dtype=object), "b": range(ROWS)})
@@ -106,7 +106,7 @@ def cells(chance: random.Random, folder: Path) -> None:
 
 
 def files_of_tables(chance: random.Random, folder: Path) -> None:
-    """A table's file with damage; or of strange content, whole."""
+    """The file of a table, damaged, or intact with strange content."""
     ending = chance.choice((".csv", ".tsv", ".jsonl", ".parquet", ".csv.gz"))
     path = folder / f"table{ending}"
     words = [chance.choice((str(mutations.value(chance))[:50], "1", "2.5", "x")) for _ in range(ROWS)]
@@ -160,7 +160,7 @@ def sounds(chance: random.Random, folder: Path) -> None:
 
 
 def arrays(chance: random.Random, folder: Path) -> None:
-    """.npy and .csv files that cells name."""
+    """Damaged .npy and .csv files that cells refer to."""
     sort = chance.choice(("npy", "npy", "csv"))
     out = io.BytesIO()
     dtype, width = chance.choice(("f4", ">f8", "i2", "?", "c8")), chance.choice((1, 2, 3))

@@ -1,4 +1,4 @@
-"""Hostile words: schema files, recipes, settings, and what is typed on the command line."""
+"""Hostile words: in schema files, recipes, settings and command lines."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ def experiments(chance: random.Random, folder: Path) -> None:
 
 
 def commands(chance: random.Random, folder: Path) -> None:
-    """Any words give exit code 0 or 2 (or 1 for a check that found problems), never a traceback."""
+    """Run random words as a command: exit code 0 or 2 (1 if a check found problems), never a traceback."""
     path = folder / "schema.yaml"
     path.write_bytes(mutations.text_of(chance, SCHEMA).encode("utf-8", "surrogatepass"))
     (folder / "table.csv").write_text(mutations.text_of(chance, "id,note,hb,crp\n1,a,1,2\n2,b,3,4\n"))
     typed = [*OPTIONS, *mutations.TOKENS, str(path), str(folder / "table.csv"), str(folder)]
-    # no command that trains, and none that writes beside its arguments
+    # neither commands that train nor commands that write next to their arguments
     safe = sorted(set(COMMANDS) - {"train", "compare", "tune", "calibrate", "synth", "finetune", "convert"})
     words = [chance.choice(safe), *(chance.choice(typed) for _ in range(chance.randrange(4)))]
     words = [word for word in words if word not in ("--out", "-o")]

@@ -1,6 +1,6 @@
-"""Writes the artifact and the checkpoint that every later version has to read.
+"""Write the artifact and the checkpoint that every later version must be able to read.
 
-Run once for each format; `format1_stated` is of the same format, and its configuration states every option.
+Run this once per format. `format1_stated` has format 1 too, with a configuration that states every option.
 
 python tests/reliability/make_old_formats.py tests/reliability/data/format1
 """

@@ -1,4 +1,4 @@
-"""Ways to spoil bytes, text and values; everything is drawn from the generator that is given."""
+"""Random damage to bytes, text and values; everything is drawn from the generator passed in."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ TOKENS = [
 
 
 def bytes_of(chance: random.Random, content: bytes) -> bytes:
-    """The content with a few bytes changed, cut, doubled, put in or taken out."""
+    """Return the content with a few bytes changed, cut off, repeated, inserted or removed."""
     data = bytearray(content)
     for _ in range(chance.choice((1, 1, 1, 2, 4, 16))):
         place = chance.randrange(len(data)) if data else 0
         if chance.random() < 0.5:
-            place = min(place, chance.randrange(64))  # headers lie at the start
+            place = min(place, chance.randrange(64))  # headers are at the start
         sort = chance.randrange(7)
         if sort == 0 and data:
             data[place] ^= 1 << chance.randrange(8)
@@ -46,7 +46,7 @@ def bytes_of(chance: random.Random, content: bytes) -> bytes:
 
 
 def text_of(chance: random.Random, text: str) -> str:
-    """The text with tokens put in, lines dropped, doubled or moved, and characters changed."""
+    """Return the text with tokens inserted, lines dropped or repeated, or characters added or removed."""
     for _ in range(chance.choice((1, 1, 2, 4))):
         lines = text.split("\n")
         at, place = chance.randrange(len(lines)), chance.randrange(len(text) + 1)
@@ -70,7 +70,7 @@ def text_of(chance: random.Random, text: str) -> str:
 
 
 def value(chance: random.Random, depth: int = 0) -> Any:
-    """A plain value of any type, nested at times."""
+    """Return a plain value of any type, sometimes nested."""
     if depth < 4 and chance.random() < 0.25:
         size = chance.randrange(4)
         if chance.random() < 0.5:
@@ -85,7 +85,7 @@ def value(chance: random.Random, depth: int = 0) -> Any:
 
 
 def replaced(chance: random.Random, tree: Any) -> Any:
-    """The tree with one value somewhere in it replaced, dropped, or a key renamed."""
+    """Return the tree with one value replaced or dropped, or with one key renamed."""
     if chance.random() < 0.15 or not isinstance(tree, dict | list) or not tree:
         return value(chance)
     if isinstance(tree, list):
@@ -101,7 +101,7 @@ def replaced(chance: random.Random, tree: Any) -> Any:
 
 
 def cell(chance: random.Random) -> Any:
-    """What may stand in a cell of a table in memory."""
+    """Return something that a cell of a table in memory could hold."""
     made = chance.randrange(14)
     if made == 0:
         return np.full(chance.randrange(5), chance.choice((0, 1, np.nan, np.inf, 1e300)))

@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or wrong: what is written is whole or absent, and damage is seen."""
+"""Full, read-only and faulty disks: files are either complete or absent, and damage is detected."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ STATE = {"step": 2, "method": {"w": torch.arange(6000.0)}, "optimizers": {}}
 
 @contextmanager
 def disk_of(size: int):
-    """Files of this process can grow to so many bytes: the write after it fails, as on a full disk."""
+    """Limit the size of this process's files to `size` bytes; longer writes fail, as on a full disk."""
     import signal
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -93,7 +93,7 @@ def test_a_checkpoint_of_a_newer_format_is_refused_by_name_and_not_passed_over(c
 
 
 def test_a_damaged_last_checkpoint_never_pushes_out_the_whole_one_before(tmp_path):
-    """A kill between the two renames of the next write would leave the damaged one alone."""
+    """Otherwise a kill between the two renames of the next write would leave only the damaged one."""
     sys.path.insert(0, str(Path(__file__).parent))
     from hostile_models import folders
 
@@ -165,7 +165,7 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path):
 
 
 def test_what_a_killed_process_left_of_a_file_goes_when_the_file_is_written_again(tmp_path):
-    """Into any folder: an artifact, a report or a file of embeddings has no run that clears it away."""
+    """In any folder: no run clears up after an artifact, a report or a file of embeddings."""
     abandoned, alive = tmp_path / ".x.json.1.part", tmp_path / ".x.json.2.part"
     foreign = [tmp_path / name for name in (".x.json.part", ".film.x.json.1.part", ".x.json.1.part.mkv")]
     for path in (abandoned, *foreign):
@@ -203,7 +203,7 @@ def test_memory_that_ends_in_a_checkpoint_is_a_sentence(tmp_path):
 
 
 def test_a_small_disk_that_fills_up(tmp_path):
-    """A real one of 64 KiB, where mounting is allowed."""
+    """A real disk of 64 KiB, if mounting is allowed."""
     disk = tmp_path / "disk"
     disk.mkdir()
     options = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
@@ -227,7 +227,7 @@ def test_a_small_disk_that_fills_up(tmp_path):
 
 
 def test_converted_data_appear_whole(tmp_path, monkeypatch):
-    """Stopped after its first file, `convert` leaves no folder that looks like all of the data."""
+    """If stopped after its first file, `convert` leaves no folder that looks complete."""
     import pandas as pd
 
     def stopped(*_, **__):
@@ -239,7 +239,7 @@ def test_converted_data_appear_whole(tmp_path, monkeypatch):
         write_converted(content, tmp_path / "out")
     monkeypatch.undo()
     assert not (tmp_path / "out").exists()
-    (tmp_path / ".out.part").mkdir()  # what a kill would have left
+    (tmp_path / ".out.part").mkdir()  # as a kill would leave it
     (tmp_path / ".out.part" / "old.parquet").write_bytes(b"")
     write_converted(content, tmp_path / "out")
     assert read_converted(tmp_path / "out")["train"]["id"].tolist() == ["a"]

@@ -1,4 +1,4 @@
-"""An artifact of others carries no places: nothing it names is read, fetched or followed."""
+"""Paths and addresses in someone else's artifact are never read, fetched or followed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def rows(count: int = 80) -> pd.DataFrame:
 
 @cache
 def made() -> tuple[Path, Path, Path]:
-    """A run, its artifact, and the table that both were trained on; each beside a secret."""
+    """Return a run, its artifact, and the table that the run was trained on; made once."""
     _MADE.append(tempfile.TemporaryDirectory())
     folder = Path(_MADE[-1].name)
     table = folder / "own" / "table.parquet"
@@ -73,7 +73,7 @@ def made() -> tuple[Path, Path, Path]:
 
 
 def changed(folder: Path, name: str, change) -> None:
-    """Another value in a file of an artifact, with the checksum that a hostile sender would give it."""
+    """Change a file of an artifact and correct the checksums, as a hostile sender would."""
     values = json.loads((folder / name).read_text())
     change(values)
     (folder / name).write_text(json.dumps(values))
@@ -85,7 +85,7 @@ def changed(folder: Path, name: str, change) -> None:
 
 
 def with_places(folder: Path, place: str | Path, secret: Path) -> Path:
-    """A copy of the artifact that names places wherever one could stand."""
+    """Return a copy of the artifact that names a path or address wherever it can."""
     here = shutil.copytree(made()[1], folder / "hostile")
     schema = SCHEMA.to_mapping()
     schema["modalities"]["photo"]["outside"] = True
@@ -107,7 +107,7 @@ def with_places(folder: Path, place: str | Path, secret: Path) -> Path:
 
 
 class Listener(socketserver.ThreadingTCPServer):
-    """Counts who calls."""
+    """Server that counts connections."""
 
     daemon_threads = True
 
@@ -172,7 +172,7 @@ def test_a_link_out_of_an_artifact_is_refused(name, tmp_path):
     (tmp_path / "other").symlink_to(here)
     assert (
         load(tmp_path / "other").schema == SCHEMA
-    )  # links inside, and to the folder itself, are links like others
+    )  # links within the folder, and to the folder itself, are allowed
 
 
 def test_a_report_does_not_follow_a_link_out_of_an_artifact(tmp_path):
@@ -196,11 +196,11 @@ def test_an_artifact_cannot_allow_paths_to_leave_the_folder_of_a_table(tmp_path)
     assert not load(here).schema.modalities["wave"].outside
     with pytest.raises(DataError, match=r"is outside the table's folder.*load\(folder, outside=True\)"):
         load(here).records(table)
-    assert len(load(here, outside=True).records(table)) == 8  # the user's own code says so
+    assert len(load(here, outside=True).records(table)) == 8  # the user's own code allows it
 
 
 def test_what_an_artifact_says_of_its_data_does_not_count(tmp_path):
-    """Artifacts of former versions have the name of the table, or the path of published data."""
+    """Artifacts of earlier versions hold the name of the table, or the path of published data."""
     here = shutil.copytree(made()[1], tmp_path / "artifact")
     experiment = json.loads((here / "config.json").read_text())["experiment"]
     assert experiment["data"] == {
@@ -235,7 +235,7 @@ def test_a_run_folder_cannot_have_a_table_fetched(tmp_path, listener):
     address = f"http://127.0.0.1:{listener.server_address[1]}/t.parquet"
     config = (here / "config.yaml").read_text()
     assert str(made()[2]) in config
-    assert len(cl.read_data(load(here).experiment).train)  # a table of one's own on this machine is read
+    assert len(cl.read_data(load(here).experiment).train)  # the user's own table on this machine is read
     for stream in (0, 16):
         stated = config.replace(str(made()[2]), address).replace("stream: 0", f"stream: {stream}")
         (here / "config.yaml").write_text(stated)
@@ -251,7 +251,7 @@ def test_a_run_folder_cannot_have_a_table_fetched(tmp_path, listener):
             ):
                 asked()
     assert listener.calls == 0
-    named = replace(run.experiment, stored=False)  # the user's own code names it
+    named = replace(run.experiment, stored=False)  # the user's own code names the address
     with pytest.raises((CommlearnError, OSError)):
         cl.read_data(named)
     assert listener.calls > 0

@@ -1,4 +1,4 @@
-"""What is handed on - exports, graphs, programs, model cards, reports - names no place on the machine."""
+"""Exports, graphs, programs, model cards and reports name no path of the machine that wrote them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from commlearn.training.loop import train
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run on a table with pictures, in folders that should stay unnamed."""
+    """Return a run on a table with pictures, in folders whose names should not be revealed."""
     folder = tmp_path_factory.mktemp("private_place")
     draw = np.random.default_rng(0)
     (folder / "pictures").mkdir()
@@ -55,7 +55,7 @@ def run(tmp_path_factory):
 
 
 def places(run: Path) -> list[bytes]:
-    """Words that would name a place, a user or the installation."""
+    """Return strings that would reveal a path, a user or the installation."""
     named = {str(run.parent), run.parent.name, str(Path.home()), sysconfig.get_paths()["purelib"]}
     named |= {str(Path(cl.__file__).parent), os.path.realpath(sysconfig.get_paths()["stdlib"])}
     return [name.encode() for name in named if name != "/"]
@@ -79,7 +79,7 @@ def test_a_report_names_no_place(run, tmp_path):
     cl.report(run, out=tmp_path / "report")
     contents = files(tmp_path / "report")
     check(contents, run)
-    assert b"table: table.parquet" in contents["report.html"]  # of the table the name alone
+    assert b"table: table.parquet" in contents["report.html"]  # only the file name of the table
     cl.report(export(run, tmp_path / "artifact"), run.parent / "table.parquet", tmp_path / "again")
     check(files(tmp_path / "again"), run)
 

@@ -1,4 +1,4 @@
-"""A few hundred hostile inputs with every run of the tests; `make chaos` tries COMMLEARN_HOSTILE of them."""
+"""About two hundred hostile inputs on every test run; `make chaos` sets COMMLEARN_HOSTILE for many more."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from commlearn.errors import CommlearnError, ConfigurationError
 from commlearn.storage.plain_yaml import read_yaml
 
 CASES = int(os.environ.get("COMMLEARN_HOSTILE", str(8 * len(hostile.SORTS))))
-MENDED = [  # by the long form, and mended since
+MENDED = [  # failures that the long form found, fixed since
     *("recipes:61", "recipes:445", "recipes:661", "recipes:669"),
     *("states:44", "states:354", "parquets:113", "packed:100", "packed:102", "models:225"),
     *("parquets:386", "table files:768", "states:660", "cells:609"),
@@ -33,7 +33,7 @@ def test_hostile_input_gives_a_result_or_an_error_of_ours():
     assert report.results.total() + report.errors.total() == CASES
     assert (
         min(report.results.total(), report.errors.total()) > CASES // 10
-    )  # it mutates, and not all is damage
+    )  # inputs are damaged, but not all of them beyond use
 
 
 @pytest.mark.parametrize("case", MENDED)

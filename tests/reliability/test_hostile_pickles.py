@@ -1,4 +1,4 @@
-"""Pickles that do harm as soon as the standard library reads them do none at any door of commlearn."""
+"""Pickles that do harm when the standard library reads them do none wherever commlearn reads files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ OPENED = "open({!r}, 'w').close()"
 
 
 class Harm:
-    """Pickled as a call."""
+    """Object that is pickled as a call."""
 
     def __init__(self, call: Callable[..., object], *values: object) -> None:
         self.call, self.values = call, values
@@ -55,7 +55,7 @@ class Harm:
 
 
 def harms(flag: str) -> dict[str, Harm]:
-    """Calls that make the file `flag`, by name."""
+    """Return calls that create the file `flag`, by name."""
     shell, code, path = f"touch {flag}", OPENED.format(flag), Path(flag)
     return {
         "os.system": Harm(os.system, shell),
@@ -153,7 +153,7 @@ def as_an_array(content: bytes, harm: Harm, folder: Path) -> None:
 
 
 def as_an_artifact(content: bytes, harm: Harm, folder: Path) -> None:
-    """With the checksum that fits."""
+    """Load the content as an artifact's weights, with a matching checksum."""
     here = shutil.copytree(folders()[1], folder / "artifact")
     (here / "model.safetensors").write_bytes(content)
     config = json.loads((here / "config.json").read_text())

@@ -1,8 +1,8 @@
-"""Killed at any moment, a run goes on to the very same end: real processes, killed for real.
+"""A run that is killed at any moment and resumed ends exactly as one that was never killed.
 
-The short form runs with the other tests. The long form: COMMLEARN_KILLS=50 (what `make chaos` sets).
-Those that are killed again and again are forked from one process that has imported the library and done
-nothing else: a life then takes a second instead of the many that imports take.
+Real processes are killed. The short form runs with the other tests; the long form sets COMMLEARN_KILLS=50,
+as `make chaos` does. Processes that are killed repeatedly are forked from one that has imported the library
+and done nothing else: each then takes a second instead of the many seconds that imports take.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from commlearn.training.kept_tokens import TokenShard, open_shard, write_shard
 KILLS = int(os.environ.get("COMMLEARN_KILLS", "2"))
 LIVES = multiprocessing.get_context("forkserver")
 LIVES.set_forkserver_preload([__name__, "commlearn.trained.stream", "commlearn.tables.dataset"])
-LONGEST = 600  # seconds that one life may take before the test gives up
+LONGEST = 600  # seconds that one process may take before the test gives up
 SCHEMA = """\
 version: 1
 table: table.csv
@@ -66,14 +66,14 @@ def command(*words: object) -> list[str]:
 
 
 def born(work: Callable[..., None], *values: object) -> BaseProcess:
-    """A process that does this and can be killed."""
+    """Start a process that does this work and can be killed."""
     life = LIVES.Process(target=work, args=values)
     life.start()
     return life
 
 
 def live(words: list[str]) -> None:
-    """What `python -m commlearn` does with these words, in silence."""
+    """Do what `python -m commlearn` does with these words, without output."""
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
@@ -81,7 +81,7 @@ def live(words: list[str]) -> None:
 
 
 def killed(life: BaseProcess) -> bool:
-    """Kill it; False if it had ended before."""
+    """Kill a process; return False if it had already ended."""
     ended = not life.is_alive()
     life.kill()
     life.join(LONGEST)
@@ -89,7 +89,7 @@ def killed(life: BaseProcess) -> bool:
 
 
 def finish(*words: object) -> None:
-    """Do it undisturbed."""
+    """Run a command undisturbed to its end."""
     life = born(live, [str(word) for word in words])
     life.join(LONGEST)
     assert life.exitcode == 0, words
@@ -109,12 +109,12 @@ def train(folder: Path, schema: str, method: str, out: Path) -> list[str]:
 
 
 def kill_once(words: list[str], chance: random.Random, run: Path) -> tuple[bool, bool]:
-    """Start, and kill at a random moment after the first step.
+    """Start a command, and kill it at a random moment after its first step.
 
-    Every other time the moment is one in which a checkpoint is being written.
+    About half of the time, this is a moment in which a checkpoint is being written.
 
     Returns:
-        Whether it was alive to be killed, and whether it left a part of a checkpoint.
+        Whether it was still alive when it was killed, and whether it left a partial checkpoint.
     """
     before = steps(run)
     life = born(live, words)
@@ -139,7 +139,7 @@ def steps(run: Path) -> int:
 
 @pytest.fixture(scope="module")
 def whole(folder) -> Callable[[str, str], Path]:
-    """Folders of runs that nothing disturbed, each trained once."""
+    """Return a function that gives the folder of an undisturbed run; each is trained once."""
 
     @cache
     def trained(schema: str, method: str) -> Path:
@@ -174,7 +174,7 @@ def test_a_killed_training_ends_as_one_that_was_never_killed(folder, whole, tmp_
     ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
 )
 def test_a_signal_between_two_players_leaves_a_checkpoint(folder, whole, tmp_path, number, code):
-    """FactorCL takes two steps of two optimizers; the checkpoint holds both or neither."""
+    """FactorCL takes steps with two optimizers in turn; the checkpoint holds both steps or neither."""
     run = tmp_path / "run"
     process = subprocess.Popen(train(folder, "two.yaml", "factorcl", run), stderr=subprocess.DEVNULL)
     wait_for(lambda: steps(run) or process.poll() is not None)
@@ -192,7 +192,7 @@ def test_a_second_run_in_one_folder_is_refused_until_the_first_is_dead(folder, t
     first = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_for(lambda: steps(run) or first.poll() is not None)
-        first.send_signal(signal.SIGSTOP)  # it lives, and does not end meanwhile
+        first.send_signal(signal.SIGSTOP)  # it stays alive and cannot end in the meantime
         second = subprocess.run(words, capture_output=True, text=True, timeout=LONGEST)
         assert second.returncode == 2
         assert "Another process is training in" in second.stderr
@@ -263,7 +263,7 @@ def test_a_killed_folder_of_embeddings_goes_on_and_leaves_no_part(folder, run, t
         wait_for(lambda one=life: list(out.glob(".*")) or not one.is_alive())
         time.sleep(chance.random() * 2)
         killed(life)
-        if chance.random() < 0.5:  # whatever is there is continued, or the folder is begun anew
+        if chance.random() < 0.5:  # start over; otherwise the folder is continued
             shutil.rmtree(out, ignore_errors=True)
     finish(*words)
     assert np.array_equal(embeddings_of(out), expected)
@@ -274,7 +274,7 @@ def test_a_killed_folder_of_embeddings_goes_on_and_leaves_no_part(folder, run, t
 
 
 def embeddings_of(out: Path) -> np.ndarray:
-    """Read by the library, which compares checksums."""
+    """Read embeddings with the library, which verifies checksums."""
     frame = read_table(out).frame
     assert frame["id"].tolist() == list(range(len(frame)))
     return np.stack(frame["embedding"].tolist())
@@ -333,7 +333,7 @@ def test_token_states_are_whole_under_their_name_whenever_their_writer_dies(tmp_
 
 
 def comparing(out: Path, *more: str) -> tuple[list[str], subprocess.Popen[bytes]]:
-    """A small comparison that has begun to train, and its words."""
+    """Return the command and the process of a small comparison that has written a checkpoint."""
     words = command("compare", "trifeature-quick", "--methods", "clip,comm", "--seeds", "1")
     words += ["--out", str(out), "--data.size", "32", "--data.train_pairs", "160"]
     words += ["--training.epochs", "1", "--model.width", "16", "--jobs", "1", *more]
@@ -349,16 +349,16 @@ def test_sigterm_ends_the_trainings_of_a_comparison_too(tmp_path):
     process.terminate()
     assert process.wait(LONGEST) == 143
     (trained,) = (tmp_path / "out").rglob("last.ckpt")
-    hold(trained.parents[1], "training").close()  # nothing trains there any more
+    hold(trained.parents[1], "training").close()  # fails if a process still trains there
 
 
 def workers_of(out: Path) -> list[int]:
-    """Processes whose command line names this folder."""
+    """Return the ids of a comparison's workers: processes whose command line names its folder."""
     processes = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes()
-        except OSError:  # it has ended
+        except OSError:  # the process has ended
             continue
         if str(out).encode() in words and b"comparison.job" in words:
             processes.append(int(process.name))
@@ -387,7 +387,7 @@ def test_a_killed_comparison_is_finished_by_the_same_command(tmp_path):
     finish(*words[3:])
     table = json.loads((tmp_path / "out" / "table.json").read_text())
     assert set(table["methods"]) == {"clip", "comm"}
-    assert all(path.stat().st_mtime_ns == moment for path, moment in moments.items())  # not done again
+    assert all(path.stat().st_mtime_ns == moment for path, moment in moments.items())  # not repeated
 
 
 @pytest.mark.slow
@@ -413,18 +413,18 @@ def test_a_comparison_killed_while_it_reads_gives_the_same_verdict(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in results_of(tmp_path / "killed")}
     assert 0 < len(before) < len(results_of(tmp_path / "whole"))
     subprocess.run(words("killed"), check=True, capture_output=True, timeout=LONGEST)
-    assert all(path.stat().st_mtime_ns == moment for path, moment in before.items())  # not read again
+    assert all(path.stat().st_mtime_ns == moment for path, moment in before.items())  # not repeated
     one, other = (scores_of(tmp_path / name / "verdict.json") for name in ("whole", "killed"))
     assert one == other
 
 
 def results_of(out: Path) -> list[Path]:
-    """Files of what was read, without what is read from."""
+    """Return the result files of readouts, without the vectors that they read."""
     return [path for path in out.glob("readouts/*/*.npz") if path.parent.name != "vectors"]
 
 
 def scores_of(path: Path) -> dict[str, object]:
-    """What a verdict says, without what it took."""
+    """Return the content of a verdict, without the time and memory that it took."""
     target = json.loads(path.read_text())["targets"]["y"]
     taken = ("seconds", "megabytes")
     budgets = {

@@ -1,4 +1,4 @@
-"""Data that tell nothing, or almost nothing: training goes on and every number stays finite."""
+"""Data that carry little or no information: training continues and every number stays finite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the first format wrote is read for ever, and gives the embeddings that were recorded then."""
+"""Folders of the first format can always be read, and give the embeddings that were recorded with them."""
 
 from __future__ import annotations
 

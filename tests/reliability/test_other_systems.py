@@ -1,4 +1,7 @@
-"""What Windows lacks is hidden in a process of its own: imports work; locks lock, or say that they cannot."""
+"""Without the modules that Windows lacks, imports work, and locks lock or report that they cannot.
+
+The modules are hidden in separate processes.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import sys
 for name in ("fcntl", "resource"):
     sys.modules[name] = None
 """
-# as msvcrt does it: a byte that is locked stays locked until its file is closed
+# as in msvcrt, a locked byte stays locked until its file is closed
 MSVCRT = """
 import os, types, torch  # whose own imports ask for msvcrt, too
 held = {}

@@ -1,4 +1,4 @@
-"""What others wrote is read, or refused by a sentence that names it: no traceback, no hang."""
+"""Files written by others are read, or refused with a message that names them: no traceback, no hang."""
 
 from __future__ import annotations
 
@@ -294,7 +294,7 @@ def test_predictions_of_a_comparison_that_are_damaged_or_too_much_are_named(tmp_
 
 
 def artifact_with(tmp_path, change):
-    """An artifact whose configuration was changed, with fitting checksums."""
+    """Return a copy of the artifact with a changed configuration; its checksums still match."""
     here = shutil.copytree(folders()[1], tmp_path / "artifact")
     config = json.loads((here / "config.json").read_text())
     change(config)
@@ -376,7 +376,7 @@ def test_a_checkpoint_that_unpacks_to_more_than_its_size_is_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def tuned(tmp_path_factory):
-    """A run that was fine-tuned, the data, and the state that it can go on from."""
+    """Return a folder with a run (`run`) and what was fine-tuned from it (`out`), and their data."""
     noise = np.random.default_rng(0)
     frame = pd.DataFrame({"a": noise.random(40), "v": list(noise.random((40, 3))), "y": ["n", "y"] * 20})
     schema = Schema({"table": Tabular("a"), "vector": Vector("v")}, targets={"y": "class"})

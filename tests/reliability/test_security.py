@@ -1,4 +1,4 @@
-"""What a user loads runs no code and reads no file outside its folder; what is handed on names no place."""
+"""Files that a user loads run no code and read nothing outside their folder; exports name no path."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SOURCE = Path(load.__code__.co_filename).parents[1]
 
 @pytest.fixture
 def table(tmp_path) -> Path:
-    """A table's folder beside a secret."""
+    """Return a table's folder, next to a secret file."""
     (tmp_path / "secret.npy").write_bytes(b"secret")
     (tmp_path / "table").mkdir()
     (tmp_path / "table" / "mine.npy").write_bytes(b"mine")
@@ -125,7 +125,7 @@ def test_no_file_of_an_artifact_is_read_as_a_program(tmp_path, monkeypatch):
     for path in sorted(folders()[1].glob("*")):
         here = shutil.copytree(folders()[1], tmp_path / f"with {path.name}")
         (here / path.name).write_bytes(pickle.dumps(Harm()))
-        if path.name in ("README.md", "files.json"):  # which loading does not look at
+        if path.name in ("README.md", "files.json"):  # loading does not read these
             load(here)
         else:
             with pytest.raises(CommlearnError):
@@ -157,7 +157,7 @@ def test_what_is_handed_on_names_no_place_and_no_user():
 
 
 def test_nothing_in_the_package_loads_programs():
-    """Words that would load or run what a file says; each use is admitted here by name or not at all."""
+    """No module contains calls or options that would run the content of a file as a program."""
     words = (
         "pickle.load",
         "joblib",
@@ -182,7 +182,7 @@ def test_nothing_in_the_package_loads_programs():
 
 
 def test_nothing_is_fetched_unless_a_model_of_a_hub_is_named(tmp_path):
-    """A whole training and embedding, with every connection refused."""
+    """Train and embed with every connection refused."""
     program = f"""
 import socket
 def refused(*_, **__):

@@ -1,4 +1,4 @@
-"""Tables that are valid, however unusual, embed; and one table embeds equally from every format."""
+"""Every valid table can be embedded, however unusual, and gives the same result from every format."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_lists_are_no_ids(tmp_path):
 
 
 def strange_names():
-    """Codes, words and numbers that are easily taken for something else."""
+    """Return a table of codes, words and numbers that are easily mistaken for something else."""
     noise = np.random.default_rng(1)
     return pd.DataFrame(
         {

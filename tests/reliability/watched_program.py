@@ -1,10 +1,10 @@
-"""What a loaded artifact is used for, in a process that writes down what it opens and whom it calls.
+"""Use a loaded artifact in every way, and record which files the process opens and what it connects to.
 
 Usage: python watched_program.py TABLE OUT ARTIFACT [ARTIFACT ...]
 
-The first artifact is used for everything; the others are asked for what they cannot give. The last line of
-the output is JSON: what was refused, which files outside of the allowed places were opened, and which
-sockets, processes and names of hosts were asked for.
+The first artifact is used for everything; all are also used without a table, which they must refuse. The
+last line of the output is JSON: the refusals, the files opened outside the allowed folders, and the calls
+that open sockets, start processes or look up hosts.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SYSTEM = (
 
 
 def watch(allowed: list[str]) -> tuple[set[str], set[str]]:
-    """The sets that fill with files that were opened elsewhere, and with calls, from now on."""
+    """Return two sets that collect, from now on, files opened outside the allowed folders, and calls."""
     opened: set[str] = set()
     called: set[str] = set()
 
@@ -65,12 +65,12 @@ def _inside(path: str, allowed: list[str]) -> bool:
 
 
 def installation() -> list[str]:
-    """Python, its packages, the library itself, and what the system gives every program."""
-    import matplotlib.font_manager  # asks the system for its fonts, once
+    """Return the folders of Python, its packages, the library itself, and those open to every program."""
+    import matplotlib.font_manager  # queries the system's fonts once
 
     import commlearn
 
-    platform.processor()  # asks the system, once
+    platform.processor()  # queries the system once
     paths = {
         *sys.path,
         *matplotlib.font_manager.X11FontDirectories,
@@ -84,7 +84,7 @@ def installation() -> list[str]:
 
 
 def without_table(artifact: Path, out: Path) -> dict[str, str]:
-    """What is said, by what was asked for without a table."""
+    """Return the refusal of each use that needs a table but is given none, by name."""
     import commlearn as cl
     from commlearn.cli import main
 
@@ -109,7 +109,7 @@ def without_table(artifact: Path, out: Path) -> dict[str, str]:
 
 
 def use(artifact: Path, table: Path, out: Path) -> None:
-    """Everything that an artifact is loaded for."""
+    """Do everything that an artifact is loaded for."""
     import commlearn as cl
     from commlearn.cli import main
     from commlearn.information import Settings

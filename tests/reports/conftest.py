@@ -1,4 +1,4 @@
-"""One small training on a table whose names and cells try to break out of the page."""
+"""A small run on a table whose names and cells try to break out of the page; reports in unusual states."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def trained_report(trained_run):
     return cl.report(trained_run)
 
 
-COLUMNS = {  # of six modalities
+COLUMNS = {  # column of each of six modalities
     "laboratory_values_of_the_first_twenty-four_hours_after_admission": "labs",
     "discharge-letter": "ملاحظات الطبيب عند الخروج",
     "electrocardiogram_twelve_leads_ten_seconds_in_one_word": "e" * 70,
@@ -82,7 +82,7 @@ LONG = list(COLUMNS)
 
 
 def crowded_table(rows=200):
-    """Six modalities; names that are long or written from the right, emoji; one modality is mostly absent."""
+    """Return a table of six modalities, one mostly absent, with long or right-to-left names and emoji."""
     draw = np.random.default_rng(0)
     forty = draw.integers(0, 40, rows)
     words = np.array(["ألم في الصدر", "שלום 👩‍⚕️ 🫁", "calm", "fièvre élevée depuis trois jours"])
@@ -118,7 +118,7 @@ def _stored(cells, folder):
 
 
 def _crowded(folder):
-    """A run of a comparison whose interactions must not be trusted."""
+    """Train a run of a comparison whose interactions must not be trusted."""
     cells = crowded_table()
     died, *others = list(cells)[-4:]
     schema = cl.Schema(CROWDED, targets=dict(zip((died, *others), SORTS, strict=True)), id="id")
@@ -142,7 +142,7 @@ def _crowded(folder):
 
 
 def _bare(folder):
-    """No target and two modalities."""
+    """Fit a model of two modalities without a target."""
     draw = np.random.default_rng(0)
     cells = {name: list(draw.normal(size=(60, 3)).astype(np.float32)) for name in ("left", "right")}
     schema = cl.Schema({name: cl.Vector(name) for name in cells})
@@ -150,7 +150,7 @@ def _bare(folder):
 
 
 def _few(folder):
-    """Too few rows for a probe."""
+    """Fit a model on too few rows for a probe."""
     draw = np.random.default_rng(0)
     cells = {name: list(draw.normal(size=(14, 3)).astype(np.float32)) for name in ("left", "right")}
     cells["y"] = ["a", "b"] * 7
@@ -159,7 +159,7 @@ def _few(folder):
 
 
 def _unscored(folder):
-    """Four targets of which no probe can be scored: no test label, no training label, one class, no tag."""
+    """Fit a model with four unscorable targets: no test label, no training label, one class, no tag."""
     draw = np.random.default_rng(0)
     cells = {name: list(draw.normal(size=(60, 3)).astype(np.float32)) for name in ("left", "right")}
     at_test = np.arange(60) < 20
@@ -174,7 +174,7 @@ def _unscored(folder):
 
 
 def _lone(folder):
-    """One test record, which has a class and a number."""
+    """Fit a model with a single test record, which has a class and a number."""
     draw = np.random.default_rng(0)
     cells = {name: list(draw.normal(size=(40, 3)).astype(np.float32)) for name in ("left", "right")}
     cells |= {"y": ["a", "b"] * 20, "size": np.arange(40) / 7, "split": ["test", *["train"] * 39]}
@@ -187,7 +187,7 @@ STATES = {"crowded": _crowded, "bare": _bare, "few": _few, "unscored": _unscored
 
 
 def state_of(name, folder):
-    """A report in one of the states; pairs of modalities are left out, because each is a probe more."""
+    """Return the report of a state; pairs of modalities are left out, because each adds a probe."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(findings, "subsets_of", lambda names: [*((name,) for name in names), names])
         return cl.report(STATES[name](folder), out=folder / "report")

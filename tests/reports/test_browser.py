@@ -1,4 +1,4 @@
-"""The report in a real browser: no console error, hover and switch work, no page wider than a phone."""
+"""The report in a real browser: no console errors, hovering and switching work, it fits on a phone."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_it_loads_without_a_word_on_the_console(browser, page):
     browser.get(page)
     picture(browser, "desktop.png")
     assert [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"] == []
-    assert browser.title.startswith("<script>")  # the data set's name, as text
+    assert browser.title.startswith("<script>")  # the data set's name, shown as text
 
 
 def test_nothing_of_the_data_became_an_element(browser, page):
@@ -173,7 +173,7 @@ WATCH = (
 
 
 def check_budget(browser, page, width):
-    """Ready in 1.5 s, nothing moves while it loads, no word on the console, no page wider than the window."""
+    """Check that a page is ready in 1.5 s, shifts nothing while loading, logs nothing and fits its window."""
     added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
     wide(browser, width)
     browser.get(page)
@@ -232,9 +232,9 @@ return [...document.querySelectorAll('main *')]
 
 
 def test_paper_shows_all_of_it_in_light(browser, page):
-    """Folded parts are unfolded for the paper alone, nothing is cut off, and no background is dark."""
+    """Folded parts are unfolded only for printing, nothing is cut off, and the background is white."""
     features = [{"name": "prefers-color-scheme", "value": "dark"}]
-    wide(browser, 690)  # of an A4 page between its margins
+    wide(browser, 690)  # width of an A4 page between its margins
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features, "media": "print"})
     browser.get(page)
     folded = "return [...document.querySelectorAll('details')].map(part => part.open)"

@@ -1,4 +1,4 @@
-"""The report of a small run: what it holds, what it refuses, and that nothing in it came in unescaped."""
+"""The report of a small run: its contents, what it refuses, and that all text from the data is escaped."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ HEAD = ("html", "head", "body", "main", "style", "title")
 
 
 class Elements(HTMLParser):
-    """Every element with its attributes, and whether all were closed."""
+    """Collects every element with its attributes, and checks that all are closed."""
 
     def __init__(self):
         super().__init__()
@@ -297,7 +297,7 @@ def test_what_was_not_decomposed_is_said_with_the_way_to_ask():
 
 def test_masked_words_are_struck_and_others_are_not():
     assert _words(("a", "b"), ("a", "\u25ae")) == (("a", False), ("b", True))
-    assert _words(("a", "b", "c"), ("a", "\u25ae")) == (("a", False), ("\u25ae", True))  # one was left out
+    assert _words(("a", "b", "c"), ("a", "\u25ae")) == (("a", False), ("\u25ae", True))  # a word was left out
 
 
 def test_gaps_of_a_line_stay_gaps():
@@ -310,7 +310,7 @@ def test_names_of_lines_do_not_cover_each_other():
     heights = sorted(line.height for line in chart.lines)
     assert min(np.diff(heights)) >= 14.9
     assert 0 < heights[0] < heights[-1] < chart.tall
-    assert curves(entries[:1]) == []  # one step is no line
+    assert curves(entries[:1]) == []  # a single step makes no line
 
 
 def test_mistakes_and_near_duplicates_are_those_of_the_slow_way():
@@ -331,9 +331,9 @@ def test_mistakes_and_near_duplicates_are_those_of_the_slow_way():
     assert [entry[:3] for entry in one.hardest] == [
         (1, "y", "z"),
         (3, "x", "y"),
-    ]  # no neighbour, one neighbour
+    ]  # none, then one of the neighbours has the true class
     assert one.matrix == ((1, 1, 0), (0, 0, 1), (0, 0, 1))
-    source.sorts["t"] = "multilabel"  # of a single label, which is no class of the table
+    source.sorts["t"] = "multilabel"  # no mistakes are listed for sets of labels
     assert mistakes(source, "t", outcome, np.arange(4), whole, shown, near) is None
     pairs = alike(source, whole, shown)
     assert [pair[:2] for pair in pairs.pairs] == [(0, 3)]
@@ -361,7 +361,7 @@ def test_the_page_shows_five_warnings_at_most_each_with_its_way_out(html, traine
     assert all(one.way and one.text for one in warned)
     assert "almost at the same point" in warned[0].text
     findings.counts = {"test": 9}
-    assert not any("interval" in one.text for one in warnings_of(findings))  # no score, no interval
+    assert not any("interval" in one.text for one in warnings_of(findings))  # no scores, so no intervals
     findings.ladder = {"y": cases.rungs_of(["a", "b"])}
     assert any("interval is wide" in one.text for one in warnings_of(findings))
     few = "90 records are fewer than 500; expect each part to be off by up to"
@@ -403,7 +403,7 @@ def luminance(colour):
 
 
 def test_colours_can_be_seen_on_their_ground_in_light_and_dark():
-    """WCAG 2.2 AA: 4.5 for text, 3 for what is drawn."""
+    """Contrast by WCAG 2.2 AA: 4.5 for text, 3 for graphics."""
     from importlib import resources
 
     css = (resources.files("commlearn.reports") / "page.css").read_text()
@@ -489,7 +489,7 @@ def test_what_the_others_add_is_said_with_its_interval(gain, words):
 
 @pytest.mark.parametrize(("method", "score"), [("clip", 70), ("comm", 80), ("comm-sup", None)])
 def test_a_card_shows_the_method_that_the_report_is_of(method, score):
-    """Not the one that is best on the test rows; one that was not read has no part in the verdict."""
+    """Not the best method on the test rows; a method missing from the verdict is not compared."""
     readers = {"comm": 80.0, "clip": 70.0, "features": 75.0}
     budget = {
         "differences": {"clip": {}, "comm": {}},
@@ -515,7 +515,7 @@ def test_a_card_shows_the_method_that_the_report_is_of(method, score):
 
 
 def test_records_that_are_decomposed_have_a_label(tmp_path, monkeypatch):
-    """Of 200 rows 12 have a label, and a sample of 5 of all would as a rule hold none."""
+    """Of 200 rows, 13 have a label: a sample of 5 of all rows would usually contain none."""
     monkeypatch.setattr(information, "RECORDS", 5)
     draw = np.random.default_rng(0)
     table = pd.DataFrame(draw.normal(size=(200, 4)), columns=["a0", "a1", "b0", "b1"])
@@ -552,13 +552,13 @@ def test_a_target_that_cannot_be_scored_has_a_card_that_says_why_and_what_to_do(
     values = json.loads((page.parent / "report.json").read_text(encoding="utf-8"))
     words_by_target = next(words for words in UNSCORED.values() if list(words) == list(values["unscored"]))
     assert values["probes"] == {}
-    assert "method comm, seed 0, 4" in html  # parameters: neither a run nor exported
+    assert "method comm, seed 0, 4" in html  # the parameter count comes next: neither a run nor exported
     for target, words in words_by_target.items():
         assert values["unscored"][target].startswith(words)
         card = re.search(rf'<article class="target" aria-label="{target}">.*?</article>', html, re.DOTALL)
         assert "Not scored" in card.group(0)
         assert str(escape(words.split(". ")[0])) in card.group(0)
-    for section in ("data", "embeddings", "neighbours", "training"):  # what needs no score is there
+    for section in ("data", "embeddings", "neighbours", "training"):  # sections that need no score
         assert f'<section id="{section}"' in html
     for section in ("probes", "interactions", "mistakes"):
         assert f'<section id="{section}"' not in html

@@ -1,4 +1,4 @@
-"""Search in a table: by a row, a text, a picture, across modalities; why; and the index beside the run."""
+"""Search in a table by row, text or picture and across modalities; explanations; the stored index."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_a_text_and_a_picture_search_by_the_names_of_their_kinds(run, folder, mo
     loaded, table = cl.load(run), folder / "table.csv"
     hits = cl.similar(loaded, table, {"text": rows["text"][row]}, k=2)
     assert hits["row"][0] == row
-    monkeypatch.chdir(tmp_path)  # a picture of whoever asks may lie anywhere
+    monkeypatch.chdir(tmp_path)  # the query's picture may be stored anywhere
     picture = folder / rows["image"][row]
     hits = cl.similar(loaded, table, {"image": picture, "text": rows["text"][row]}, k=1)
     assert hits["row"][0] == row
@@ -164,7 +164,7 @@ def test_cells_of_every_kind_make_a_query(run, folder):
     for column in ("height", "weight", "rate"):
         rows[column] = rows[column].astype(float)
     cells = rows.loc[row, ["height", "weight", "rate", "site", "series"]].to_dict()
-    cells["series"] = str(folder / cells["series"])  # paths are those of whoever asks
+    cells["series"] = str(folder / cells["series"])  # a query's paths are not relative to the table
     cells["vector"] = json.loads(rows.loc[row, "vector"])
     hits = cl.similar(cl.load(run), folder / "table.csv", cells, k=2)
     assert hits["row"][0] == row
@@ -202,7 +202,7 @@ def test_a_table_without_ids_says_how_else_to_ask(model):
 
 
 def test_ids_are_names_whatever_their_cells(tmp_path):
-    """Numbers may be floats; an empty cell, which the vectors of before let pass, is no name."""
+    """Ids may be read as floats; an empty cell, which an existing index does not notice, is not an id."""
     table = {**halves(slice(20)), "case": [7.0, 8.0, *range(10, 28)]}
     schema = cl.Schema({name: cl.Vector(name) for name in ("left", "right")}, id="case")
     named = cl.Embedder(schema, epochs=1).fit(table)
@@ -251,7 +251,7 @@ def test_groups_are_shown():
 
 @pytest.fixture
 def lines():
-    """Lines of progress, by which one sees what is computed."""
+    """Progress messages, which show what is computed."""
     return []
 
 
@@ -275,7 +275,7 @@ def test_an_index_serves_again_and_a_changed_table_or_model_makes_it_anew(
     search(run, table, lines)
     assert "the table changed since the index was built; rebuilding it" in lines
     picture = folder / rows["image"].dropna().iloc[0]
-    os.utime(picture, ns=(1, 1))  # the file of a cell, not the cell
+    os.utime(picture, ns=(1, 1))  # changes the file that a cell names, not the cell
     search(run, table, lines)
     assert "the table changed since the index was built; rebuilding it" in lines
     command(capsys, "train", folder / "schema.yaml", "--out", tmp_path / "other", *SMALL, "--seed", "1")
@@ -327,7 +327,7 @@ def test_chunks_give_what_the_whole_table_gives(run, folder, monkeypatch):
     assert parts.rows.tolist() == whole.rows.tolist() == list(range(80))
 
 
-# approximately
+# approximate search
 
 
 def test_without_faiss_the_extra_is_named(model, monkeypatch):

@@ -1,4 +1,4 @@
-"""Pickles of arrays are read as numpy wrote them; nothing that a file asks for is ever run."""
+"""Pickles of arrays are read as numpy wrote them, and no call that a file asks for is ever run."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ HUGE = {
 
 @pytest.fixture
 def file(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # what a hostile file would make lies here
+    monkeypatch.chdir(tmp_path)  # where a hostile pickle would create its file
     return tmp_path / "data.pkl"
 
 
@@ -121,14 +121,14 @@ def same(one, other):
 @pytest.mark.parametrize("core", ["core", "_core"])
 def test_every_protocol_reads_as_the_standard_library_reads_it(file, protocol, core):
     written = pickle.dumps(CONTENT, protocol)
-    if protocol < 4:  # later ones state the length of each name
+    if protocol < 4:  # later protocols store the length of each name
         written = written.replace(b"numpy._core", f"numpy.{core}".encode())
     file.write_bytes(written)
     same(read_pickle(file), pickle.loads(written))
 
 
 def test_python_2_bytes_become_text_and_arrays(file):
-    """As Python 2's cPickle, protocol 2, writes {'text': array([1., 2.]), 'id': 'é'}."""
+    """The bytes are cPickle's in Python 2, protocol 2, for {'text': array([1., 2.]), 'id': 'é'}."""
     raw = np.array([1.0, 2.0]).tobytes()
     file.write_bytes(
         b"\x80\x02}q\x01(U\x04textq\x02cnumpy.core.multiarray\n_reconstruct\nq\x03cnumpy\nndarray\nq\x04"
@@ -222,7 +222,7 @@ def test_a_length_that_the_file_does_not_have_takes_no_memory(file, what):
 
 
 def test_a_small_file_cannot_make_much_out_of_little(file):
-    """A text of 1 MB that is turned into bytes, which are new each time, 2000 times: 2 GB."""
+    """The file encodes a text of 1 MB 2000 times, each time into new bytes, which would take 2 GB."""
     text = b"X" + struct.pack("<I", 1 << 20) + b"x" * (1 << 20) + b"q\x010"
     call = b"c_codecs\nencode\n(h\x01U\x06latin1tR"
     file.write_bytes(b"\x80\x02(" + text + call * 2000 + b"l.")
@@ -231,7 +231,7 @@ def test_a_small_file_cannot_make_much_out_of_little(file):
 
 
 def shared(levels: int) -> bytes:
-    """Lists of two that are the same one, levels deep: few bytes, of which a copy would have 2 ** levels."""
+    """Return nested lists, each holding the next one twice: few bytes, but 2 ** levels items in a copy."""
     lists = b"".join(b"]q%c(h%ch%ce" % (level + 1, level, level) for level in range(levels))
     return b"(]q\x00" + lists + b"1h%c" % levels
 
@@ -255,7 +255,7 @@ MUCH_OF_LITTLE = {
 
 @pytest.mark.parametrize("what", MUCH_OF_LITTLE)
 def test_a_small_file_takes_little_memory_whatever_is_wrong_with_it(file, what):
-    """In a process of its own, since a deep key would end it."""
+    """The read runs in a separate process, because a deep key could crash it."""
     file.write_bytes(b"\x80\x02" + MUCH_OF_LITTLE[what])
     program = (
         "import resource\nfrom commlearn.storage.pickles import DataError, read_pickle\n"
@@ -270,7 +270,7 @@ def test_a_small_file_takes_little_memory_whatever_is_wrong_with_it(file, what):
 
 
 def test_a_huge_memo_number_is_only_a_number(file):
-    file.write_bytes(b"\x80\x02Nr\xff\xff\xff\x7f.")  # the standard library makes room for 2 147 483 647
+    file.write_bytes(b"\x80\x02Nr\xff\xff\xff\x7f.")  # the standard library allocates 2 147 483 647 slots
     assert read_pickle(file) is None
 
 

@@ -1,4 +1,4 @@
-"""The report: every fault that is planted is found, and a clean table has none."""
+"""The report of `check`: it names every planted fault, and none in a clean table."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WORDS = np.array([f"word{number}" for number in range(40)])
 
 
 def frame(rows=N, seed=0):
-    """Modalities that share a factor, with targets, groups and splits as they should be."""
+    """Return a table whose modalities share a factor, with valid targets, groups and splits."""
     rng = np.random.default_rng(seed)
     factor = rng.integers(0, 2, rows)
     return pd.DataFrame(
@@ -146,7 +146,7 @@ def test_copies_across_splits_are_told_with_both_rows():
     checked = report(table)
     assert checked.errors == ()
     assert [(problem.row, problem.message.split(" row ")[0]) for problem in checked.warnings] == [
-        (150, "this record of test is"),
+        (150, "this record of test equals"),
         (151, "this record of test looks like"),
     ]
     assert "row 20 of train" in checked.warnings[0].message
@@ -253,8 +253,8 @@ def test_signal_is_found_in_linear_relations_and_not_in_shuffled_rows():
         missed += not shares_signal(first, second)
         wrong += shares_signal(first, second[rng.permutation(300)])
     assert missed == 0
-    assert wrong <= 3  # expected: 2 in 100
-    assert shares_signal(np.ones((80, 3)), second[:80])  # constant: nothing is said
+    assert wrong <= 3  # expected rate: 2 in 100
+    assert shares_signal(np.ones((80, 3)), second[:80])  # constant features: no warning
 
 
 @given(st.integers(1, 12), st.integers(1, 40))

@@ -1,4 +1,4 @@
-"""A table as a data set: how rows are split, what is learned on which, and bad input told at once."""
+"""A table as a data set: splitting rows, learning from training rows, reporting all faults at once."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_large_images_get_a_larger_encoder_and_unknown_kinds_none():
 
 def test_a_file_is_read_split_by_its_column_and_learned_on_train_alone(tmp_path):
     rows = frame()
-    rows.loc[35:, "age"] = 1e6  # test rows: nothing of them may be learned
+    rows.loc[35:, "age"] = 1e6  # test rows, from which nothing may be learned
     rows.to_csv(tmp_path / "t.csv", index=False)
     plain = schema(id="case", split="part").to_mapping()
     data = TableData(str(tmp_path / "t.csv"), plain).read()

@@ -64,7 +64,7 @@ def hugging_face(frame: pd.DataFrame):
     sets = pytest.importorskip("datasets", reason="datasets is not installed: Hugging Face's are not tried")
     reverse = frame[::-1]
     made = sets.Dataset.from_dict({name: reverse[name].tolist() for name in frame})
-    return made.select(range(len(frame) - 1, -1, -1))  # rows that are chosen are those that are read
+    return made.select(range(len(frame) - 1, -1, -1))  # the selected order must be read, not the stored one
 
 
 FRAMES = {
@@ -103,7 +103,7 @@ def test_a_frame_of_numbers_is_no_vector_that_holds_its_label(kind, frame, tmp_p
 
 @pytest.mark.parametrize("kind", FRAMES)
 def test_output_comes_in_the_frame_that_was_asked_for_whatever_came_in(kind, frame, fitted, tmp_path):
-    """`set_output` is scikit-learn's; it takes every frame."""
+    """scikit-learn's `set_output` works with every type of input frame."""
     frames = pytest.importorskip("polars", reason="polars is not installed: its frames are not tried")
     model, wanted = clone(fitted).fit(frame), fitted.transform(frame)
     for container, cls in (("pandas", pd.DataFrame), ("polars", frames.DataFrame)):

@@ -1,4 +1,4 @@
-"""Guesses of how columns are written: what is sure becomes a form, all else stays as it is."""
+"""Guesses of how columns are written: clear cases get a form, all other columns stay as they are."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def test_forms_that_are_sure(cells, form, reason):
         ["red", "blue", "green"] * 20,
         [f"A{row}" for row in range(N)],
         [f"{row:03d}" for row in range(N)],  # codes
-        [f"{row + 100}" for row in range(N)],  # each its own: names of something
+        [f"{row + 100}" for row in range(N)],  # all different: names of something
         ["12a", "12b", "7c", "9d"] * 15,  # house numbers
         ["1st", "2nd", "3rd"] * 20,
-        ["120/80", "135/90", "110/70"] * 20,  # few: categories
-        [f"{row}/2023" for row in range(N)],  # counts the records of a year
+        ["120/80", "135/90", "110/70"] * 20,  # few distinct values: categories
+        [f"{row}/2023" for row in range(N)],  # numbers the records of a year
         ["1/2/2024", "3/4/2024", "5/6/2024"] * 20,  # days or months
-        [f"{1 + row % 12}/{1 + row % 11}/{2000 + row % 20}" for row in range(N)] * 2,  # likewise, and many
+        [f"{1 + row % 12}/{1 + row % 11}/{2000 + row % 20}" for row in range(N)] * 2,  # as above, but many
         ["3 kg", "4 boxes", "5 kg"] * 20,
         ["well, it is, as far as I see, a chair", f"a table, {'big' * 9}"] * 30,
         ["true", "false"] * 30,
@@ -87,7 +87,7 @@ def test_a_few_cells_that_do_not_fit_are_counted_in_the_reason():
 
 def test_of_a_long_column_a_part_is_looked_at():
     cells = [f"{row % 997} kg" for row in range(3 * 20_000)]
-    cells[1::3] = ["heavy"] * 20_000  # none of the rows that are looked at
+    cells[1::3] = ["heavy"] * 20_000  # only rows outside the sample
     cells[0] = "light"
     assert f"1 of {20_000} cells are not, such as 'light'" in guessed_form(pd.Series(cells)).reason
 
@@ -98,9 +98,9 @@ def test_of_a_long_column_a_part_is_looked_at():
         ([*range(20, 70), -999, -999], [-999]),
         ([*np.linspace(0, 5, 50), 99, 99], [99]),
         ([*range(3)] * 20 + [-9, -9, 99, 99], [-9, 99]),
-        ([*range(50), -999], []),  # once
-        ([*range(-50, 50), -99, -99], []),  # others are below 0, too
-        ([*range(90), 99, 99, 99], []),  # may be one of them
+        ([*range(50), -999], []),  # occurs only once
+        ([*range(-50, 50), -99, -99], []),  # other values are negative, too
+        ([*range(90), 99, 99, 99], []),  # may be an ordinary value
         ([*(f"{value:.1f}" for value in RNG.normal(size=N)), "unknown", "-"], ["-", "unknown"]),
         ([*(f"2024-02-{1 + row % 28:02d}" for row in range(N)), "tbd"], ["tbd"]),
         (["red", "n/a", "-", "blue", "NA"] * 9, ["-", "n/a"]),  # NA may be Namibia
@@ -144,7 +144,7 @@ def test_a_schema_is_guessed_of_it_with_a_reason_for_each_and_reads_back(tmp_pat
 def test_the_same_rows_are_read_alike_in_memory_and_in_every_file(tmp_path):
     frame = messy()
     schema = infer(read_table(frame.drop(columns="photo"))).schema
-    frame["bought"] = pd.to_datetime(frame["bought"], format="%d.%m.%Y")  # as CSV and Parquet may hold them
+    frame["bought"] = pd.to_datetime(frame["bought"], format="%d.%m.%Y")  # as CSV and Parquet may store them
     for name, write in {"t.csv": "to_csv", "t.jsonl": "to_json", "t.parquet": "to_parquet"}.items():
         options = {"t.csv": {"index": False}, "t.parquet": {}}.get(
             name, {"orient": "records", "lines": True, "date_format": "iso"}
@@ -180,4 +180,4 @@ def test_what_stands_for_an_empty_cell_of_one_column_stays_in_others(tmp_path):
         assert read["b"].tolist() == [-9, 1, 2, 3]
         assert read["c"].isna().tolist() == [False, True, False, False]
         assert read["d"].isna().tolist() == [True, False, False, False]
-    assert read["d"].dtype == float  # as a file of text with a number in every other cell is read
+    assert read["d"].dtype == float  # all other cells in the text file are numbers

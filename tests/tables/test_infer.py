@@ -1,4 +1,4 @@
-"""Guesses: the kind of every column, the role of some, and a file that reads back as the schema."""
+"""Guesses: the kind of every column, the role of some, and the written file, which reads back the same."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_a_table_without_any_modality_is_refused_with_reasons():
 @given(
     st.dictionaries(
         st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1, max_size=10).filter(
-            lambda name: name != "targets"  # which `guess` takes for itself
+            lambda name: name != "targets"  # a parameter of `guess`
         ),
         st.sampled_from(
             [SENTENCES, NUMBERS.tolist(), ["a", "b"] * 30, list(range(N)), [[1.0, 2.0]] * N, ["x"] * N]
@@ -273,7 +273,7 @@ def test_what_is_not_read_says_why(cells, way_out):
 @pytest.mark.parametrize("name", ["x", "split"])
 @pytest.mark.parametrize("cells", [["a red chair", "an old table"], [1, 2.5]])
 def test_a_cell_that_nothing_can_hash_stops_no_guess(name, cells):
-    mixed = pd.Series([cells[0], [1], *cells * 500], dtype=object)  # a row that is not looked at
+    mixed = pd.Series([cells[0], [1], *cells * 500], dtype=object)  # row 1 is not in the sample
     inferred = infer(read_table(pd.DataFrame({"emb": list(RNG.normal(size=(1002, 3))), name: mixed})))
     assert name in [guess.name for guess in inferred.guesses] + [*inferred.schema.columns()]
 

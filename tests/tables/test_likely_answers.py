@@ -1,4 +1,4 @@
-"""Columns among the inputs that a target can be read off are pointed out by init, check, fit and train."""
+"""init, check, fit and train point out input columns that reveal a target."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def reason(target, sort, cells, **forms):
         (CLASSES, "class", [name + "ab"[row % 2] for row, name in enumerate(CLASSES)], "in every row"),
         (CLASSES, "class", [NEXT[CLASSES[0]], *CLASSES[1:]], "199 of 200 rows"),
         (CLASSES, "class", RNG.permutation(CLASSES), ""),
-        (CLASSES, "class", [f"name{row}" for row in range(N)], ""),  # each its own
+        (CLASSES, "class", [f"name{row}" for row in range(N)], ""),  # all values differ
         (NUMBERS > 0, "class", 100 + 3 * NUMBERS, "separates the two classes of target goal"),
         (NUMBERS > 0, "class", NUMBERS + 0.5 * RNG.normal(size=N), ""),
         ([*[1] * 198, 2, 2], "class", [*[5] * 198, 6, 6], ""),  # two rows may agree by chance

@@ -1,4 +1,4 @@
-"""Feather, .xlsx and .zip give the rows that CSV gives, and files of text are read in their encoding."""
+"""Feather, .xlsx and .zip files give the same rows as CSV, and text files are read in their own encoding."""
 
 from __future__ import annotations
 
@@ -166,8 +166,8 @@ def test_a_stated_encoding_is_used_without_a_word_and_refused_where_it_does_not_
     "content",
     [
         b"a,b\n" + "grüße,schön\n".encode() * 9 + b"gr\xc3,1\n",  # UTF-8 with a damaged byte
-        b"a,b\n\x00\x01\xff,2\n",  # no text
-        b"a,b\n\x81,2\n",  # nothing in cp1252
+        b"a,b\n\x00\x01\xff,2\n",  # not text
+        b"a,b\n\x81,2\n",  # a byte that cp1252 does not define
     ],
 )
 def test_damage_is_not_taken_for_an_encoding(tmp_path, content):

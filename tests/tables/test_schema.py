@@ -1,4 +1,4 @@
-"""The schema: round trips, what it refuses by name, and a table read from one end to the other."""
+"""The schema: round trips, errors that name what is refused, and reading a table from end to end."""
 
 from __future__ import annotations
 
@@ -347,7 +347,7 @@ def test_labels_may_be_lists_written_as_text():
 def test_targets_that_are_numbers_may_be_written_as_amounts(cells, expected):
     rows = Table(pd.DataFrame({"y": pd.Series(cells, dtype=object)}))
     assert np.array_equal(encode_target(rows, "y", "number"), expected, equal_nan=True)
-    assert encode_target(rows, "y", "class").tolist() == cells  # as they are written
+    assert encode_target(rows, "y", "class").tolist() == cells  # as written
 
 
 @pytest.mark.parametrize(
@@ -373,5 +373,5 @@ def test_columns_under_missing_are_those_of_the_table():
         dataset_of(rows, misspelt)
     assert "other" not in str(caught.value).partition("The table has")[0]
     assert "hbb" in [problem.column for problem in check(rows, misspelt).errors]
-    state = misspelt.learn(rows)  # a table to embed need not have what is not embedded
+    state = misspelt.learn(rows)  # a table to embed needs only the columns to embed
     assert len(misspelt.only(["notes"]).read(Table(rows.frame[["case", "note"]]), state)) == 6

@@ -1,4 +1,4 @@
-"""Splits follow from keys and groups: nothing that happens to other rows moves a row to another part."""
+"""Splits depend only on keys and groups: changes to other rows never move a row to another part."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def schema(**columns):
 
 
 def parts(table, stated, shares=(0.1, 0.2)):
-    """The part of each row, by the row's case."""
+    """Return the part of each row, keyed by its case."""
     rows = split_rows(Table(table.reset_index(drop=True)), stated, *shares)
     cases = table["case"].to_numpy()
     return {case: part for part, chosen in rows.items() for case in cases[chosen]}
@@ -78,7 +78,7 @@ def test_the_same_table_has_the_same_keys_in_every_format(tmp_path):
 @pytest.mark.parametrize("hour", [0, 10])
 def test_days_name_the_same_record_in_every_format(tmp_path, hour):
     days = pd.DataFrame({"day": pd.to_datetime(["2020-01-01", "2020-01-02"])})
-    days.loc[1, "day"] += pd.Timedelta(hours=hour)  # then CSV states midnight, too
+    days.loc[1, "day"] += pd.Timedelta(hours=hour)  # with any hours, CSV also writes out midnight
     days.to_csv(tmp_path / "t.csv", index=False)
     days.to_parquet(tmp_path / "t.parquet")
     keys = [name_keys(read_table(tmp_path / name).frame["day"])[0] for name in ("t.csv", "t.parquet")]

@@ -1,4 +1,4 @@
-"""Streamed records: every row once an epoch, the values of the whole table, a training that goes on."""
+"""Streamed records: each epoch visits every row once, values equal those in memory, and training resumes."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_epochs_and_seeds_differ_and_ranks_read_groups_of_their_own():
 
 
 def whole(source, data) -> dict:
-    """The table read at once with what the streamed one learned, by the text of each row's numbers."""
+    """Read the table at once with the state of `data`; return the row of each vector, and the records."""
     schema = cl.Schema.from_mapping(data.schema)
     records = schema.read(read_table(source), data.state)
     return {
@@ -117,7 +117,7 @@ def test_streamed_rows_are_those_of_the_table_read_whole(folder):
                 assert (ours is None and theirs is None) or torch.equal(ours, theirs)
     assert len(set(seen)) == len(seen) == len(data.train)
     names = {tuple(values) for part in ("test", "validation") for values in vectors(data.parts[part])}
-    assert len(names) + len(seen) == ROWS  # no row is in two parts, none is lost
+    assert len(names) + len(seen) == ROWS  # no row is in two parts, and none is lost
     assert not {places[name] for name in names} & set(seen)
     assert len(data.train.row_groups._groups) <= 2 * data.train.row_groups.lanes
 
@@ -183,7 +183,7 @@ def test_a_training_stopped_in_an_epoch_goes_on_to_the_same_weights(folder, tmp_
     run = train(experiment(folder), tmp_path / "stopped", resume=True)
     first, second = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
     assert all(torch.equal(first[key], second[key]) for key in first)
-    held_out = readout_rows(run, folder).test  # split as the training's was
+    held_out = readout_rows(run, folder).test  # split as for training
     assert sorted(map(tuple, vectors(held_out))) == sorted(
         map(tuple, vectors(cl.read_data(run.experiment).test))
     )
@@ -210,7 +210,7 @@ def test_tables_are_read_from_any_file_system(folder, tmp_path):
 
 
 def test_groups_are_read_by_the_footer_that_was_read_at_first(folder, monkeypatch):
-    """A footer names every group and column: to read it again for each group would be quadratic."""
+    """A footer describes every group and column, so rereading it for each group would be quadratic."""
     table = ParquetTable(folder)
     footers, whole = [], pq.ParquetFile
 
@@ -285,7 +285,7 @@ def test_shards_may_lack_cells_that_others_have(tmp_path):
     shard(tmp_path / "0.tar", range(10))
     shard(tmp_path / "1.tar", range(10, 20), ["npy", "cls"])
     with tarfile.open(tmp_path / "1.tar", "a") as tar:
-        tar.addfile(tarfile.TarInfo("._0010.npy"), io.BytesIO())  # of macOS
+        tar.addfile(tarfile.TarInfo("._0010.npy"), io.BytesIO())  # as added by macOS
     modalities = {"v": {"kind": "vector", "column": "npy"}, "t": {"kind": "text", "column": "txt"}}
     modalities["j"] = {"kind": "tabular", "columns": ["json.size"]}
     assert len(read_table(tmp_path)) == 20

@@ -1,4 +1,4 @@
-"""Tables: every source gives the same rows, whole or in chunks; what cannot be read is named."""
+"""Tables: every source gives the same rows, whole or in chunks; errors name what cannot be read."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_every_format_gives_the_same_rows(tmp_path, name):
     together = pd.concat([chunk.frame for chunk in chunks], ignore_index=True)
     pd.testing.assert_frame_equal(together, table.frame)
     for chunk in chunks:
-        assert chunk.frame.dtypes.equals(table.frame.dtypes)  # "01" is no 1 in any chunk
+        assert chunk.frame.dtypes.equals(table.frame.dtypes)  # "01" is not read as 1 in any chunk
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.jsonl"])
@@ -412,7 +412,7 @@ def test_names_may_hold_separators_quotes_and_lines(tmp_path):
 
 
 def test_columns_without_a_name_can_be_asked_for(tmp_path):
-    path = csv_of(tmp_path, ",a,,\n7,1,,\n8,2,,\n")  # an index of pandas; empty columns of a spreadsheet
+    path = csv_of(tmp_path, ",a,,\n7,1,,\n8,2,,\n")  # a pandas index, and empty spreadsheet columns
     assert whole(path, columns=["Unnamed: 0", "a"]).to_dict("list") == {"Unnamed: 0": [7, 8], "a": [1, 2]}
     assert list(whole(path)) == ["Unnamed: 0", "a", "Unnamed: 2", "Unnamed: 3"]
 
@@ -442,18 +442,18 @@ def test_a_comma_may_begin_a_fraction_where_semicolons_separate(tmp_path):
     assert frame["code"].tolist() == list(WRITTEN["code"])
     chunks = pd.concat([part.frame for part in iterate_table(path, 1)], ignore_index=True)
     pd.testing.assert_frame_equal(chunks, frame)
-    pd.testing.assert_frame_equal(whole(path, columns=["whole"]), frame[["whole"]])  # told by the others
+    pd.testing.assert_frame_equal(whole(path, columns=["whole"]), frame[["whole"]])  # decided by the others
 
 
 @pytest.mark.parametrize(
     ("separator", "cells", "numbers"),
     [
         (",", ["1,234", "950", "-1,234,567.5"], [1234, 950, -1234567.5]),
-        (",", ["1,3", "2", "1,2"], None),  # lists, perhaps
+        (",", ["1,3", "2", "1,2"], None),  # may be lists
         (",", ["0,123", "1,234", "2"], None),
         (";", ["1,234.50", "1,000", "2"], [1234.5, 1000, 2]),
         (";", ["1.234", "2.5", "3"], [1.234, 2.5, 3]),
-        ("\t", ["1,234", "2,500", "3"], None),  # either
+        ("\t", ["1,234", "2,500", "3"], None),  # may be thousands or fractions
         ("\t", ["1,5", "2", "3"], [1.5, 2, 3]),
         ("\t", ["1,234.5", "2", "3"], [1234.5, 2, 3]),
     ],

@@ -1,4 +1,4 @@
-"""Cells that cannot be read count as missing where the schema lets them: they are listed, and limited."""
+"""Unreadable cells count as missing if the schema allows it; they are listed, and their share is limited."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def stated(unreadable="missing", **others):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A table of pictures, three of which are dead."""
+    """Write a table of pictures, three of which cannot be read, as CSV and Parquet."""
     folder = tmp_path_factory.mktemp("dead")
     generator = np.random.default_rng(0)
     for row in range(ROWS):
@@ -71,9 +71,9 @@ def test_dead_files_count_as_missing_and_are_listed(folder, monkeypatch):
     assert np.flatnonzero(~present).tolist() == [*DEAD]
     assert [entry["row"] for entry in data.unreadable] == [*DEAD]
     assert any("3 of 60 cells cannot be read" in note and "(rows 4, 17, 30)" in note for note in data.notes)
-    monkeypatch.setattr(image, "IMAGES_IN_MEMORY", 0)  # pictures are decoded each time they are asked for
+    monkeypatch.setattr(image, "IMAGES_IN_MEMORY", 0)  # pictures are decoded whenever they are taken
     late = dataset_of(read_table(folder / "t.csv"), schema, test=0.0)
-    assert [entry["row"] for entry in late.unreadable] == [17, 30, 4]  # of 4, the header can be read
+    assert [entry["row"] for entry in late.unreadable] == [17, 30, 4]  # row 4 fails only when decoded
     assert (late.train.columns["photo"].take(np.arange(ROWS)).present.numpy() == present).all()
 
 
@@ -101,7 +101,7 @@ def test_what_else_cannot_be_read_is_missing_too_and_one_cell_always_may_be():
     with pytest.warns(DataWarning, match=r"t: 1 of 4 cells .* v: 1 of 4 cells"):
         records = schema.read(read_table(frame), state)
     values = records.columns["t"].take(np.arange(4)).values.numpy()
-    assert np.isnan(values).sum() == 1  # b of the row stays
+    assert np.isnan(values).sum() == 1  # column b of that row stays
     assert records.columns["v"].take(np.arange(4)).present.tolist() == [True, True, False, True]
     with pytest.raises(DataError, match="2 of 4 cells"):
         schema.read(read_table(frame.assign(a=["x", "y", 1.0, 2.0])), state)

@@ -1,4 +1,4 @@
-"""Rows without a modality that is asked for, and tables without its columns, are embedded by the rest."""
+"""Embeddings of rows that lack the requested modalities, and of tables that lack a modality's columns."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_rows_without_the_named_modalities_have_nan_and_are_counted(model, table
 
 @pytest.mark.parametrize("named", [True, False])
 def test_files_leave_them_out_and_say_which_rows_are_there(model, table, tmp_path, monkeypatch, named):
-    monkeypatch.setattr(stream, "ROWS", (2, 2))  # so that parts have none at all
+    monkeypatch.setattr(stream, "ROWS", (2, 2))  # so that some chunks have no embeddings
     frame = table.assign(name=[f"r{row}" for row in range(ROWS)])
     trained = model
     if named:

@@ -1,4 +1,4 @@
-"""What is exported: loads offline to the same bits, runs no code, and damage is named."""
+"""Exported models: they load offline to the same bits and run no code, and damage is named."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_the_folder_holds_plain_files_and_no_path_of_the_table(exported):
     assert all(b"secret" not in path.read_bytes() for path in exported.iterdir())
     card = (exported / "README.md").read_text()
     for phrase in (
-        "Trained without labels",
+        "Trained with commlearn (method comm), without labels",
         "labs",
         "`age`",
         "epochs: 2",
@@ -255,7 +255,7 @@ def test_an_export_replaces_what_it_wrote_and_a_card_that_was_edited_stays(run, 
 
 
 def test_an_export_that_was_killed_is_done_again(run, tmp_path, monkeypatch):
-    """Killed before each of its files in turn: the next call gives the same as an undisturbed one."""
+    """It is killed before each of its files in turn; the next call gives the same as an undisturbed one."""
 
     class Killed(BaseException):
         pass

@@ -1,4 +1,4 @@
-"""A training, a comparison and a readout go on with the table that they began with, and with no other."""
+"""Trainings, fine-tunings, comparisons and runs continue only with the table that they started with."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def table_of(schema: Path) -> Path:
 
 
 def change_one_cell(path: Path) -> None:
-    """Same rows, ids and size; one number of one row is another."""
+    """Change one number of one row; the number of rows, the ids and the size stay the same."""
     if path.suffix == ".csv":
         lines = path.read_text().splitlines()
         cells = lines[50].split(",")

@@ -1,4 +1,4 @@
-"""Embeddings that are not finite are refused at every door, with the row; so is what would make them so."""
+"""Embeddings that are not finite are refused, with the row named; so are artifacts that would give such."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_an_artifact_whose_weights_are_not_finite_is_refused(exported):
 
 
 def spoil(folder, name, change) -> None:
-    """Change a file and make its checksum right again, as a hostile sender would."""
+    """Change a file and correct its checksum, as a hostile sender would."""
     import hashlib
 
     if change is not None:

@@ -1,4 +1,4 @@
-"""Models on the hub: what is stored, who may see it, what is fetched, and which errors one gets."""
+"""Models on the hub: what is stored, who can see it, what is fetched, and which errors are raised."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_model_comes_back_from_the_hub_to_the_same_bits(model, hub, address):
     assert np.array_equal(cl.embed(cl.load(address), table()), vectors)
     for again in (cl.Embedder.load(ADDRESS), cl.Embedder.from_pretrained("ana/ward")):
         assert np.array_equal(again.transform(table()), vectors)
-    assert set(hub.asked) == STORED - {"README.md"}  # which nothing reads
+    assert set(hub.asked) == STORED - {"README.md"}  # loading does not read it
 
 
 def test_a_folder_is_from_pretrained_too(model, tmp_path):
@@ -118,7 +118,7 @@ def test_a_model_is_private_unless_it_is_said_to_be_public(model, hub, address):
     assert not hub.private["ana/open"]
     for name, private, now in (("ana/open", True, "public"), ("ana/ward", False, "private")):
         before = dict(hub.commits[name])
-        with pytest.raises(RunError, match=f"{name} is {now} already.*Nothing was stored"):
+        with pytest.raises(RunError, match=f"{name} is already {now}.*Nothing was stored"):
             model.push_to_hub(name, private=private)
         assert hub.commits[name] == before
 
@@ -180,14 +180,14 @@ def test_what_is_not_ours_is_neither_replaced_nor_taken_for_a_model(model, hub):
     hub.asked.clear()
     with pytest.raises(RunError, match=r"hf://ana/bert/config\.json is not the configuration of an artifact"):
         cl.load("hf://ana/bert")
-    assert hub.asked == ["config.json"]  # not gigabytes first
+    assert hub.asked == ["config.json"]  # before gigabytes of weights
     hub.store("ana/empty", {})
     with pytest.raises(RunError, match="hf://ana/empty is not a commlearn model, or is incomplete"):
         cl.load("hf://ana/empty")
 
 
 def stored_again(hub, change):
-    """The files of the model, changed, as a newer commit."""
+    """Store changed files of the model as a newer commit."""
     files = hub.files("ana/ward")
     config = json.loads(files["config.json"])
     change(files, config)
@@ -227,7 +227,7 @@ def test_a_model_that_means_harm_or_is_damaged_is_refused_by_name(hub, address, 
 
 def test_files_besides_those_of_a_model_are_neither_fetched_nor_read(hub, address):
     stored_again(hub, lambda files, config: files.update({"config.yaml": b"name: x", "run.py": b""}))
-    snapshot = Path(hub.hf_hub_download("ana/ward", "config.yaml")).parent  # as by hf download
+    snapshot = Path(hub.hf_hub_download("ana/ward", "config.yaml")).parent  # as `hf download` does
     assert cl.load(ADDRESS).rows is None
     assert not (snapshot / "run.py").exists()
 

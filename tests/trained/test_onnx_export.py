@@ -1,4 +1,4 @@
-"""Exported graphs equal torch, for every kind, any batch and any length."""
+"""Exported graphs give the same results as torch, for every kind, batch size and length."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def model(names, method="comm", **options):
 
 
 def inputs(names, batch, steps, seed=0):
-    """Random tensors; padding at the end, a missing number and a category never seen."""
+    """Return random tensors, with padding at the end, a missing number and an unseen category."""
     draw = torch.Generator().manual_seed(seed)
     tensors = [each.example for each in inputs_of(tuple(names), SPECS, batch, steps)]
     for place, tensor in enumerate(tensors):
@@ -94,7 +94,7 @@ def test_the_wrapper_is_the_methods_own_embedding():
 def test_onnx_equals_torch(options, tmp_path):
     runtime = pytest.importorskip("onnxruntime", reason="SKIPPED LOUDLY: pip install 'commlearn[onnx]'")
     names, some = ["photo", "note", "labs", "ecg", "emb"], ["note", "emb"]
-    if options.get("embedding") == "fused+textures":  # of pictures alone
+    if options.get("embedding") == "fused+textures":  # pictures only
         names = some = ["photo"]
     trained = model(names, **options)
     files = cl.export_onnx(trained, tmp_path, [some if options else names])
@@ -132,7 +132,7 @@ def test_the_order_of_names_does_not_count_and_what_is_there_stays_described(tmp
 
 def test_an_embedder_makes_a_program_and_a_file_is_no_folder(tmp_path):
     pytest.importorskip("onnxruntime", reason="SKIPPED LOUDLY: pip install 'commlearn[onnx]'")
-    carried = SimpleNamespace(trained=model(["emb"]))  # as an Embedder carries it
+    carried = SimpleNamespace(trained=model(["emb"]))  # as in an Embedder
     assert export_program(carried, ["emb"]).module()(torch.zeros(2, 6)).shape[0] == 2
     (tmp_path / "file").write_text("mine")
     with pytest.raises(RunError, match=r"Cannot make the folder .*file: File exists"):

@@ -1,4 +1,4 @@
-"""Modules of the user's as encoders: trained along, saved as weights alone, loaded by passing them again."""
+"""The user's own modules as encoders: trained too, saved as weights only, loaded by passing them again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from commlearn.tables.table import read_table
 
 
 class Words(nn.Module):
-    """A token for each word, and the mask of padding that goes with them."""
+    """One token per word; the padding of the words applies to the tokens too."""
 
     def __init__(self):
         super().__init__()
@@ -33,7 +33,7 @@ class Words(nn.Module):
 
 
 class Pieces(nn.Module):
-    """A token for every four steps of a series, padded where the first of them is."""
+    """One token per four steps of a series; it is padding if the first of them is."""
 
     def __init__(self):
         super().__init__()
@@ -92,7 +92,7 @@ def test_vectors_and_tokens_of_any_module_are_embedded_alone_and_together(fitted
     for name in ("photo", "note", "ecg"):
         rows = table().dropna(subset=["note"])
         assert not np.allclose(fitted.transform(rows, modalities=[name]), vectors[table()["note"].notna()])
-    one = fitted.transform(table()[5:6])  # beside longer records its series is padded
+    one = fitted.transform(table()[5:6])  # in a batch with longer records its series is padded
     np.testing.assert_allclose(one, vectors[5:6], atol=1e-5)
 
 

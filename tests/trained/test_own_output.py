@@ -1,4 +1,4 @@
-"""A file of somebody else is not replaced by embeddings; one that held embeddings is."""
+"""Embeddings replace an older file of embeddings, but never a file that commlearn did not write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixed features beside the learned embedding: kept with the model, of one width, chosen by blocks."""
+"""Fixed features next to the learned embedding: kept with the model, of one width, chosen by `blocks`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SCHEMA = {
     "targets": {"ill": "class"},
     "id": "case",
 }
-LEARNED = 4 * 128  # fused, and the mean token of each of three modalities
+LEARNED = 4 * 128  # the fused vector, and the mean token of each of three modalities
 
 
 def table(rows=80):
@@ -267,7 +267,7 @@ def test_features_of_other_modalities_are_refused():
 
 
 def test_a_probe_reads_what_training_made_the_fused_vector_forget():
-    """One column of many says it; only the others are known to the other modality."""
+    """Only one of many columns determines the label, and the other modality shares only other columns."""
     draw = np.random.default_rng(0)
     latents = draw.normal(size=(800, 3))
     wide = draw.normal(size=(800, 40))

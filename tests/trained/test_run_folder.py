@@ -1,4 +1,4 @@
-"""The list of what was written into a run folder: nothing else is ever removed or replaced."""
+"""The list of the files written into a run folder: no other file is ever removed or replaced."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SCHEMA = {"modalities": {name: {"kind": "vector", "column": name} for name in ("
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
+    """Return the contents of every file below a folder."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
     }
@@ -43,7 +43,7 @@ def listed(folder: Path) -> set[str]:
 
 
 def written(folder: Path, **files: str) -> Path:
-    """A folder with files of somebody else."""
+    """Write another program's files into a folder; in names, `__` stands for `/` and `_` for `.`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         path = folder / name.replace("__", "/").replace("_", ".")
@@ -220,7 +220,7 @@ def tables(folder: Path) -> Path:
 
 
 def life(folder: Path, **how: bool) -> RunFolder:
-    """What a training writes, without the training."""
+    """Write what a training writes, without training."""
     run = RunFolder(folder)
     try:
         state, _ = open_folder(run, experiment(), **{"resume": False, "overwrite": False, **how})
@@ -236,7 +236,7 @@ def life(folder: Path, **how: bool) -> RunFolder:
 
 
 def test_a_run_killed_between_listing_and_writing_is_overwritten_and_resumed(tmp_path, monkeypatch):
-    """At each file in turn: its name is listed, and the file is not there, or a part of it."""
+    """It is killed at each file in turn: its name is listed, but the file is absent or only partial."""
 
     class Killed(BaseException):
         pass
@@ -320,7 +320,7 @@ def test_two_that_list_at_once_lose_no_name(tmp_path):
         for number in range(100):
             FileList(tmp_path).add(f"{first}{number}")
 
-    with ThreadPoolExecutor(2) as pool:  # each locks by a descriptor of its own, as processes do
+    with ThreadPoolExecutor(2) as pool:  # each thread locks through its own descriptor, as processes do
         list(pool.map(list_all, "ab"))
     assert listed(tmp_path) == {f"{first}{number}" for first in "ab" for number in range(100)}
 

@@ -1,4 +1,4 @@
-"""Embedding into a folder: the rows of the table in order, by one process or several, stopped or not."""
+"""Embedding into a folder: rows in the table's order, by one or several processes, interrupted or not."""
 
 from __future__ import annotations
 
@@ -89,14 +89,14 @@ def test_the_command_writes_a_folder_and_knows_its_rank(material, tmp_path, monk
 
 
 def replaced(table: Path, folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Path:
-    """The table at another place, to be changed there."""
+    """Write a changed copy of the table into a folder; return its path."""
     folder.mkdir(exist_ok=True)
     change(pd.read_parquet(table)).to_parquet(folder / "table.parquet", row_group_size=30, index=False)
     return folder / "table.parquet"
 
 
 def after(calls: int, monkeypatch, error: type[BaseException] = KeyboardInterrupt):
-    """Embedding stops in this call of the method."""
+    """Make embedding stop at this call of the method."""
     embed, count = stream.embed_with_gaps, [0]
 
     def stopped(*args, **named):
@@ -193,7 +193,7 @@ def test_an_embedding_has_its_name_when_it_is_on_the_disk_and_not_before(materia
     write_shards(model, table, tmp_path / "z")
     for ending in ("parquet", "csv", "npz"):
         write_embeddings(model, table, tmp_path / f"z.{ending}")
-        assert tmp_path.stat().st_ino in synced  # the folder, which holds the name
+        assert tmp_path.stat().st_ino in synced  # the folder, which holds the file's name
 
 
 def test_ids_that_are_given_twice_in_other_row_groups_are_refused_into_a_folder(material, tmp_path):

@@ -1,4 +1,4 @@
-"""Folders of a later version are called newer; folders that cannot be written still show what they hold."""
+"""Folders of a later version are called newer; read-only folders still show what they hold."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_versions_are_compared_by_their_numbers():
 
 @pytest.fixture
 def read_only(monkeypatch):
-    """Nothing below a folder can be opened to be written, as on a disk that is mounted so."""
+    """Return a function that makes a folder read-only, as if its disk were mounted that way."""
     opened = Path.open
 
     def mount(folder: Path) -> None:

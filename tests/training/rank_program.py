@@ -1,6 +1,6 @@
-"""Run by every rank of a test: loss and gradients of every method, for the whole batch or in parts.
+"""Program of every rank of a test: loss and gradients of every method, for the whole batch or in parts.
 
-python rank_program.py OUT STRATEGY [METHOD ...]; ranks come from the variables that a launcher sets.
+python rank_program.py OUT STRATEGY [METHOD ...]; a launcher sets the variables that determine the rank.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from commlearn.training.descent import Player, losses
 from commlearn.training.sharding import gathered, strategy_of
 
 SPECS = {"left": Spec("vector", (5,)), "middle": Spec("vector", (4,)), "right": Spec("vector", (6,))}
-RECORDS = 7  # ranks have unequal shares
+RECORDS = 7  # so that ranks have unequal shares
 LACKING = 2  # the record that lacks a modality: one rank has it, the others see no gap
 OPTIONS = {
-    "infmasking": {"share": (0.0, 0.0)},  # masks are each rank's own
-    "comm-crossself": {"embedding": "fused"},  # moments of tokens are in float32, each rank's own
+    "infmasking": {"share": (0.0, 0.0)},  # each rank would draw its own masks
+    "comm-crossself": {"embedding": "fused"},  # each rank keeps its own moments of tokens, in float32
     "coral": {"share": 0.0},
     "comm sigreg": {"contrast": "sigreg"},
     "comm vicreg": {"contrast": "vicreg"},
 }
-CHOICES = [*METHODS, *(name for name in OPTIONS if " " in name)]  # methods, and objectives of theirs
+CHOICES = [*METHODS, *(name for name in OPTIONS if " " in name)]  # methods, some also with other objectives
 
 
 def build(name: str, modalities: int = 2, dropout: float = 0.0) -> Method:
-    """A method in float64, always with the same weights."""
+    """Return a method in float64, always with the same weights."""
     torch.manual_seed(0)
     specs = dict(list(SPECS.items())[:modalities])
     method = METHODS[name.split()[0]].build(build_encoders(specs, 8, {}), 8, **OPTIONS.get(name, {}))
@@ -47,7 +47,7 @@ def build(name: str, modalities: int = 2, dropout: float = 0.0) -> Method:
 
 
 def batch(method: Method, rows: slice = slice(None), gaps: bool = False, modalities: int = 2) -> Batch:
-    """Some rows of a batch that is always the same; with gaps, its records also belong to groups."""
+    """Return rows of a fixed batch; with gaps, one record lacks a modality and all belong to groups."""
     generator = torch.Generator().manual_seed(1)
     versions = [
         {
@@ -72,7 +72,7 @@ def batch(method: Method, rows: slice = slice(None), gaps: bool = False, modalit
 
 
 def gradients(fabric: Fabric, name: str, gaps: bool, parts: int) -> dict[str, torch.Tensor]:
-    """Terms and gradients of all losses of one method, by name, and what its batch norms have counted."""
+    """Return the terms and gradients of one method's losses by name, and its running statistics."""
     method = build(name)
     player = fabric.setup(Player(method))
     share = range(fabric.global_rank, RECORDS, fabric.world_size)
@@ -86,7 +86,7 @@ def gradients(fabric: Fabric, name: str, gaps: bool, parts: int) -> dict[str, to
                 return some
             return {
                 key: replace(part, present=None) for key, part in some.items()
-            }  # as a streamed table has it
+            }  # as for rows of a streamed table without gaps
 
         return Batch(
             None if whole.plain is None else take(whole.plain),
@@ -115,7 +115,7 @@ def gradients(fabric: Fabric, name: str, gaps: bool, parts: int) -> dict[str, to
 
 
 def cases(methods: list[str]) -> list[tuple[str, bool, int]]:
-    """Method, whether records lack a modality, and the size of parts."""
+    """Return cases: method, whether a record lacks a modality, and the size of parts (0: no parts)."""
     made = []
     for name in methods:
         in_parts = METHODS[name.split()[0]].steps is Method.steps

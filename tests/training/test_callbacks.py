@@ -1,4 +1,4 @@
-"""Callbacks: when they are called, how they stop a training, and what trackers get."""
+"""Callbacks: when they are called, how they stop a training, and what trackers receive."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STEPS = 12  # 3 epochs of 4 batches; metrics every second step
 
 
 class Diary(cl.Callback):
-    """Writes down every call; asks to stop at a step or an epoch, or sends a signal."""
+    """Records every call; can ask to stop at a step or an epoch, or send a signal."""
 
     def __init__(self, step=0, epoch=0, interrupt=0):
         self.calls, self.at_step, self.at_epoch, self.interrupt = [], step, epoch, interrupt
@@ -42,7 +42,7 @@ class Diary(cl.Callback):
 
     def end(self, error):
         self.calls.append(("end", type(error).__name__))
-        return True  # hides no error
+        return True  # must not hide the error
 
     def of(self, what):
         return [call[1] for call in self.calls if call[0] == what]
@@ -155,11 +155,11 @@ def test_fine_tuning_calls_them_and_stops_after_the_epoch(tmp_path):
     assert diary.calls[-1] == ("end", "NoneType")
 
 
-# trackers: first stand-ins with the same calls, then the packages where they are installed
+# trackers: first stand-ins with the same calls, then the packages themselves if they are installed
 
 
 class Server:
-    """What trackers were sent: by run, its settings, its values and how it ended."""
+    """Records what trackers were sent: the settings and values of each run, and how it ended."""
 
     def __init__(self):
         self.runs, self.active = {}, None
@@ -176,7 +176,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch):
-    """Modules with the calls of the three packages, and what they were sent."""
+    """Install modules with the calls of the three packages; return a record of what they were sent."""
     server = Server()
 
     class MlflowException(Exception):
@@ -232,7 +232,7 @@ def test_a_tracker_gets_settings_and_metrics_and_resume_goes_on_with_its_run(
     name, server, tmp_path, capsys, monkeypatch
 ):
     for other in TRACKERS.keys() - {name}:
-        monkeypatch.setitem(sys.modules, other, None)  # it needs no other
+        monkeypatch.setitem(sys.modules, other, None)  # a tracker does not need the others
     train(experiment(), tmp_path / "run", data(), callbacks=[name, Diary(step=6)])
     assert capsys.readouterr().out == ""
     train(experiment(), tmp_path / "run", data(), resume=True, callbacks=[name])
@@ -343,7 +343,7 @@ def test_wandb_itself_offline(tmp_path, monkeypatch):
     stopped_and_resumed("wandb", tmp_path / "run")
     name = (tmp_path / "run" / "wandb.txt").read_text().strip()
     stored = list(tmp_path.rglob(f"run-{name}.wandb"))
-    assert len(stored) == 2  # before and after the resume, one run
+    assert len(stored) == 2  # one file before and one after the resume, of the same run
     assert b"terms/left+right" in stored[0].read_bytes() + stored[1].read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""Diagnostics: each figure against a plain computation, and that looking changes nothing."""
+"""Diagnostics: each figure equals a plain computation, and computing them changes nothing."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_every_method_is_looked_at_and_left_as_it_was(method):
 
 
 def test_the_order_of_a_table_does_not_matter_to_what_is_heard():
-    """A table is often sorted by what one modality shows, such as the same image for many records."""
+    """Tables are often sorted by one modality, for example with the same image in many successive rows."""
     draw = np.random.default_rng(0)
     site = np.repeat(draw.normal(size=(2, 5)), 32, axis=0).astype("float32")
     columns = {
@@ -165,7 +165,7 @@ def test_metrics_hold_diagnostics_after_every_epoch_and_looking_changes_no_weigh
 
 
 def test_a_record_is_not_voted_on_by_its_own_group():
-    """Copies of one record for each of ten groups, labels at random: recognising a group is no knowledge."""
+    """Each of ten groups holds copies of one record: recognising a group says nothing about the label."""
     draw = np.random.default_rng(0)
     rows = torch.from_numpy(draw.normal(size=(10, 4)).repeat(6, axis=0))
     groups, classes = torch.arange(10).repeat_interleave(6), torch.tensor([0, 1] * 5).repeat_interleave(6)
@@ -184,7 +184,7 @@ def test_methods_with_labels_are_not_looked_at_through_the_rows_they_learned_fro
 
 
 def test_of_few_validation_records_nothing_is_said():
-    """Two embeddings have a rank of at most 2, which would be called a collapse."""
+    """Two embeddings have a rank of at most 2, which would be reported as a collapse."""
     few = Dataset(data(64).train, data().test, data().test.choose(np.arange(2)))
     settings = experiment()
     looked_at = Diagnostics(settings, few, build_method(settings, few.train.specs), {})

@@ -1,4 +1,4 @@
-"""Fine-tuning: every sort of target, early stopping on validation alone, resumed to the same weights."""
+"""Fine-tuning: every sort of target, early stopping by validation only, and resuming to the same weights."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_the_base_stays_as_it_is(base, data, tmp_path):
     assert exported == [False, True]
     seen = tuned.rows.label_counts["parity"]
     assert 0 < seen <= len(data.train)
-    assert f"Trained with {seen} labels of parity" in model_card(tuned, {})
+    assert f"with {seen} labels of parity" in model_card(tuned, {})
 
 
 def test_it_ends_early_and_keeps_the_weights_of_the_best_epoch(base, data, tmp_path):
@@ -179,7 +179,7 @@ def test_mistakes_are_told_before_anything_is_trained(base, data, tmp_path):
     with pytest.raises(RunError, match=r"learning_rate was 0\.003, now 0\.1") as refusal:
         finetune(base, quick("parity", epochs=1, learning_rate=0.1), tmp_path / "run", data, resume=True)
     finetune(base, quick("parity", epochs=1), tmp_path / "run", data, resume=True)
-    assert refusal.tb is not None  # the folder is free while somebody holds the error
+    assert refusal.tb is not None  # the folder is free although the error is still held
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_validation_records_without_a_loss_are_refused(base, data, tmp_path, obj
 
 
 def test_what_diverges_is_told_and_never_kept(base, data, tmp_path, monkeypatch):
-    """Neither by a validation loss that is not finite, nor in the checkpoint of an interruption."""
+    """Neither as the best epoch by a validation loss, nor in the checkpoint of an interruption."""
     losses, calls = Tuner._losses, []
 
     def breaks(self, *words):

@@ -1,4 +1,4 @@
-"""Encoders that read fixed features: where they are chosen, and that features are computed once."""
+"""Encoders that read fixed features: when they are chosen, and that features are computed only once."""
 
 from __future__ import annotations
 
@@ -108,13 +108,13 @@ def test_training_and_fine_tuning_compute_features_once(tmp_path, monkeypatch):
     experiment, _, data = chosen(training={"epochs": 3, "batch_size": 16, "diagnose": 0})
     monkeypatch.setattr(FixedFeatures, "forward", counted)
     run = train(experiment, tmp_path / "run", data)
-    # two modalities, each for what absent ones may be expected to be and for training; not in each epoch
+    # for two modalities: once to learn what to expect of absent ones, once for training; not every epoch
     assert sum(rows_seen) == 2 * 2 * len(data.train)
     rows_seen.clear()
     monkeypatch.setattr("commlearn.training.finetune.probe", lambda *_: {})
     monkeypatch.setattr("commlearn.training.finetune.to_json", lambda _: "{}")
     finetune(run, FineTuning("ill", epochs=3), tmp_path / "tuned", data)
-    blank = 4  # one of each modality when features are read, by the folder's run
+    blank = 4  # at most: blank records that test the features when the tuned run is loaded
     assert sum(rows_seen) <= 2 * (len(data.train)) + blank
 
 

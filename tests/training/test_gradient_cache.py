@@ -1,4 +1,4 @@
-"""Batches in parts: gradients of the whole, whatever is random, and at less memory."""
+"""Batches computed in parts have the gradients of the whole batch, whatever is random."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_both_looks_at_a_part_drop_the_same(fabric):
 
 
 def test_running_moments_count_every_part_once(fabric):
-    """Those of an encoder's batch norm, and those that the tokens beside the fused vector follow."""
+    """Those of an encoder's batch norm, and those used for the tokens next to the fused vector."""
     torch.manual_seed(0)
     specs = {name: Spec("image", (3, 32, 32)) for name in ("one", "two")}
     encoders = build_encoders(specs, 8, {"image": {"name": "small_cnn"}})
@@ -89,7 +89,7 @@ def test_running_moments_count_every_part_once(fabric):
     after = dict(method.named_buffers())
     for key, value in once.items():
         torch.testing.assert_close(after[key], value, msg=key)
-    assert after["head.1.num_batches_tracked"] == 3  # the whole batch of each of three subsets
+    assert after["head.1.num_batches_tracked"] == 3  # the whole batch, for each of three subsets
 
 
 @pytest.mark.parametrize("size", [2, 3, 7])
@@ -123,9 +123,9 @@ def test_a_training_in_parts_sees_the_losses_of_the_whole(tmp_path):
         train(experiment(epochs=1, log_every=1, micro_batch=part), tmp_path / name, data())
         lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
         losses[name] = [list(json.loads(line)["terms"].values()) for line in lines]
-    assert losses["parts"][0] == pytest.approx(losses["whole"][0], abs=1e-5)  # the same augmentation
+    assert losses["parts"][0] == pytest.approx(losses["whole"][0], abs=1e-5)  # same augmentation for both
     for parts, whole in zip(losses["parts"], losses["whole"], strict=True):
-        assert parts == pytest.approx(whole, abs=2e-3)  # Adam makes rounding of vanishing gradients visible
+        assert parts == pytest.approx(whole, abs=2e-3)  # Adam amplifies the rounding of vanishing gradients
 
 
 def test_what_cannot_be_computed_in_parts_is_refused():

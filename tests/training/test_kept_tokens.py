@@ -1,4 +1,4 @@
-"""Frozen encoders run once: what is kept equals what they give, whatever was stopped or damaged."""
+"""Frozen encoders run once: the stored states equal their output, whatever was interrupted or damaged."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def table(rows=22):
 
 
 def parts(folders, **choice):
-    """An experiment and its data."""
+    """Return an experiment and its data."""
     schema = cl.Schema(
         {
             "image": cl.Image("image", encoder={"pretrained": str(folders["clip"]), **choice}),
@@ -223,7 +223,7 @@ def test_kept_versions_are_augmented_before_the_encoder_and_the_first_is_not(fol
     method, raw, records, augmentations = with_tokens(
         folders, log_lines, views=2, augmentations={"note": {"name": "text", "mask": 0.9}}
     )
-    assert_same_tokens(method, raw, records)  # the record as it is comes first
+    assert_same_tokens(method, raw, records)  # the first version is the unchanged record
     states = records.columns["image"].take(np.arange(22)).values
     assert states.shape == (22, 3, 17, 32)
     assert (states[:, 1] - states[:, 2]).abs().flatten(1).amax(dim=1).min() > 0.01
@@ -312,7 +312,7 @@ def test_an_artifact_needs_neither_the_folders_nor_a_network(folders, tmp_path):
     subprocess.run([sys.executable, "-c", code, *words], check=True)
     assert np.array_equal(np.load(tmp_path / "z.npy"), wanted)
     IN_MEMORY.clear()
-    with pytest.raises(ConfigurationError, match="no folder"):  # a run folder refers to them
+    with pytest.raises(ConfigurationError, match="no folder"):  # a run folder refers to these folders
         cl.embed(load_run(tmp_path / "run"), table())
 
 
@@ -359,7 +359,7 @@ def test_an_artifact_that_names_kernels_and_folders_is_fine_tuned_with_the_weigh
 
 
 def test_encoders_with_dropout_are_tuned_in_threads_as_one_after_the_other(folders, tmp_path):
-    experiment, data = parts(folders, frozen=False)  # the BERT drops a tenth of its numbers
+    experiment, data = parts(folders, frozen=False)  # the BERT has a dropout of 0.1
 
     def weights(name: str) -> dict[str, torch.Tensor]:
         return train(experiment, tmp_path / name, data).method.state_dict()

@@ -1,4 +1,4 @@
-"""Training over several processes from the command line: who draws what, and that none waits for ever."""
+"""Training in several processes from the command line: which rank draws what, and that none waits forever."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ TRAIN += [
 
 
 def draws(rank: int, ranks: int, step: int) -> np.ndarray:
-    """The records that a rank sees in a step, told by their values."""
+    """Return the records that a rank draws in a step, as their values."""
     records = data().train
     fabric = SimpleNamespace(global_rank=rank, world_size=ranks, device=torch.device("cpu"))
     method = CoMM.build(build_encoders(records.specs, 8, {}), 8)
@@ -61,7 +61,7 @@ def test_ranks_share_the_batch_and_no_record_is_drawn_twice(ranks, step):
 
 
 def launch(tmp_path, *more: str) -> list[subprocess.Popen]:
-    """Two launchers of one process each, as on two nodes."""
+    """Start two launchers of one process each, as on two nodes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -82,7 +82,7 @@ def test_two_launchers_train_one_run_with_unequal_shares(tmp_path):
     assert [launcher.wait(600) for launcher in launchers] == [0, 0]
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["step"] == 320 // 15
-    again = launch(tmp_path, "--training.epochs", "1")  # a folder that holds a run is an error on both
+    again = launch(tmp_path, "--training.epochs", "1")  # the folder holds a run, an error on both
     assert all(launcher.wait(600) != 0 for launcher in again)
 
 
@@ -119,9 +119,9 @@ def test_two_processes_train_a_streamed_table_and_go_on_whole_or_parted(tmp_path
         assert all(torch.equal(again["method"][key], whole["method"][key]) for key in whole["method"])
         assert cl.embed(cl.load(folder.path), table).shape[0] == 400
     for key, values in weights_by_strategy["ddp"]["method"].items():
-        # batch norm takes the bias before it away: its gradient is rounding, which AdamW makes steps of as
-        # large as the rate. Others follow, moments of single features furthest: by 3e-4 here; those of ranks
-        # that do not share theirs would differ by a tenth.
+        # Batch norm cancels the bias before it, whose gradient is only rounding, which AdamW turns into steps
+        # as large as the learning rate. Other values follow, moments of single features most: by 3e-4 here.
+        # If ranks did not share their moments, these would differ by a tenth.
         others = weights_by_strategy["fsdp"]["method"][key]
         if key.endswith(("running_mean", "running_var")):
             assert (others - values).abs().mean() < 0.01 * values.abs().mean()
@@ -130,7 +130,7 @@ def test_two_processes_train_a_streamed_table_and_go_on_whole_or_parted(tmp_path
 
 
 def torchrun(folder, strategy: str) -> list[str]:
-    """The command that trains the folder's recipe with two processes."""
+    """Return the command that trains the folder's recipe in two processes."""
     started = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "commlearn", "train"]
     options = ["--out", str(folder / strategy), "--training.strategy", strategy, "--quiet"]
     return [sys.executable, "-m", *started, str(folder / "recipe.yaml"), *options]
@@ -139,7 +139,7 @@ def torchrun(folder, strategy: str) -> list[str]:
 def test_a_signal_that_arrives_while_ranks_talk_is_not_forgotten():
     def talk(asked, reduce_op):
         os.kill(os.getpid(), signal.SIGTERM)
-        return asked  # nobody had been asked when the talk began
+        return asked  # no rank had been asked when the exchange began
 
     with Interrupt() as stop:
         assert not stop.agreed(SimpleNamespace(world_size=2, all_reduce=talk), due=True)

@@ -1,4 +1,4 @@
-"""Training: what a run leaves behind, that it goes on as if never stopped, and how it fails."""
+"""Training: what a run leaves behind, that it resumes as if never stopped, and how it fails."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_others(method, tmp_pat
 
 
 RESUMED = [("comm", 1), ("comm", 5), ("comm", 7), ("comm", 11), ("factorcl", 7), ("infmasking", 6)]
-RESUMED += [("coral", 6), ({"name": "comm", "contrast": "sigreg"}, 7)]  # masks, and directions, are drawn
+RESUMED += [("coral", 6), ({"name": "comm", "contrast": "sigreg"}, 7)]  # these draw masks, and directions
 RESUMED += [({"name": "comm", "prediction": 2.0}, 5)]
 
 
@@ -175,7 +175,7 @@ def test_resuming_with_other_settings_names_them_and_leaves_the_folder_free(tmp_
     with pytest.raises(RunError, match=r"training.learning_rate was 0.0003, now 0.1") as refusal:
         train(experiment(learning_rate=0.1), tmp_path / "run", data(), resume=True)
     assert train(experiment(), tmp_path / "run", data(), resume=True).step == STEPS
-    assert refusal.tb is not None  # a notebook holds on to what its last error refers to
+    assert refusal.tb is not None  # a notebook keeps all that its last error refers to
 
 
 def test_a_training_of_one_step_learns(tmp_path):
@@ -186,7 +186,7 @@ def test_a_training_of_one_step_learns(tmp_path):
     first = dict(build_method(settings, data().train.specs).named_parameters())
     assert any(not torch.equal(first[name], value) for name, value in run.method.named_parameters())
     two = train(experiment(epochs=2, batch_size=32, warmup_epochs=0.0), tmp_path / "two", data())
-    assert [entry["learning_rate"] for entry in two.folder.metrics()][-1] == 0.0  # where a cosine ends
+    assert [entry["learning_rate"] for entry in two.folder.metrics()][-1] == 0.0  # the end of a cosine
 
 
 def test_a_second_run_in_one_folder_is_refused_while_the_first_lives(tmp_path):
@@ -261,7 +261,7 @@ def test_no_space_to_write_is_a_clear_sentence_and_keeps_the_last_checkpoint(tmp
 
 @pytest.mark.parametrize("largest", [0.0, 0.1])
 def test_gradients_that_are_scaled_are_measured_and_clipped_as_they_are(largest):
-    """Mixed precision of 16 bits scales the loss until the step."""
+    """16-bit mixed precision scales the loss, and with it the gradients, until the optimizer's step."""
     norms, gradients, weights = [], [], []
     for scale in (None, 1024.0):
         scaler = torch.amp.GradScaler("cpu", init_scale=scale or 1.0)
@@ -340,7 +340,7 @@ def test_a_signal_leaves_a_checkpoint_that_continues_to_the_same_weights(number,
 
 @pytest.fixture
 def usual_ctrl_c():
-    """As on a terminal: processes in the background ignore it."""
+    """Handle Ctrl-C as on a terminal; processes in the background ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -353,13 +353,13 @@ def test_a_second_ctrl_c_ends_the_step_in_progress():
         assert stop.signalled
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
-    with Interrupt() as stop:  # the first is asked again
+    with Interrupt() as stop:  # its first Ctrl-C only asks to stop, as before
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.signalled
 
 
 def _interrupt_after(monkeypatch, steps: int, method: type = CoMM) -> None:
-    """Ctrl-C while step number `steps` is computed."""
+    """Send Ctrl-C while step number `steps` is computed."""
     count, original = 0, method.steps
 
     def counting(self, batch):

@@ -1,4 +1,4 @@
-"""Several ranks compute what one does: the loss and the gradients of the whole batch, for every method."""
+"""Several ranks compute what a single one does: loss and gradients of the whole batch, for every method."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROGRAM = Path(__file__).with_name("rank_program.py")
     ids=str,
 )
 def ranks(request, tmp_path_factory) -> list[dict]:
-    """What every rank found: processes that exchange through gloo."""
+    """Return what every rank computed, in processes that communicate through gloo."""
     out, (count, strategy) = tmp_path_factory.mktemp("ranks"), request.param
     methods = [name for name in CHOICES if strategy == "ddp" or can_be_parted(name)]
     with socket.socket() as probe:
@@ -45,7 +45,7 @@ def ranks(request, tmp_path_factory) -> list[dict]:
 
 
 def can_be_parted(name: str) -> bool:
-    """Whether a method has no parameter that is a single number, which fsdp refuses."""
+    """Whether fsdp can shard a method; it refuses parameters that are a single number."""
     return all(parameter.ndim for parameter in build(name).parameters())
 
 

@@ -1,4 +1,4 @@
-"""FSDP: what is told before anything is parted. What ranks compute, test_ranks and test_launchers compare."""
+"""FSDP: errors before anything is sharded. test_ranks and test_launchers compare what ranks compute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shards of token states: what was written comes back, and damage is seen."""
+"""Shards of token states: they are read as they were written, and damage is detected."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_what_a_killed_writer_left_is_cleared_and_what_a_living_one_writes_is_no
     dead.write_bytes(b"half of it")
     with living.open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        clear_leftovers(tmp_path)  # between its lock and its first byte
+        clear_leftovers(tmp_path)  # after the writer's lock and before its first byte
         file.write(b"half of it")
         file.flush()
         clear_leftovers(tmp_path)
