@@ -158,7 +158,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0, help="number of the first case of each sort")
-    parser.add_argument("--only", default="", help="one case, such as vectors:17")
+    parser.add_argument("--only", default="", help="one case, such as cells:17")
     options = parser.parse_args()
     begun = time.monotonic()
     report = run(options.cases, options.seed, options.only, told_every=500)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from commlearn.batch import Subset, View, to_device
 from commlearn.errors import ConfigurationError, DataError, DivergedError, unknown
 from commlearn.kinds.arrays import presence
-from commlearn.methods import CLIP, CMC, CoMM, COrAL, CrossSelf, Method, SupCon
+from commlearn.methods import CLIP, CMC, METHODS, CoMM, COrAL, CrossSelf, Method, SupCon
 from commlearn.methods.base import absent_as_zero, pooled
 from commlearn.probes.measures import SHARE, Measure, accuracy, measured
 from commlearn.probes.nearest import unit
@@ -121,10 +121,12 @@ def _within(rank_of_each: np.ndarray, k: int) -> Measure:
 @singledispatch
 def comparable(method: Any, view: View, subset: Subset) -> Tensor:
     """Return a subset's vectors in the space where the method compares subsets, (batch, dim)."""
+    refuse = comparable.dispatch(object)
+    others = [name for name, other in METHODS.items() if comparable.dispatch(other) is not refuse]
     raise ConfigurationError(
         f"{type(method).__name__} does not embed subsets of modalities in one space, so one cannot "
-        "retrieve another. Methods that do: clip, cmc, crossself, comm, hril, infmasking. With any method, "
-        "fixed features can be compared: blocks='features'."
+        f"retrieve another. Methods that do: {', '.join(others)}. With any method, fixed features can be "
+        "compared: blocks='features'."
     )
 
 
@@ -143,9 +145,8 @@ def _comm(method: CoMM, view: View, subset: Subset) -> Tensor:
     return method.head(method.fuse(view, subset))
 
 
-@comparable.register
-def _whole(method: COrAL | SupCon, view: View, subset: Subset) -> Tensor:
-    return comparable.dispatch(object)(method, view, subset)  # their loss aligns only views of all modalities
+for aligned in (COrAL, SupCon):  # their loss aligns only views of all modalities
+    comparable.register(aligned, comparable.dispatch(object))
 
 
 def _mean_of_present(heads: nn.ModuleDict, vectors: Mapping[str, Tensor], view: View) -> Tensor:

@@ -74,12 +74,12 @@ class _Features:
             name: [feature_column(block, records.columns[name]) for records in parts]
             for name, block in (self.blocks.each if self.blocks else {}).items()
         }
-        self.states = raw_parts(parts, [name for name in data.train.specs if name not in plain])
+        self.raw = raw_parts(parts, [name for name in data.train.specs if name not in plain])
 
     def alone(self, name: str, side: int) -> np.ndarray:
         """Return one modality's features, zeros if absent, plus a flag column if any record lacks it."""
-        if name in self.states:
-            return self.states[name][side]
+        if name in self.raw:
+            return self.raw[name][side]
         there = [presence(records.columns[name]) for records in self.parts]
         values = self.columns[name][side].take(np.arange(len(self.parts[side]))).values.numpy()
         if all(one.all() for one in there):
@@ -92,7 +92,7 @@ class _Features:
         """Return every modality's features, as an embedding of only the named modalities holds them."""
         features = {
             name: values[side] if name in names else np.zeros_like(values[side])
-            for name, values in self.states.items()
+            for name, values in self.raw.items()
         }
         if self.blocks is None:
             return features
