@@ -66,13 +66,13 @@ def times(source: Path, name: str, folder: Path, only: str) -> dict[str, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("commit", nargs="?", default=(HERE / "baseline.txt").read_text().split()[0])
-    parser.add_argument("--bar", type=float, default=1.6, help="the largest ratio that passes (default: 1.6)")
-    parser.add_argument("--rounds", type=int, default=2, help="of both commits in turn (default: 2)")
+    parser.add_argument("--bar", type=float, default=1.6, help="largest ratio that passes (default: 1.6)")
+    parser.add_argument("--rounds", type=int, default=2, help="measurements of each commit (default: 2)")
     parser.add_argument("-k", dest="only", default="", help="cases by name, as pytest takes them")
     options = parser.parse_args()
     present = ["git", "cat-file", "-e", f"{options.commit}^{{commit}}"]
     if subprocess.run(present, cwd=ROOT, capture_output=True).returncode:
-        print(f"NOT COMPARED: git does not hold {options.commit} here; fetch the whole history.")
+        print(f"NOT COMPARED: {options.commit} is not in this clone; fetch the full history.")
         return 0
     before: dict[str, float] = {}
     now: dict[str, float] = {}

@@ -73,7 +73,7 @@ def work(recipe: str, variant: str, precision: str, seed: int, folder: Path, nat
     with products_in_fp32() if rounding else nullcontext() as mode:
         run = cl.train(experiment, folder, data=data, resume=True)
     if mode is not None and not mode.rounded:
-        raise SystemExit("No product of bf16 numbers was seen: this would compare fp32 with itself.")
+        raise SystemExit("No bf16 product was executed, so this would compare fp32 with itself.")
     targets = [
         target for score in experiment.scores.values() if score.variant == variant for target in score.targets
     ]

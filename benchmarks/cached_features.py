@@ -126,7 +126,7 @@ def main() -> None:
     heading = (
         f"{options.pairs} pairs, batches of {BATCH}, {options.threads} threads, torch {torch.__version__}"
     )
-    print(f"{heading}\n{'seconds':52}{'clock':>10}{'processor':>12}", flush=True)
+    print(f"{heading}\n{'seconds':52}{'wall clock':>12}{'processor':>12}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["COMMLEARN_CACHE"] = folder
         state, records, experiment = encoders(Path(folder)), pairs(options.loop), settings()
@@ -152,7 +152,7 @@ def main() -> None:
 
 
 def show(name: str, times: np.ndarray) -> None:
-    print(f"{name:52}{times[0]:10.1f}{times[1]:12.1f}", flush=True)
+    print(f"{name:52}{times[0]:12.1f}{times[1]:12.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -134,11 +134,11 @@ def main() -> None:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--embed", action="store_true", help="train the embedding, ten seconds a table")
+    parser.add_argument("--embed", action="store_true", help="train the embedding (ten seconds per table)")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     most, rows = raw.MOST_PARTS, []
-    print("| table | numbers alone: 5 / 20 / all | and parts of their ranges |\n| --- | --- | --- |")
+    print("| table | numbers only: 5 / 20 / all | with parts of their ranges |\n| --- | --- | --- |")
     for case in tables(options.data):
         pair = []
         for parts in (0, most):

@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
-    print("| features | networks | power | 5 labels a class | 20 | all |")
+    print("| features | networks | power | 5 labels per class | 20 | all |")
     print("| --- | --- | --- | --- | --- | --- |")
     for case in cases(options.data):
         reads = "image" in case.columns or "text" in case.columns

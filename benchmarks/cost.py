@@ -41,7 +41,7 @@ def costs(setting: Setting) -> list[Cost]:
     images = 2 * setting.size**2 * 3
     return [
         Cost("read two images as bytes", 0, images),
-        Cost("augment them twice: the products of colours alone", operations(make) / BATCH, 2 * 5 * images),
+        Cost("augment them twice (only the products of colours)", operations(make) / BATCH, 2 * 5 * images),
         Cost("encoders, forward", encode, 0),
         Cost("fusion of all subsets, forward", fuse, 0),
         Cost("heads, forward", project, 0),

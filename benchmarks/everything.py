@@ -20,10 +20,11 @@ QUESTIONS = ("rendering", "augmentation", "training_step", "fusion", "objective"
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEAD = """# Measured
 
-Written by `make bench` (`python benchmarks/everything.py`, or one question with `--only`). Processor time of
-one thread in fp32. The floor of a task is the larger of its operations over the rate of large products and
-its bytes over the rate of copies, both of the same run; a share above 100 % means that convolutions run
-faster than large products. `pid.py` and what stands under "Apart" are not part of that run.
+Written by `make bench` (`python benchmarks/everything.py`, or one benchmark with `--only`). Times are
+processor times of one thread in fp32. The floor of a task is the larger of two times: its operations divided
+by the rate of large products, and its bytes divided by the rate of copies, both measured in the same run. A
+share above 100 % means that convolutions run faster than large products. `pid.py` and the sections whose
+headings begin with "Apart" are not part of that run.
 """
 
 

@@ -63,9 +63,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables and their comparisons")
     parser.add_argument("--tables", default=DEFAULT)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--jobs", type=int, default=0, help="trainings at a time; default: one a core")
+    parser.add_argument(
+        "--jobs", type=int, default=0, help="trainings at the same time; default: one per core"
+    )
     options = parser.parse_args()
-    print("| table | labels a class | best rival | embedding | difference | interval |")
+    print("| table | labels per class | best rival | embedding | difference | interval |")
     print("| --- | --- | --- | --- | --- | --- |")
     verdicts, absent = [], []
     for name in PACKAGED if options.tables == "packaged" else options.tables.split(","):
@@ -86,7 +88,7 @@ def main() -> None:
         print(summary(name, comparison), flush=True)
         verdicts.append(f"{name}:\n{comparison}")
         absent += absences(name, comparison)
-    print("\n| absent from test rows | left out | a reader of the rest | features, mean filled in |")
+    print("\n| missing from test rows | left out | a reader for the rest | features, mean filled in |")
     print("| --- | --- | --- | --- |")
     for case, *points in [*absent, ("mean", *np.mean([row[1:] for row in absent], axis=0))]:
         print(f"| {case} | {' | '.join(f'{value:+.1f}' for value in points)} |")

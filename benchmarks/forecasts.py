@@ -75,7 +75,7 @@ def known_tables(verdicts: Path) -> None:
         for kind, values in by_target.items():
             right.append(values["advice"] in RIGHT[kind])
             agreed.append(show(f"{kind}, {rows} rows, seed {seed}", values, own[kind], seconds))
-    print(f"\nadvice as the answer asks: {sum(right)} of {len(right)}; the verdict agrees: {sum(agreed)}\n")
+    print(f"\ncorrect advice: {sum(right)} of {len(right)}; the verdict agrees: {sum(agreed)}\n")
 
 
 def real_tables(folder: Path) -> None:
@@ -97,7 +97,10 @@ def main() -> None:
     parser.add_argument("--verdicts", type=Path, help="JSON lines of benchmarks/verdicts.py")
     parser.add_argument("--tables", type=Path, help="folder of benchmarks/few_labels.py")
     options = parser.parse_args()
-    print("| table | advice before | modalities needed after | combination adds | agree | processor time |")
+    print(
+        "| table | advice before | needed according to the verdict | the combination adds | agree "
+        "| processor time |"
+    )
     print("| --- | --- | --- | --- | --- | --- |")
     if options.verdicts:
         known_tables(options.verdicts)

@@ -47,7 +47,7 @@ def tables(machine: Machine, batch: int = 64, rounds: int = 1) -> list[str]:
     ) -> Row:
         took = seconds(step(mine), rounds + 2)
         other = seconds(step(theirs), rounds, warm=False)
-        note = f"{named} {1000 * other:.4g} ms: {other / took:.1f} times ours"
+        note = f"{named} {1000 * other:.4g} ms, {other / took:.1f} times as long"
         return Row(f"batch {batch}, 50 + 77 tokens, {what}", took, operations(step(mine)), note=note)
 
     with torch.no_grad():
@@ -55,7 +55,12 @@ def tables(machine: Machine, batch: int = 64, rounds: int = 1) -> list[str]:
     full = f"{len(SUBSETS)} full passes (outputs differ by {difference:.0e})"
     rows = [
         row("one layer", ours, plain, full),
-        row("two of class attention", partial(ours, twice), partial(ours, deep), "two of a transformer"),
+        row(
+            "two layers of class attention",
+            partial(ours, twice),
+            partial(ours, deep),
+            "two layers of a transformer",
+        ),
     ]
     return [table("The fusion alone, width 768", rows, machine)]
 

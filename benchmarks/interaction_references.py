@@ -239,8 +239,8 @@ def on_intershap_sets(seed: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("parts", nargs="*", help="of kinds, dit, idtxl, intershap; default: all")
-    parser.add_argument("--records", type=int, default=1000, help="of kinds")
+    parser.add_argument("parts", nargs="*", help="any of kinds, dit, idtxl, intershap; default: all")
+    parser.add_argument("--records", type=int, default=1000, help="kinds: number of records")
     parser.add_argument("--seed", type=int, default=100)
     options = parser.parse_args()
     kinds = [kind for kind in held_out_kinds() if len(kind.shows) == 2]

@@ -231,12 +231,12 @@ def summary(rows: list[dict], records: int) -> None:  # type: ignore[type-arg]
             held, true = ([row["held"] for row in chosen] for chosen in (some, there))
             bias = np.mean([row["bits"] - row["truth"] for row in some])
             print_line(
-                f"{letter}, {what}, n = {records}: bias of {len(some)}; hold all, and {len(there)} not zero",
+                f"{letter}, {what}, n = {records}: bias ({len(some)}); coverage: all, {len(there)} not zero",
                 f"{bias:+.3f}; {100 * np.mean(held):.0f} %, {100 * np.mean(true or [True]):.0f} %",
                 bar,
             )
     narrow = sum(row["high"] - row["low"] < 1e-9 for row in rows)
-    print_line(f"intervals of no width, n = {records}", f"{narrow} of {len(rows)}", "0")
+    print_line(f"intervals of zero width, n = {records}", f"{narrow} of {len(rows)}", "0")
 
 
 def letter_of(part: str) -> str:
@@ -506,13 +506,15 @@ PARTS: dict[str, Callable[[float], None]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}, fresh; default: all")
+    parser.add_argument("parts", nargs="*", help=f"any of {', '.join(PARTS)}, fresh; default: all")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the repetitions")
-    parser.add_argument("--kinds", choices=("tuning", "held-out"), default="held-out", help="of fresh")
+    parser.add_argument(
+        "--kinds", choices=("tuning", "held-out"), default="held-out", help="fresh: which kinds"
+    )
     parser.add_argument("--records", type=lambda text: [int(n) for n in text.split(",")], default=[500, 1000])
-    parser.add_argument("--repeats", type=int, default=4, help="samples of each kind, of fresh")
-    parser.add_argument("--first", type=int, default=1, help="seed of the first sample, of fresh")
-    parser.add_argument("--rows", help="file for a line of JSON a number, of fresh")
+    parser.add_argument("--repeats", type=int, default=4, help="fresh: samples of each kind")
+    parser.add_argument("--first", type=int, default=1, help="fresh: seed of the first sample")
+    parser.add_argument("--rows", help="fresh: file for one line of JSON per number")
     options = parser.parse_args()
     for name in options.parts or [*PARTS, "fresh"]:
         if name == "fresh":

@@ -207,7 +207,7 @@ def try_case(case: Case, folder: Path, kills: int, tell: Callable[[Kill], None])
 
 def difference(one: dict[str, str], other: dict[str, str]) -> str:
     names = sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
-    return f"other files: {', '.join(names)}" if names else ""
+    return f"files that differ: {', '.join(names)}" if names else ""
 
 
 def cases(folder: Path) -> dict[str, Case]:
@@ -238,7 +238,13 @@ def cases(folder: Path) -> dict[str, Case]:
 
 def table(kills: list[Kill]) -> str:
     """Return the results as the table that the documentation shows."""
-    heads = ("command", "kills", "while a part lay there", "bit for bit equal", "parts left")
+    heads = (
+        "command",
+        "kills",
+        "of these, with a partly written file",
+        "bit for bit equal",
+        "partial files left",
+    )
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name in dict.fromkeys(kill.case for kill in kills):
         mine = [kill for kill in kills if kill.case == name]
@@ -250,8 +256,8 @@ def table(kills: list[Kill]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Kill commands at random moments and run them again.")
-    parser.add_argument("--kills", type=int, default=50, help="of each command")
-    parser.add_argument("--only", help="names of commands, with commas")
+    parser.add_argument("--kills", type=int, default=50, help="number of kills of each command")
+    parser.add_argument("--only", help="names of commands, separated by commas")
     parser.add_argument("--out", default=os.devnull, help="write every kill as JSON lines")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp())

@@ -46,7 +46,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of the .npz files")
-    parser.add_argument("--tables", default="mfeat,mosi vectors,digit halves", help="no texts")
+    parser.add_argument(
+        "--tables",
+        default="mfeat,mosi vectors,digit halves",
+        help="names, separated by commas; no tables with texts",
+    )
     parser.add_argument("--share", type=float, default=0.3)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--choose", action="store_true", help="score on a quarter of the training rows")
@@ -58,7 +62,7 @@ def main() -> None:
         for seed in range(options.seeds):
             table = TABLES[name](options.data)
             table = table.choosing() if options.choose else table
-            print(f"{name}, seed {seed}: {len(table.train)} rows to learn from, {len(table.test)} to score")
+            print(f"{name}, seed {seed}: {len(table.train)} training rows, {len(table.test)} test rows")
             results.append(scores(table, seed, options.share, overrides))
             tell(results[-1])
         print(f"{name}, mean of {options.seeds} seeds")

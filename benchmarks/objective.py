@@ -72,7 +72,7 @@ def tables(machine: Machine, sizes: tuple[int, ...] = SIZES) -> list[str]:
         note = ""
         if samples <= PLAIN_UP_TO:
             plain = seconds(descend(plain_terms, samples), rounds)
-            note = f"all pairs at once {1000 * plain:.4g} ms: {plain / spent:.1f} times ours"
+            note = f"all pairs at once {1000 * plain:.4g} ms, {plain / spent:.1f} times as long"
         count = operations(descend(comm_terms, min(samples, 1024))) * (samples / min(samples, 1024)) ** 2
         rows.append(Row(f"three terms and their gradients, N = {samples}", spent, count, note=note))
     return [table("The objective, width 256", rows, machine)]
@@ -125,7 +125,7 @@ def measured(samples: int, kind: str) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
-    parser.add_argument("--memory", action="store_true", help="peaks in place of times")
+    parser.add_argument("--memory", action="store_true", help="measure peak memory instead of times")
     parser.add_argument("--some-blocks", type=int, nargs=2, metavar=("N", "K"))
     parser.add_argument("--peak", nargs=2, metavar=("N", "KIND"), help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the .npz files")
     parser.add_argument("--tables", default="mfeat,mosi vectors,mosi transcripts,easy_vqa")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--pretrained", type=Path, help="folder of a sentence encoder that reads the texts")
+    parser.add_argument("--pretrained", type=Path, help="folder of a sentence encoder for the texts")
     parser.add_argument("--rows", type=int, default=0, help="at most this many training rows")
     parser.add_argument("--choose", action="store_true", help="score on a quarter of the training rows")
     parser.add_argument("--no-raw", action="store_true", help="leave the raw features out")
@@ -109,7 +109,7 @@ def main() -> None:
         table = TABLES[name](options.data).first(options.rows)
         table = table.choosing() if options.choose else table
         table = table.encoded(options.pretrained) if options.pretrained else table
-        print(f"{name}: {len(table.train)} rows to learn from, {len(table.test)} to score", flush=True)
+        print(f"{name}: {len(table.train)} training rows, {len(table.test)} test rows", flush=True)
         for part, accuracy in ({} if options.no_raw else raw_scores(table)).items():
             print(f"  {part:20} {accuracy:.3f}", flush=True)
         accuracies: dict[str, list[float]] = {}

@@ -82,7 +82,7 @@ def main() -> None:
     options = parser.parse_args()
     warnings.filterwarnings("ignore", category=UserWarning)
     settings = {key: yaml.safe_load(value) for key, value in (part.split("=", 1) for part in options.set)}
-    print("| table | read | 5 a class | 20 a class | all labels | fit, s |")
+    print("| table | vectors | 5 per class | 20 per class | all labels | fit, s |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name in options.tables.split(","):
         table = choosing(TABLES[name](options.data))

@@ -58,7 +58,7 @@ def tables(machine: Machine, batch: int = 512) -> list[str]:
     lines = [
         f"## A step in parts: trifeature-quick, batch {batch}",
         "",
-        "| records at a time | peak beyond the start, MB | seconds |",
+        "| records per part | peak beyond the start, MB | seconds |",
         "| --- | --- | --- |",
     ]
     for part in SIZES:

@@ -66,9 +66,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--batch", type=int, nargs="+", default=[48, 192], help="records of a process")
+    parser.add_argument("--batch", type=int, nargs="+", default=[48, 192], help="records per process")
     options = parser.parse_args()
-    print("| batch | round | processes | samples/s | against one | processor time of a step, s |")
+    print("| batch | round | processes | samples/s | relative to one | processor time of a step, s |")
     print("| --- " * 6 + "|")
     for batch, number in product(options.batch, range(1, options.rounds + 1)):
         one = 0.0

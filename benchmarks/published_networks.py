@@ -69,7 +69,7 @@ def table_rows(name: str, table: OwnTable) -> None:
         model = cl.Embedder(table.schema, networks=networks).fit(fit)
         seconds = time.process_time() - start
         ways: Sequence[tuple[str, Mapping[str, Any]]] = (
-            ("whole", {}),
+            ("full embedding", {}),
             ("features", {"blocks": "features"}),
             *((f"{one} alone", {"modalities": [one]}) for one in table.schema.modalities),
         )
@@ -141,7 +141,7 @@ def main() -> None:
         return
     readers = {**{name: partial(read, options.data) for name, read in TABLES.items()}}
     readers["emoji"] = partial(emoji, options.emoji)
-    print("| table | networks | what is read | 5 a class | 20 a class | all labels | fit, s |")
+    print("| table | networks | input of the probe | 5 per class | 20 per class | all labels | fit, s |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name in options.tables.split(","):
         if name != "emoji" or options.emoji is not None:

@@ -35,7 +35,7 @@ def main() -> None:
         pickled, opened = Path(folder) / "mosi_raw.pkl", Path(folder) / "open"
         write_stand_in("mosi", pickled, options.rows)
         convert(pickled, opened)
-        print("| what | MB | seconds | seconds of processor |")
+        print("| file | MB | wall-clock seconds | processor seconds |")
         print("| --- | --- | --- | --- |")
         for name, path in (("pickle", pickled), ("converted", opened)):
             size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.iterdir())) / 1e6

@@ -119,8 +119,8 @@ def main() -> None:
     from commlearn.datasets.synthetic_published import write_stand_in
 
     print(
-        "| recipe | steps of the epoch, measured | reading | step | epoch | epoch, clock | 1 000 records | "
-        "peak memory, GB |"
+        "| recipe | steps of the epoch, measured | reading | step | epoch | epoch, wall clock "
+        "| 1 000 records | peak memory, GB |"
     )
     print("| --- " * 8 + "|", flush=True)
     with tempfile.TemporaryDirectory() as folder:

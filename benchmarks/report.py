@@ -28,8 +28,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=5000)
-    parser.add_argument("--test", type=int, default=0, help="test rows; 0: as the table says")
-    parser.add_argument("--features", default="learned", help="of Embedder; auto adds published networks")
+    parser.add_argument("--test", type=int, default=0, help="number of test rows; 0: the table's own split")
+    parser.add_argument(
+        "--features", default="learned", help="features of Embedder; auto adds published networks"
+    )
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
     use_free_cores()

@@ -44,7 +44,7 @@ def main() -> None:
 
         ways: dict[str, Callable[[int], int]] = {
             "commlearn, checked and as pandas": lambda group: len(table.read(group, half)),
-            "a file opened anew for every group": anew,
+            "a file opened again for every group": anew,
             "pyarrow's fragments": lambda group: (
                 fragments[group].to_table(columns=half, use_threads=False).num_rows
             ),

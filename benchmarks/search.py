@@ -53,19 +53,21 @@ def cost(records: int) -> None:
     nearest(queries[:1], vectors, 10)
     start = time.process_time()
     exact = np.concatenate([nearest(queries[[row]], vectors, 11)[0] for row in range(QUERIES)])
-    print(f"exact: {(time.process_time() - start) / QUERIES:.3f} s of processor time a query")
+    print(f"exact: {(time.process_time() - start) / QUERIES:.3f} s of processor time per query")
     if importlib.util.find_spec("faiss") is None:
         return print("faiss is not installed: approximate search is not measured")
     start = time.process_time()
     lists = Lists(vectors)
-    print(f"{lists.index.nlist} lists: {time.process_time() - start:.0f} s of processor time to lay out")
+    print(f"{lists.index.nlist} lists: {time.process_time() - start:.0f} s of processor time to build")
     for visited in (lists.visited // 4, lists.visited, 4 * lists.visited):
         lists.index.nprobe = visited
         start = time.process_time()
         close = np.concatenate([lists.nearest(queries[[row]], 11)[0] for row in range(QUERIES)])
         seconds = (time.process_time() - start) / QUERIES
         share = np.mean([len(set(a[1:]) & set(b[1:])) / 10 for a, b in zip(exact, close, strict=True)])
-        print(f"  {visited} visited: recall@10 {share:.3f} of exact search, {1000 * seconds:.1f} ms a query")
+        print(
+            f"  {visited} visited: recall@10 {share:.3f} of exact search, {1000 * seconds:.1f} ms per query"
+        )
     return None
 
 

@@ -74,7 +74,9 @@ def summary(turns: list[Turn]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Train and embed in turn; memory and open files stay flat.")
+    parser = argparse.ArgumentParser(
+        description="Train and embed in turn, and measure memory and open files."
+    )
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--out", default=os.devnull, help="write every turn as JSON lines")
     options = parser.parse_args()

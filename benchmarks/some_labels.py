@@ -80,10 +80,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--tables", default=DEFAULT)
     parser.add_argument(
-        "--weights", default="", help="of the supervised term; that of the method if not given"
+        "--weights", default="", help="weights of the supervised term; default: the method's own"
     )
-    parser.add_argument("--budgets", default="5,20,all", help="labels a class")
-    parser.add_argument("--draws", type=int, default=1, help="of seeds, and with them of the labelled rows")
+    parser.add_argument("--budgets", default="5,20,all", help="labels per class")
+    parser.add_argument("--draws", type=int, default=1, help="seeds, each with its own labelled rows")
     parser.add_argument("--choose", action="store_true", help="score on a quarter of the training rows")
     options = parser.parse_args()
     methods: dict[str, str | dict] = {"comm-sup": "comm-sup"}
@@ -91,7 +91,7 @@ def main() -> None:
         weights = map(float, options.weights.split(","))
         methods = {f"comm-sup {w:g}": {"name": "comm-sup", "label_weight": w} for w in weights}
     columns = ["features", "comm", *methods]
-    print(f"| table | labels a class | {' | '.join(columns)} | seconds of a fit |")
+    print(f"| table | labels per class | {' | '.join(columns)} | seconds per fit |")
     print("| --- | --- |" + " --- |" * (len(columns) + 1))
     for name in options.tables.split(","):
         table = product_of_signs(options.data) if name == "product of signs" else TABLES[name](options.data)

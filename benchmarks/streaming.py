@@ -58,7 +58,7 @@ def main() -> None:
     if options.one:
         print(measured(*options.one, options.batches), flush=True)
         return
-    print("| rows | table | opening, s | a batch of 256, ms of processor | peak memory, MB |")
+    print("| rows | table | opening, s | processor ms per batch of 256 | peak memory, MB |")
     print("| --- " * 5 + "|", flush=True)
     for rows in options.rows:
         for stream in (0, STREAM):

@@ -125,16 +125,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--memory", type=int, nargs="+", metavar="ROWS")
-    parser.add_argument("--two", action="store_true", help="two vectors a row")
+    parser.add_argument("--two", action="store_true", help="two vectors per row")
     parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.peak:
         print(peak(options.peak, options.two))
     elif options.memory:
-        heading = (
-            "rows | pyarrow alone, s | embedding, s | by the clock, s | rows/s | ratio | peak before, MB"
-        )
+        heading = "rows | pyarrow alone, s | embedding, s | wall clock, s | rows/s | ratio | peak before, MB"
         print(f"| {heading} | peak, MB |\n" + "| --- " * 8 + "|", flush=True)
         for rows in options.memory:
             two = ["--two"] if options.two else []

@@ -120,7 +120,7 @@ def steps(setting: Setting) -> list[Row]:
             f"{setting.name}, batch {setting.batch}: loss and gradient",
             mine,
             count,
-            note=f"plain {1000 * theirs:.4g} ms: {theirs / mine:.2f} times ours",
+            note=f"plain {1000 * theirs:.4g} ms, {theirs / mine:.2f} times as long",
         ),
         Row(f"{setting.name}: augmentation of its images", images, operations(make), note=share),
     ]
@@ -133,7 +133,7 @@ def tables(machine: Machine, settings: tuple[Setting, ...] = (QUICK, PUBLISHED))
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="trifeature-quick alone")
+    parser.add_argument("--quick", action="store_true", help="only trifeature-quick")
     parser.add_argument("--batch", type=int, default=PUBLISHED.batch, help="records at 224 px")
     options = parser.parse_args()
     settings = (QUICK,) if options.quick else (QUICK, PUBLISHED._replace(batch=options.batch))

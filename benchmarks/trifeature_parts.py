@@ -116,9 +116,9 @@ def _panel(axes: Axes, target: str, rows: list[Parts]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("folder", type=Path, help="of a comparison, with METHOD/seedN/VARIANT")
+    parser.add_argument("folder", type=Path, help="folder of a comparison, with METHOD/seedN/VARIANT")
     parser.add_argument(
-        "--methods", default="comm,clip", help="names with commas; the first one's encoders too"
+        "--methods", default="comm,clip", help="names, separated by commas; also encoders of the first"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="the figure; default: FOLDER/parts.png")

@@ -125,7 +125,9 @@ def summary(out: Path) -> str:
 def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--out", type=Path, required=True, help="JSON lines; what it holds is not done again")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="file of JSON lines; results in it are not repeated"
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rows", default="500,5000")
     parser.add_argument("--labels", default="5%,all")

@@ -43,10 +43,13 @@ def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--networks", action="store_true", help="pictures alone, read by the network, too")
+    parser.add_argument("--networks", action="store_true", help="only pictures, with features of the network")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
-    print("| features | words, or pixels, edges and colours | and letters, or patches | and textures |")
+    print(
+        "| features | words, or pixels, edges and colours | with letters, or with patches "
+        "| with textures too |"
+    )
     print("| --- | --- | --- | --- |")
     learn, most = Pixels.learn, Words.most_letters
 

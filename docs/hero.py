@@ -55,8 +55,8 @@ def draw(
 ):
     """Draw names with the pictures that they find, and pictures with names; the right answer is marked."""
     figure = plt.figure(figsize=(8.4, 3.5), dpi=200)
-    figure.text(0.005, 0.94, "a name looks for pictures", color=ink[1], fontsize=10)
-    figure.text(0.645, 0.94, "a picture looks for names", color=ink[1], fontsize=10)
+    figure.text(0.005, 0.94, "search by name", color=ink[1], fontsize=10)
+    figure.text(0.645, 0.94, "search by picture", color=ink[1], fontsize=10)
     for line, (row, hits) in enumerate(pictures.items()):
         figure.text(0.005, 0.81 - 0.18 * line, table["name"][row], color=ink[0], fontsize=12, va="center")
         for place, hit in enumerate(hits):
