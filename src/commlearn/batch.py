@@ -88,8 +88,8 @@ def all_but_one(modalities: Subset) -> tuple[Subset, ...]:
 
 
 def _up_to(size: int, modalities: Subset) -> tuple[Subset, ...]:
-    chosen = [subset for k in range(1, size + 1) for subset in combinations(modalities, k)]
-    return tuple(dict.fromkeys([*chosen, modalities]))
+    subsets = [subset for k in range(1, size + 1) for subset in combinations(modalities, k)]
+    return tuple(dict.fromkeys([*subsets, modalities]))
 
 
 def blank_values(spec: Spec, records: int = 1, steps: int = 1) -> torch.Tensor:
@@ -229,17 +229,17 @@ def to_device(view: View, device: torch.device | str) -> View:
 
 def _stacked(parts: Sequence[Modality]) -> Modality:
     sizes = [len(part) for part in parts]
-    whole: dict[str, Any] = {
+    merged: dict[str, Any] = {
         "padding": _masks([part.padding for part in parts], sizes, default=False),
         "present": _masks([part.present for part in parts], sizes, default=True),
     }
-    for name in {each.name for each in fields(parts[0])} - whole.keys():
+    for name in {attribute.name for attribute in fields(parts[0])} - merged.keys():
         values = [getattr(part, name) for part in parts]
         if isinstance(values[0], Tensor):
-            whole[name] = torch.cat(values)
+            merged[name] = torch.cat(values)
         elif isinstance(values[0], tuple):  # an entry for each record
-            whole[name] = tuple(chain.from_iterable(values))
-    return replace(parts[0], **whole)
+            merged[name] = tuple(chain.from_iterable(values))
+    return replace(parts[0], **merged)
 
 
 def _masks(masks: Sequence[Tensor | None], sizes: Sequence[int], default: bool) -> Tensor | None:

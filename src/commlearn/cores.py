@@ -33,8 +33,8 @@ def stated_threads() -> int:
         >>> stated_threads() >= 0
         True
     """
-    stated = os.environ.get("OMP_NUM_THREADS", "")
-    return int(stated) if stated.isdecimal() and stated not in _chosen else 0
+    value = os.environ.get("OMP_NUM_THREADS", "")
+    return int(value) if value.isdecimal() and value not in _chosen else 0
 
 
 class OtherWork:
@@ -46,19 +46,19 @@ class OtherWork:
     """
 
     def __init__(self) -> None:
-        self.started = self._now()
+        self.started = self._clocks()
 
     def free(self) -> int:
         """Return the rounded number of cores without other work since then; all if it is not reported."""
-        (before, worked, own), (now, works, owns) = self.started, self._now()
-        seconds = now - before
+        (start, start_work, start_own), (end, end_work, end_own) = self.started, self._clocks()
+        seconds = end - start
         if seconds < SHORTEST:
             return cores()
-        busy = (works - worked - (owns - own)) / seconds
+        busy = (end_work - start_work - (end_own - start_own)) / seconds
         return max(0, min(cores(), round(cores() - busy)))
 
     @staticmethod
-    def _now() -> tuple[float, float, float]:
+    def _clocks() -> tuple[float, float, float]:
         """Return the clock, the seconds our cores have worked, and the seconds this process has worked."""
         return time.monotonic(), _seconds_worked(), time.process_time()
 
@@ -70,9 +70,9 @@ def free_cores() -> int:
         >>> 1 <= free_cores() <= cores()
         True
     """
-    other = OtherWork()
+    other_work = OtherWork()
     time.sleep(SAMPLE)
-    return max(1, other.free())
+    return max(1, other_work.free())
 
 
 def use_free_cores() -> str:
@@ -88,20 +88,20 @@ def use_free_cores() -> str:
     """
     if stated_threads():
         return ""
-    free = free_cores()
-    if free == cores():
+    available = free_cores()
+    if available == cores():
         return ""
     if "torch" in sys.modules:
         import torch
 
-        torch.set_num_threads(min(free, torch.get_num_threads()))
+        torch.set_num_threads(min(available, torch.get_num_threads()))
     else:
-        os.environ["OMP_NUM_THREADS"] = str(free)
+        os.environ["OMP_NUM_THREADS"] = str(available)
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        _chosen.add(str(free))
+        _chosen.add(str(available))
     return (
-        f"Other processes leave {free} of {cores()} cores free, so torch uses {free} "
-        f"thread{'s' * (free > 1)}. Set OMP_NUM_THREADS to use another number."
+        f"Other processes leave {available} of {cores()} cores free, so torch uses {available} "
+        f"thread{'s' * (available > 1)}. Set OMP_NUM_THREADS to use another number."
     )
 
 
@@ -109,7 +109,7 @@ def _seconds_worked() -> float:
     """Return the seconds that this process's cores have worked for anyone since boot; 0 if not reported."""
     with suppress(OSError, ValueError, IndexError):
         lines = [line.split() for line in STATISTICS.read_text(encoding="ascii").splitlines()]
-        ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}
-        ticks = sum(int(line[1 + place]) for line in lines if line[0] in ours for place in WORKING)
+        core_names = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+        ticks = sum(int(line[1 + column]) for line in lines if line[0] in core_names for column in WORKING)
         return ticks / os.sysconf("SC_CLK_TCK")
     return 0.0

@@ -56,9 +56,9 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
         ('modalities', 'B1')
     """
     names = list(names)
-    for each in names:
-        if str(each).strip().casefold() == str(name).strip().casefold():
-            return each
+    for candidate in names:
+        if str(candidate).strip().casefold() == str(name).strip().casefold():
+            return candidate
     matches = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     return matches[0] if matches else None
 
@@ -85,9 +85,9 @@ def renamed_argument(old: str, new: str, gone_in: str) -> Callable[[Callable[P, 
         gone_in: the version in which the old name is removed.
     """
 
-    def of(function: Callable[P, R]) -> Callable[P, R]:
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)
-        def called(*args: P.args, **named: P.kwargs) -> R:
+        def wrapper(*args: P.args, **named: P.kwargs) -> R:
             if old in named:
                 message = (
                     f"{function.__name__}({old}=) is now {new}=; the old name will be removed in {gone_in}."
@@ -96,9 +96,9 @@ def renamed_argument(old: str, new: str, gone_in: str) -> Callable[[Callable[P, 
                 named.setdefault(new, named.pop(old))
             return function(*args, **named)
 
-        return called
+        return wrapper
 
-    return of
+    return decorate
 
 
 class Problems:

@@ -84,8 +84,8 @@ def code_span(text: object) -> str:
     """
     line = one_line(text)
     longest = max(map(len, re.findall("`+", line)), default=0)
-    room = " " if longest else ""
-    return f"{'`' * (longest + 1)}{room}{line}{room}{'`' * (longest + 1)}"
+    space = " " if longest else ""
+    return f"{'`' * (longest + 1)}{space}{line}{space}{'`' * (longest + 1)}"
 
 
 def html_text(text: object) -> str:

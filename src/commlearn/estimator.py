@@ -134,24 +134,28 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         """
         from commlearn.training.loop import train
 
-        stated = self._stated_schema()
+        passed_schema = self._stated_schema()
         method = {"name": self.method} if isinstance(self.method, str) else dict(self.method)
         needs_targets = method.get("name") in METHODS and METHODS[method["name"]].views.targets
-        table = self._table(X, Reading() if stated is None else stated.reading(), fitting=True)
+        table = self._table(X, Reading() if passed_schema is None else passed_schema.reading(), fitting=True)
         labels: dict[str, str] = {}
         if needs_targets and y is not None:
-            table, name = _with_labels(table, y, stated.columns(with_targets=False) if stated else ())
+            table, name = _with_labels(
+                table, y, passed_schema.columns(with_targets=False) if passed_schema else ()
+            )
             labels = {name: "class"}
-        schema, reasons = self._with_targets(stated, table, labels)
+        schema, reasons = self._with_targets(passed_schema, table, labels)
         unused = [name for name in table.frame.columns if name not in schema.columns()]
         unread = {name: reasons.get(name, "the schema does not name it") for name in unused}
         warn_of_likely_answers(table.frame, schema, stacklevel=3)
         encoders = {**modules_of_schema(schema), **(self.encoders or {})}
         modules = {name: part for name, part in encoders.items() if isinstance(part, nn.Module)}
-        read = replace(schema, targets=schema.targets if needs_targets else {})
+        input_schema = replace(schema, targets=schema.targets if needs_targets else {})
         with nothing_fetched() if self._from_folder else nullcontext():
-            data = replace(dataset_of(table, read, test=0.0), schema=schema.to_mapping(), unused=unread)
-        given = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
+            data = replace(
+                dataset_of(table, input_schema, test=0.0), schema=schema.to_mapping(), unused=unread
+            )
+        training = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
         settings: dict[str, Any] = {
             "name": "embedder",
             "data": {
@@ -165,7 +169,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
                 "encoders": {name: OWN if name in modules else part for name, part in encoders.items()},
             },
             "seed": _seed(self.random_state),
-            "training": {key: value for key, value in given.items() if value is not None},
+            "training": {key: value for key, value in training.items() if value is not None},
         }
         for key, value in by_dotted_key(dict(self.settings or {})).items():
             if key.partition(".")[0] == "data":
@@ -351,11 +355,11 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         return read_table({ARRAY: values})
 
     def _with_targets(
-        self, stated: Schema | None, table: Table, labels: Mapping[str, str]
+        self, passed_schema: Schema | None, table: Table, labels: Mapping[str, str]
     ) -> tuple[Schema, dict[str, str]]:
         """Return the stated or guessed schema with the named targets, and why a guess leaves columns out."""
         names = [self.targets] if isinstance(self.targets, str) else list(self.targets or ())
-        schema, reasons = (stated, {}) if stated else _guessed_schema(table, [*names, *labels])
+        schema, reasons = (passed_schema, {}) if passed_schema else _guessed_schema(table, [*names, *labels])
         if isinstance(self.targets, Mapping):
             sorts = dict(self.targets)
         else:
@@ -380,7 +384,7 @@ def _with_labels(table: Table, y: Any, inputs: Sequence[str]) -> tuple[Table, st
         y: a label for each row, in the order of the rows.
         inputs: columns that a stated schema uses for modalities.
     """
-    labels = pd.Series(list(y) if isinstance(y, list | tuple) else _one_each(y))
+    labels = pd.Series(list(y) if isinstance(y, list | tuple) else _flat_labels(y))
     if len(labels) != len(table):
         raise DataError(f"y has {len(labels)} labels, but X has {len(table)} rows; give one label per row.")
     name = getattr(y, "name", None)
@@ -396,7 +400,7 @@ def _with_labels(table: Table, y: Any, inputs: Sequence[str]) -> tuple[Table, st
     return replace(table, frame=table.frame.assign(**{name: labels.to_numpy()})), name
 
 
-def _one_each(y: Any) -> np.ndarray:
+def _flat_labels(y: Any) -> np.ndarray:
     """Return the labels as a one-dimensional array."""
     values = np.asarray(y)
     values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
@@ -410,8 +414,10 @@ def _guessed_schema(table: Table, targets: Sequence[str]) -> tuple[Schema, dict[
     warn_of_answers(table.frame, inferred.schema, stacklevel=5)
     reasons = {guess.name: guess.reason for guess in inferred.of("unused")}
     if reasons:
-        each = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-        message = f"No schema was given, and these columns are not used: {each}. To use them, pass a schema."
+        unused = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        message = (
+            f"No schema was given, and these columns are not used: {unused}. To use them, pass a schema."
+        )
         warnings.warn(DataWarning(message), stacklevel=5)
     return inferred.schema, reasons
 

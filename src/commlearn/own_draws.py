@@ -96,16 +96,16 @@ class OwnDraws(TorchFunctionMode):
         device = device_of(args, options)
         if device.type == "meta":
             return function(*args, **options)
-        ours = self.generator(device)
-        common = torch.default_generator if device.type == "cpu" else _of_accelerator(device)
+        generator = self.generator(device)
+        shared = torch.default_generator if device.type == "cpu" else _of_accelerator(device)
         with TURN:
-            before = common.get_state()
-            common.set_state(ours.get_state())
+            previous = shared.get_state()
+            shared.set_state(generator.get_state())
             try:
                 return function(*args, **options)
             finally:
-                ours.set_state(common.get_state())
-                common.set_state(before)
+                generator.set_state(shared.get_state())
+                shared.set_state(previous)
 
 
 def may_draw(module: nn.Module) -> bool:
@@ -130,9 +130,9 @@ def _part_may_draw(part: nn.Module) -> bool:
 
 def device_of(args: Sequence[Any], options: Mapping[str, Any]) -> torch.device:
     """Return the device of a call: the stated one, otherwise its first tensor's, otherwise the default."""
-    stated = options.get("device")
-    if stated is not None:
-        return torch.empty(0, device=stated).device  # with its index
+    requested = options.get("device")
+    if requested is not None:
+        return torch.empty(0, device=requested).device  # with its index
     tensors = (value for value in (*args, *options.values()) if isinstance(value, Tensor))
     first = next(tensors, None)
     return torch.get_default_device() if first is None else first.device

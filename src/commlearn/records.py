@@ -92,8 +92,8 @@ def image_numbers(column: Column) -> np.ndarray | None:
     if isinstance(column, ImageColumn):
         return column.index
     if isinstance(column, Chosen):
-        of_all = image_numbers(column.column)
-        return None if of_all is None else of_all[column.rows]
+        numbers = image_numbers(column.column)
+        return None if numbers is None else numbers[column.rows]
     return None
 
 
@@ -190,8 +190,8 @@ class Records:
     @property
     def held_together(self) -> np.ndarray | None:
         """What folds may not divide, (records,); None for pairs, which cannot be split by both sides."""
-        together = self.resampled
-        return None if together is None or together.ndim > 1 else together
+        units = self.resampled
+        return None if units is None or units.ndim > 1 else units
 
     def visit(self, seed: int, epoch: int, places: slice) -> np.ndarray:
         """Return the records at these places of the order in which an epoch visits them."""
@@ -280,9 +280,9 @@ def class_codes(values: np.ndarray, sort: str = "") -> np.ndarray | None:
         return None
     if values.dtype.kind == "f":
         labelled = np.isfinite(values)
-        given = values[labelled]
-        repeated = 2 * len(np.unique(given)) <= len(given)  # measurements seldom repeat
-        if not ((sort and repeated) or np.array_equal(given, np.round(given))):
+        observed = values[labelled]
+        repeated = 2 * len(np.unique(observed)) <= len(observed)  # measurements seldom repeat
+        if not ((sort and repeated) or np.array_equal(observed, np.round(observed))):
             return None
     elif values.dtype.kind == "O":
         labelled = np.array([value is not None for value in values], dtype=bool)
@@ -341,8 +341,8 @@ class Sequences:
     @classmethod
     def of(cls, kind: str, arrays: Sequence[np.ndarray | None], channels: int) -> Sequences:
         """Build from each record's series, (length, channels), or None if it has none."""
-        there = [array for array in arrays if array is not None]
-        steps = np.concatenate([*there, np.zeros((1, channels), dtype=np.float32)])
+        present = [array for array in arrays if array is not None]
+        steps = np.concatenate([*present, np.zeros((1, channels), dtype=np.float32)])
         lengths = [0 if array is None else len(array) for array in arrays]
         return cls(kind, steps, np.cumsum([0, *lengths]))
 
@@ -377,9 +377,9 @@ class Sequences:
     def take(self, rows: np.ndarray) -> Modality:
         lengths = self.lengths[rows]
         longest = (lengths if self.padded else self.lengths).max(initial=1)
-        place = np.arange(longest)
-        padding = place >= lengths[:, None]  # (batch, length)
-        index = np.where(padding, -1, self.starts[rows][:, None] + place)
+        steps = np.arange(longest)
+        padding = steps >= lengths[:, None]  # (batch, length)
+        index = np.where(padding, -1, self.starts[rows][:, None] + steps)
         return Modality(
             torch.from_numpy(self.steps[index]),  # (batch, length, channels)
             torch.from_numpy(padding) if self.padded else None,

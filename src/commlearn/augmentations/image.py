@@ -64,11 +64,11 @@ class ImageAugmentation:
         images = modality.values  # (batch, channels, height, width), uint8 or float in 0..1
         draw = torch.rand(len(images), 12, generator=generator)
 
-        def part(rows: slice) -> Modality:
+        def augment(rows: slice) -> Modality:
             chosen = modality.apply(lambda tensor: tensor[rows])
             return chosen.with_values(self.change(chosen.values, draw[rows].unbind(1)))
 
-        return part
+        return augment
 
     def change(self, images: Tensor, draw: tuple[Tensor, ...]) -> Tensor:
         """Augment the images as twelve random numbers per image determine; returns floats in 0..1."""
@@ -88,9 +88,12 @@ class ImageAugmentation:
         area, ratio, top, left, flip, blur = draw
         share = self.scale[0] + (self.scale[1] - self.scale[0]) * area
         aspect = torch.exp(math.log(self.ratio[0]) + math.log(self.ratio[1] / self.ratio[0]) * ratio)
-        tall = ((share / aspect).sqrt() * height).round().clamp(1, height)
-        wide = ((share * aspect).sqrt() * width).round().clamp(1, width)
-        boxes = torch.stack([top * (height - tall + 1), left * (width - wide + 1), tall, wide], dim=1).int()
+        crop_height = ((share / aspect).sqrt() * height).round().clamp(1, height)
+        crop_width = ((share * aspect).sqrt() * width).round().clamp(1, width)
+        boxes = torch.stack(
+            [top * (height - crop_height + 1), left * (width - crop_width + 1), crop_height, crop_width],
+            dim=1,
+        ).int()
         low, high = self.sigma
         sigma = low + (high - low) * blur / max(self.blur, 1e-9)  # blurred if below the probability
         sigma = torch.where(blur < self.blur, sigma, torch.zeros_like(sigma)) / REFERENCE_SIZE
@@ -99,18 +102,18 @@ class ImageAugmentation:
     def colours(self, moved: Tensor, draw: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Return jitter and greyscale as a colour matrix (batch, c, c) and an offset (batch, 1, 1)."""
         jitter, grey, brightness, contrast, saturation, hue = draw
-        on = (jitter < self.jitter).float()
-        factor = 1 + on * self.brightness * (2 * brightness - 1)
-        spread = 1 + on * self.contrast * (2 * contrast - 1)
+        active = (jitter < self.jitter).float()
+        brightness_factor = 1 + active * self.brightness * (2 * brightness - 1)
+        contrast_factor = 1 + active * self.contrast * (2 * contrast - 1)
         channels = moved.shape[1]
         luma = moved.new_tensor(LUMA) if channels == 3 else moved.new_full((channels,), 1 / channels)
         matrix = torch.eye(channels, device=moved.device).expand(len(moved), -1, -1)
         if channels == 3:
-            vivid = (1 + on * self.saturation * (2 * saturation - 1)) * (grey >= self.greyscale)
-            matrix = _saturate(vivid, luma) @ _rotate_hue(on * self.hue * (2 * hue - 1), luma)
+            colour_factor = (1 + active * self.saturation * (2 * saturation - 1)) * (grey >= self.greyscale)
+            matrix = _saturate(colour_factor, luma) @ _rotate_hue(active * self.hue * (2 * hue - 1), luma)
         mean = moved.mean(dim=(2, 3)) @ luma  # (batch,)
-        offset = (1 - spread) * factor * mean
-        return matrix * (factor * spread)[:, None, None], offset[:, None, None]
+        offset = (1 - contrast_factor) * brightness_factor * mean
+        return matrix * (brightness_factor * contrast_factor)[:, None, None], offset[:, None, None]
 
 
 def _move_each(
@@ -121,8 +124,8 @@ def _move_each(
     for number, (box, mirror, blur) in enumerate(
         zip(boxes.tolist(), mirrored.tolist(), sigma.tolist(), strict=True)
     ):
-        top, left, tall, wide = box
-        part = images[number : number + 1, :, top : top + tall, left : left + wide]
+        top, left, height, width = box
+        part = images[number : number + 1, :, top : top + height, left : left + width]
         resized = F.interpolate(part, size, mode="bilinear", antialias=True)[0]
         image = moved[number].copy_(resized.flip(-1) if mirror else resized)
         if images.dtype == torch.uint8:
@@ -139,10 +142,10 @@ def _move_all(
 
     Channels are stored one after the other in memory, so that every product is one of large matrices.
     """
-    top, left, tall, wide = boxes.to(images.device).unbind(1)
+    top, left, height, width = boxes.to(images.device).unbind(1)
     mirrored, sigma = mirrored.to(images.device), sigma.to(images.device)
-    rows = _crop_matrix(top, tall, images.shape[2], size[0])
-    columns = _crop_matrix(left, wide, images.shape[3], size[1])
+    rows = _crop_matrix(top, height, images.shape[2], size[0])
+    columns = _crop_matrix(left, width, images.shape[3], size[1])
     columns = torch.where(mirrored[:, None, None], columns.flip(1), columns)
     rows = _blur_matrix(sigma * size[0], size[0]) @ rows
     columns = _blur_matrix(sigma * size[1], size[1]) @ columns
@@ -157,12 +160,12 @@ def _blur_along(image: Tensor, axis: int, sigma: float) -> Tensor:
     """Blur one image along one axis with a Gaussian; nothing beyond the border counts."""
     pixels, weights = image.shape[axis], np.ones(image.shape[axis], dtype=np.float32)
     blurred = image.clone()
-    for away in range(1, min(pixels - 1, int(REACH * sigma)) + 1):
-        share, rest = math.exp(-((away / sigma) ** 2) / 2), pixels - away
-        blurred.narrow(axis, away, rest).add_(image.narrow(axis, 0, rest), alpha=share)
-        blurred.narrow(axis, 0, rest).add_(image.narrow(axis, away, rest), alpha=share)
-        weights[away:] += share
-        weights[:rest] += share
+    for distance in range(1, min(pixels - 1, int(REACH * sigma)) + 1):
+        weight, overlap = math.exp(-((distance / sigma) ** 2) / 2), pixels - distance
+        blurred.narrow(axis, distance, overlap).add_(image.narrow(axis, 0, overlap), alpha=weight)
+        blurred.narrow(axis, 0, overlap).add_(image.narrow(axis, distance, overlap), alpha=weight)
+        weights[distance:] += weight
+        weights[:overlap] += weight
     total = torch.from_numpy(weights)
     return blurred.div_(total[:, None] if axis == 1 else total)
 
@@ -183,10 +186,10 @@ def _crop_matrix(start: Tensor, extent: Tensor, pixels: int, size: int) -> Tenso
 
 def _blur_matrix(sigma: Tensor, size: int) -> Tensor:
     """Return matrices of a Gaussian blur along one axis, (batch, size, size); the identity if sigma is 0."""
-    place = torch.arange(size, device=sigma.device)
-    bell = torch.exp(-(place**2) / (2 * sigma.clamp(min=1e-2)[:, None] ** 2))  # (batch, size), by distance
-    distance = (place[:, None] - place).abs().flatten()
-    weights = bell[:, distance].unflatten(1, (size, size))
+    index = torch.arange(size, device=sigma.device)
+    kernel = torch.exp(-(index**2) / (2 * sigma.clamp(min=1e-2)[:, None] ** 2))  # (batch, size), by distance
+    distance = (index[:, None] - index).abs().flatten()
+    weights = kernel[:, distance].unflatten(1, (size, size))
     return weights / weights.sum(dim=-1, keepdim=True)
 
 
@@ -204,5 +207,5 @@ def _rotate_hue(turn: Tensor, luma: Tensor) -> Tensor:
     angle = 2 * math.pi * turn
     zero, one = torch.zeros_like(turn), torch.ones_like(turn)
     cos, sin = angle.cos(), angle.sin()
-    spin = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], dim=1).view(-1, 3, 3)
-    return torch.linalg.inv(to_plane) @ spin @ to_plane
+    rotation = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], dim=1).view(-1, 3, 3)
+    return torch.linalg.inv(to_plane) @ rotation @ to_plane

@@ -52,8 +52,8 @@ def _lowest(order: Tensor, count: Tensor) -> Tensor:
 
 def _stretch(values: Tensor, lengths: Tensor, share: Tensor, start: Tensor) -> Tensor:
     """Return a part of each sequence, with steps repeated so that it is as long as the whole."""
-    place = torch.arange(values.shape[1], device=values.device)  # (length,)
+    steps = torch.arange(values.shape[1], device=values.device)  # (length,)
     length = share * lengths  # (batch,) steps of the part
-    source = (start * (lengths - length))[:, None] + place * share[:, None]  # (batch, length)
+    source = (start * (lengths - length))[:, None] + steps * share[:, None]  # (batch, length)
     source = source.long().minimum((lengths - 1).clamp(min=0)[:, None])
     return values.gather(1, source[..., None].expand_as(values))

@@ -29,9 +29,9 @@ class TabularAugmentation:
         count = cells.shape[1] if spec is None else spec.shape[0]
         noise = torch.randn(len(cells), count, generator=generator).to(cells)
         numbers, codes = cells[:, :count] + self.std * noise, cells[:, count:]
-        given = torch.cat([~numbers.isnan(), codes != MISSING], dim=1)
-        stays = draw.masked_fill(~given, -1.0).argmax(dim=1, keepdim=True)  # (batch, 1)
-        masked = (draw < self.mask).scatter(1, stays, False)
+        observed = torch.cat([~numbers.isnan(), codes != MISSING], dim=1)
+        protected = draw.masked_fill(~observed, -1.0).argmax(dim=1, keepdim=True)  # (batch, 1)
+        masked = (draw < self.mask).scatter(1, protected, False)
         numbers = numbers.masked_fill(masked[:, :count], torch.nan)
         codes = codes.masked_fill(masked[:, count:], MISSING)
         return modality.with_values(torch.cat([numbers, codes], dim=1))
@@ -57,22 +57,22 @@ class VectorAugmentation:
         values = modality.values  # (batch, features)
         draw = torch.rand(values.shape, generator=generator).to(values.device)
         noise = torch.randn(values.shape, generator=generator).to(values)
-        stays = draw.argmax(dim=1, keepdim=True)
+        protected = draw.argmax(dim=1, keepdim=True)
         changed = values
         if self.swap:
             swapped = torch.rand(values.shape, generator=generator).to(values.device) < self.swap
-            others = _others(modality, generator)  # (batch, features)
-            changed = torch.where(swapped.scatter(1, stays, False), values.gather(0, others), values)
-        dropped = (draw < self.drop).scatter(1, stays, False)
+            others = _draw_others(modality, generator)  # (batch, features)
+            changed = torch.where(swapped.scatter(1, protected, False), values.gather(0, others), values)
+        dropped = (draw < self.drop).scatter(1, protected, False)
         return modality.with_values((changed + self.std * noise).masked_fill(dropped, 0.0))
 
 
-def _others(modality: Modality, generator: torch.Generator) -> torch.Tensor:
+def _draw_others(modality: Modality, generator: torch.Generator) -> torch.Tensor:
     """Draw for each cell a record of the batch that has the modality, (batch, features)."""
     draw = torch.rand(modality.values.shape, generator=generator).to(modality.values.device)
     present = modality.present
-    there = torch.arange(len(draw), device=draw.device) if present is None else present.nonzero()[:, 0]
-    return there[(draw * len(there)).long()] if len(there) else torch.zeros_like(draw, dtype=torch.long)
+    pool = torch.arange(len(draw), device=draw.device) if present is None else present.nonzero()[:, 0]
+    return pool[(draw * len(pool)).long()] if len(pool) else torch.zeros_like(draw, dtype=torch.long)
 
 
 @dataclass(frozen=True)

@@ -31,19 +31,19 @@ class TextAugmentation:
         ids = modality.values  # (batch, length)
         draw = torch.rand((2, *ids.shape), generator=generator).to(ids.device)
         padding = ~modality.real
-        hides, *special = spec.shape[1:] if spec is not None and len(spec.shape) > 1 else (MASK,)
+        mask_id, *special = spec.shape[1:] if spec is not None and len(spec.shape) > 1 else (MASK,)
         words = ~padding & ~torch.isin(ids, torch.tensor(special, device=ids.device)) if special else ~padding
-        hidden, left_out = (draw[0] < self.mask) & words, (draw[1] < self.dropout) & words
-        if hides < 0:
-            hidden, left_out = torch.zeros_like(hidden), left_out | hidden
-        values = ids.masked_fill(hidden, max(hides, 0))
-        if not self.dropout and hides >= 0:
+        masked, dropped = (draw[0] < self.mask) & words, (draw[1] < self.dropout) & words
+        if mask_id < 0:
+            masked, dropped = torch.zeros_like(masked), dropped | masked
+        values = ids.masked_fill(masked, max(mask_id, 0))
+        if not self.dropout and mask_id >= 0:
             return modality.with_values(values)
-        last = (
+        protected = (
             draw[1].masked_fill(~words, -1).argmax(dim=1, keepdim=True)
         )  # the token with the largest draw stays
-        left_out = left_out.scatter(1, last, False)
-        return replace(modality, values=values, padding=left_out | padding)
+        dropped = dropped.scatter(1, protected, False)
+        return replace(modality, values=values, padding=dropped | padding)
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class TokenDropout:
         share, draw = share.to(modality.values.device), draw.to(modality.values.device)
         real = modality.real
         draw = draw.masked_fill(~real, -1.0)
-        stays = (draw >= share) | (draw == draw.amax(dim=1, keepdim=True))
-        return replace(modality, padding=~(stays & real))
+        remaining = (draw >= share) | (draw == draw.amax(dim=1, keepdim=True))
+        return replace(modality, padding=~(remaining & real))
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class TokenVersion:
 
     def __call__(self, modality: Modality, generator: torch.Generator, spec: Spec | None = None) -> Modality:
         batch, versions = modality.values.shape[:2]
-        chosen = torch.randint(1, versions, (batch,), generator=generator).to(modality.values.device)
-        rows = torch.arange(batch, device=chosen.device)
-        padding = None if modality.padding is None else modality.padding[rows, chosen]
-        return Modality(modality.values[rows, chosen], padding, modality.present)
+        version = torch.randint(1, versions, (batch,), generator=generator).to(modality.values.device)
+        rows = torch.arange(batch, device=version.device)
+        padding = None if modality.padding is None else modality.padding[rows, version]
+        return Modality(modality.values[rows, version], padding, modality.present)

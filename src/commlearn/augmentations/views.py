@@ -100,14 +100,14 @@ def plan_batch(
         for source in (sources or [view] * augmented)
     ]
 
-    def part(rows: slice) -> Batch:
+    def make_part(rows: slice) -> Batch:
         return Batch(
-            plain={name: _some(modality, rows) for name, modality in view.items()} if plain else None,
+            plain={name: _take(modality, rows) for name, modality in view.items()} if plain else None,
             augmented=tuple({name: make(rows) for name, make in version.items()} for version in versions),
             targets={name: values[rows] for name, values in targets.items()},
         )
 
-    return part
+    return make_part
 
 
 def _plan(
@@ -115,9 +115,9 @@ def _plan(
 ) -> Callable[[slice], Modality]:
     if isinstance(augmentation, Plans):
         return augmentation.plan(modality, generator, spec)
-    whole = modality if augmentation is None else augmentation(modality, generator, spec)
-    return lambda rows: _some(whole, rows)
+    augmented = modality if augmentation is None else augmentation(modality, generator, spec)
+    return lambda rows: _take(augmented, rows)
 
 
-def _some(modality: Modality, rows: slice) -> Modality:
+def _take(modality: Modality, rows: slice) -> Modality:
     return modality.apply(lambda tensor: tensor[rows])

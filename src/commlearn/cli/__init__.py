@@ -57,13 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _warn(
-    verbose: bool, message: Warning | str, category: type[Warning], file: str, *place: Any, **options: Any
+    verbose: bool, message: Warning | str, category: type[Warning], file: str, *location: Any, **options: Any
 ) -> None:
     """Print our own warnings without their place in the code, and those of other libraries if verbose."""
-    own = issubclass(category, DataWarning) or PACKAGE in Path(file).parents
-    if own or verbose:
-        whose = "" if own else f" (from another library, {category.__name__})"
-        print(f"commlearn: warning{whose}: {in_shell_words(str(message))}", file=sys.stderr)
+    is_ours = issubclass(category, DataWarning) or PACKAGE in Path(file).parents
+    if is_ours or verbose:
+        origin = "" if is_ours else f" (from another library, {category.__name__})"
+        print(f"commlearn: warning{origin}: {in_shell_words(str(message))}", file=sys.stderr)
 
 
 def _main(arguments: Sequence[str]) -> int:
@@ -108,8 +108,8 @@ def _main(arguments: Sequence[str]) -> int:
 
 def _share_cores(options: argparse.Namespace) -> None:
     """Use a thread for each free core; a resumed run keeps the number of threads that it began with."""
-    stated = getattr(options, "resume", False) or options.overrides.get("training.threads")
-    if options.command not in WITHOUT_TORCH and "torch" not in sys.modules and not stated:
+    configured = getattr(options, "resume", False) or options.overrides.get("training.threads")
+    if options.command not in WITHOUT_TORCH and "torch" not in sys.modules and not configured:
         line = use_free_cores()
         if line and not options.quiet:
             print(f"commlearn: {line}", file=sys.stderr)
@@ -137,14 +137,14 @@ def _ended_by_sigterm() -> Iterator[None]:
         raise SystemExit(128 + number)
 
     try:
-        before = signal.signal(signal.SIGTERM, end)
+        previous = signal.signal(signal.SIGTERM, end)
     except ValueError:  # not the main thread: its owner handles signals
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
 class _Help(argparse.HelpFormatter):
@@ -207,8 +207,8 @@ def _call_alone(module: ModuleType) -> Callable[[argparse.Namespace], str] | Non
 
 def _add_common_options(command: argparse.ArgumentParser, has_python: bool) -> None:
     """Add the options of every command."""
-    taken = {option for action in command._actions for option in action.option_strings}
-    if "--quiet" not in taken:
+    existing = {option for action in command._actions for option in action.option_strings}
+    if "--quiet" not in existing:
         command.add_argument("--quiet", "-q", action="store_true", help="show no progress")
     command.add_argument(
         "--verbose", "-v", action="store_true", help="show progress as lines, also with --json"

@@ -61,7 +61,7 @@ def print_tuning(tuning: dict[str, Any]) -> None:
     for name in ("chance", "recipe's", "chosen's"):
         table.add_column(name, justify="right", style="dim" if name == "chance" else None)
     for method, row in tuning["methods"].items():
-        failed = sum(bool(each["errors"]) for each in row["tried"])
+        failed = sum(bool(trial["errors"]) for trial in row["tried"])
         tried = f"{len(row['tried'])}" + f" ({failed} failed)" * bool(failed)
         chosen = ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in row["chosen"].items())
         first = (method, tried, f"{row['seconds'] / 60:.1f}", escape(one_line(chosen)) or "the recipe's")
@@ -73,8 +73,8 @@ def print_tuning(tuning: dict[str, Any]) -> None:
             first = ("", "", "", "")
     console.print(table)
     for method, row in tuning["methods"].items():
-        for each in (*row["tried"], row["default"], row["best"]):
-            for job, error in each["errors"].items():
+        for trial in (*row["tried"], row["default"], row["best"]):
+            for job, error in trial["errors"].items():
                 console.print(printable(f"{method} failed ({job}): {error}"), markup=False)
 
 
@@ -134,8 +134,8 @@ def _figure(cell: dict[str, Any], failed: bool) -> str:
         return "failed"
     spread = "" if cell["std"] is None else f" ± {cell['std']:.1f}"
     count = len(cell["values"])
-    left = f" ({count} seed{'s' if count > 1 else ''})" if failed else ""
-    return f"{cell['mean']:.1f}{spread}{left}"
+    suffix = f" ({count} seed{'s' if count > 1 else ''})" if failed else ""
+    return f"{cell['mean']:.1f}{spread}{suffix}"
 
 
 def _differences(comparison: dict[str, Any], console: Console) -> None:

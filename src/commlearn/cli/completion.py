@@ -69,7 +69,7 @@ def _fish(commands: dict[str, argparse.ArgumentParser]) -> list[str]:
         for action in command._actions:
             for word in action.option_strings:
                 if word.startswith("--"):
-                    explained = shlex.quote((action.help or "").replace("%%", "%"))
-                    seen = f"'__fish_seen_subcommand_from {name}'"
-                    lines.append(f"complete -c commlearn -n {seen} -l {word[2:]} -d {explained}")
+                    description = shlex.quote((action.help or "").replace("%%", "%"))
+                    condition = f"'__fish_seen_subcommand_from {name}'"
+                    lines.append(f"complete -c commlearn -n {condition} -l {word[2:]} -d {description}")
     return lines

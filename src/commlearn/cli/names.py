@@ -13,10 +13,10 @@ def names(text: str) -> list[str]:
         >>> names("image, text")
         ['image', 'text']
     """
-    given = [name.strip() for name in text.split(",") if name.strip()]
-    if not given:
+    parts = [name.strip() for name in text.split(",") if name.strip()]
+    if not parts:
         raise argparse.ArgumentTypeError("give at least one name")
-    return given
+    return parts
 
 
 def short_name(recipe: str) -> str:

@@ -46,8 +46,8 @@ def print_probes(results: dict[str, Any]) -> None:
         console.print(table)
     for name, result in others.items():
         console.print(f"{one_line(name)}: {printable(result)}", markup=False)
-        for place, output in enumerate(getattr(result, "outputs", ())):
-            console.print(f"  output {place}: R2 {output['r2']:.3f}, MSE {output['mse']:.4g}", markup=False)
+        for index, output in enumerate(getattr(result, "outputs", ())):
+            console.print(f"  output {index}: R2 {output['r2']:.3f}, MSE {output['mse']:.4g}", markup=False)
     for name, result in results.items():
         if result.dropped:
             console.print(

@@ -35,23 +35,23 @@ class Call(Code):
     named: dict[str, Any]
 
     def __new__(cls, function: str, *values: Any, assign: str = "", **named: Any) -> Call:
-        given = list(values)
-        while given and given[-1] is None:
-            given.pop()
-        stated = {name: value for name, value in named.items() if value is not None}
+        positional = list(values)
+        while positional and positional[-1] is None:
+            positional.pop()
+        keywords = {name: value for name, value in named.items() if value is not None}
         module, _, name = function.rpartition(":")
-        shown = [_shown(value) for value in given]
-        shown += [f"{key}={_shown(value)}" for key, value in stated.items()]
-        call = super().__new__(cls, f"{assign} = " * bool(assign) + f"{name}({', '.join(shown)})")
-        call.module, call.name, call.values, call.named = module, name, given, stated
+        arguments = [_source(value) for value in positional]
+        arguments += [f"{key}={_source(value)}" for key, value in keywords.items()]
+        call = super().__new__(cls, f"{assign} = " * bool(assign) + f"{name}({', '.join(arguments)})")
+        call.module, call.name, call.values, call.named = module, name, positional, keywords
         return call
 
     def made(self, **more: Any) -> Any:
         """Make the call and return its result; `more` are arguments that are not shown, such as `tell`."""
-        place: Any = importlib.import_module(self.module or "commlearn")
-        function = reduce(getattr, self.name.removeprefix("cl.").split("."), place)
-        values = [_made(value) for value in self.values]
-        return function(*values, **{name: _made(value) for name, value in self.named.items()}, **more)
+        module: Any = importlib.import_module(self.module or "commlearn")
+        function = reduce(getattr, self.name.removeprefix("cl.").split("."), module)
+        values = [_evaluate(value) for value in self.values]
+        return function(*values, **{name: _evaluate(value) for name, value in self.named.items()}, **more)
 
     def imports(self) -> list[str]:
         """Return the import lines that must come before the call."""
@@ -66,11 +66,11 @@ def program(*lines: str) -> str:
     return "\n".join(["import commlearn as cl", *imports, *blank, *lines]) + "\n"
 
 
-def _shown(value: Any) -> str:
+def _source(value: Any) -> str:
     return str(value) if isinstance(value, Code) else repr(value)
 
 
-def _made(value: Any) -> Any:
+def _evaluate(value: Any) -> Any:
     return value.made() if isinstance(value, Call) else value
 
 

@@ -33,16 +33,16 @@ def in_shell_words(message: str, command: argparse.ArgumentParser | None = None)
         message = re.sub(rf"(?<![\w.\-]){name}=(?![\w'\"=])", option, message)
         if "_" in name:
             message = re.sub(rf"(?<![\w.\-]){name}(?![\w=.])", option, message)
-    counted = ROW.search(message)
-    return f"{message}\n{_how_rows_count(int(counted[1]))}" if counted else message
+    match = ROW.search(message)
+    return f"{message}\n{_how_rows_count(int(match[1]))}" if match else message
 
 
 def one_word_too_many(word: str, name: str, command: argparse.ArgumentParser) -> str:
     """Return a message about a word that a command does not take."""
     options = _options(command)
     endings = {"schema": (".yaml", ".yml"), "table": (".csv", ".parquet", ".tsv", ".jsonl", ".tar")}
-    meant = [options[key] for key, ends in endings.items() if key in options and word.endswith(ends)]
-    hint = f" Did you mean {meant[0]} {word}?" if meant else ""
+    candidates = [options[key] for key, ends in endings.items() if key in options and word.endswith(ends)]
+    hint = f" Did you mean {candidates[0]} {word}?" if candidates else ""
     return f"Unexpected argument '{word}' for {name}.{hint} See: commlearn {name} --help"
 
 

@@ -71,13 +71,13 @@ def raw_parts(parts: Sequence[Records], names: Sequence[str]) -> dict[str, list[
     features_of = {}
     for name in names:
         spec = parts[0].specs[name]
-        flat = _frequent(parts[0], name, spec) if spec.kind == "text" else _FLAT.get(spec.kind, _any)
+        flat = _frequent(parts[0], name, spec) if spec.kind == "text" else _FLAT.get(spec.kind, _flatten)
         rows = [_read(records, name, flat, spec) for records in parts]
         features = [values for values, _ in rows]
-        if any(not there.all() for _, there in rows):
+        if any(not present.all() for _, present in rows):
             features = [
-                np.concatenate([values * there[:, None], ~there[:, None]], axis=1, dtype=np.float32)
-                for values, (_, there) in zip(features, rows, strict=True)
+                np.concatenate([values * present[:, None], ~present[:, None]], axis=1, dtype=np.float32)
+                for values, (_, present) in zip(features, rows, strict=True)
             ]
         features_of[name] = features
     return features_of
@@ -87,15 +87,15 @@ def _read(
     records: Records, name: str, flat: Callable[[Modality, Spec], Tensor], spec: Spec
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the features, (records, features), and which records have the modality."""
-    values, there = [], []
+    values, present = [], []
     for start in range(0, len(records), BLOCK):
         modality = records.view(slice(start, start + BLOCK), [name])[name]
         values.append(torch.nan_to_num(flat(modality, spec).float()).numpy())
-        there.append(modality.there.numpy())
-    return np.concatenate(values), np.concatenate(there)
+        present.append(modality.there.numpy())
+    return np.concatenate(values), np.concatenate(present)
 
 
-def _any(modality: Modality, spec: Spec) -> Tensor:
+def _flatten(modality: Modality, spec: Spec) -> Tensor:
     return _steps(modality, spec) if modality.values.ndim > 2 else modality.values.flatten(1)
 
 
@@ -107,23 +107,23 @@ def _pixels(modality: Modality, spec: Spec) -> Tensor:  # (batch, channels, heig
 def _cells(modality: Modality, spec: Spec) -> Tensor:
     """Return numbers with zeros for missing ones, flags for the missing ones, and one-hot categories."""
     numbers, codes = modality.values[:, : spec.shape[0]], modality.values[:, spec.shape[0] :]
-    chosen = [F.one_hot(codes[:, i].long(), size) for i, size in enumerate(spec.shape[1:])]
-    return torch.cat([numbers.nan_to_num(), numbers.isnan(), *chosen], dim=1)
+    one_hot = [F.one_hot(codes[:, i].long(), size) for i, size in enumerate(spec.shape[1:])]
+    return torch.cat([numbers.nan_to_num(), numbers.isnan(), *one_hot], dim=1)
 
 
 def _steps(modality: Modality, spec: Spec) -> Tensor:
-    """Return mean, deviation, least, most and mean change of each channel over steps that are not padding."""
+    """Return mean, deviation, minimum, maximum and mean change of each channel over unpadded steps."""
     values = modality.values.float().nan_to_num().flatten(2)  # (batch, steps, channels)
     real = modality.real
     weight = real[..., None].float()
     count = weight.sum(dim=1).clamp(min=1)  # (batch, 1)
     mean = (values * weight).sum(dim=1) / count
     deviation = (((values - mean[:, None]) ** 2 * weight).sum(dim=1) / count).sqrt()
-    least = values.masked_fill(~real[..., None], torch.inf).amin(dim=1)
-    most = values.masked_fill(~real[..., None], -torch.inf).amax(dim=1)
-    both = weight[:, 1:] * weight[:, :-1]
-    change = ((values[:, 1:] - values[:, :-1]).abs() * both).sum(dim=1) / both.sum(dim=1).clamp(min=1)
-    statistics = torch.cat([mean, deviation, least, most, change], dim=1)
+    lowest = values.masked_fill(~real[..., None], torch.inf).amin(dim=1)
+    highest = values.masked_fill(~real[..., None], -torch.inf).amax(dim=1)
+    pairs = weight[:, 1:] * weight[:, :-1]
+    change = ((values[:, 1:] - values[:, :-1]).abs() * pairs).sum(dim=1) / pairs.sum(dim=1).clamp(min=1)
+    statistics = torch.cat([mean, deviation, lowest, highest, change], dim=1)
     return statistics.nan_to_num(posinf=0.0, neginf=0.0)  # records without any step
 
 
@@ -135,19 +135,19 @@ def _words(modality: Modality, spec: Spec) -> Tensor:
 
 def _frequent(records: Records, name: str, spec: Spec) -> Callable[[Modality, Spec], Tensor]:
     """Return a function from text to tf-idf rows of length 1, over the most frequent ids of these records."""
-    within = np.zeros(spec.shape[0], dtype=np.int64)
+    frequency = np.zeros(spec.shape[0], dtype=np.int64)
     for start in range(0, len(records), BLOCK):
         modality = records.view(slice(start, start + BLOCK), [name])[name]
-        within += (_words(modality, spec) > 0).sum(dim=0).numpy()
-    chosen = np.sort(np.argsort(-within, kind="stable")[:WORDS])
-    chosen = chosen[within[chosen] > 0]
-    rarity = np.log((1 + len(records)) / (1 + within[chosen])) + 1
+        frequency += (_words(modality, spec) > 0).sum(dim=0).numpy()
+    frequent_ids = np.sort(np.argsort(-frequency, kind="stable")[:WORDS])
+    frequent_ids = frequent_ids[frequency[frequent_ids] > 0]
+    rarity = np.log((1 + len(records)) / (1 + frequency[frequent_ids])) + 1
 
-    def weighted(modality: Modality, spec: Spec) -> Tensor:
-        rows = np.log1p(_words(modality, spec).numpy()[:, chosen]) * rarity
+    def tf_idf(modality: Modality, spec: Spec) -> Tensor:
+        rows = np.log1p(_words(modality, spec).numpy()[:, frequent_ids]) * rarity
         return torch.from_numpy(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
 
-    return weighted
+    return tf_idf
 
 
 _FLAT: dict[str, Callable[[Modality, Spec], Tensor]] = {
@@ -224,12 +224,12 @@ def fixed_features(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
     for name, block in blocks.each.items():
         columns = [feature_column(block, records.columns[name]) for records in parts]
         rows[name] = [column.take(np.arange(len(column))).values.numpy() for column in columns]
-    return [np.concatenate([each[part] for each in rows.values()], axis=1) for part in range(len(parts))]
+    return [np.concatenate([arrays[part] for arrays in rows.values()], axis=1) for part in range(len(parts))]
 
 
 def random_network(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
     """Return embeddings from the initial weights of the seed, without training."""
-    method = _fresh(given, learned_features(given.experiment, given.data)).eval()
+    method = _initial_method(given, learned_features(given.experiment, given.data)).eval()
     return [embed(method, records) for records in parts]
 
 
@@ -248,7 +248,7 @@ def supervised(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
     features = learned_features(given.experiment, given.data)
     start = Trained(
         experiment=given.experiment,
-        method=_fresh(given, features),
+        method=_initial_method(given, features),
         specs=given.data.train.specs,
         features=features,
     )
@@ -258,7 +258,7 @@ def supervised(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
     return [embed(run, records, blocks="learned") for records in parts]
 
 
-def _fresh(given: Given, features: FeatureBlocks | None) -> Method:
+def _initial_method(given: Given, features: FeatureBlocks | None) -> Method:
     return build_method(given.experiment, given.data.train.specs, features=features)
 
 

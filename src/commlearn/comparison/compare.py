@@ -88,10 +88,10 @@ def compare(
     if table is None and not isinstance(recipe, str | Path):
         raise ConfigurationError("A schema in memory names no table. Pass one: table=")
     path = stored_schema(recipe, Path(out))
-    place = stored_table(table, path, Path(out))
+    table_location = stored_table(table, path, Path(out))
     in_memory = not isinstance(table, str | Path | None)
     root = {"data.root": str(Path.cwd())} if in_memory else {}
-    source = ComparisonSource(path, place, {**root, **(overrides or {})})
+    source = ComparisonSource(path, table_location, {**root, **(overrides or {})})
     return compared(source, methods, seeds, out, jobs, tell, targets, rivals, budgets)
 
 
@@ -115,25 +115,25 @@ def compared(
     scores = scores_of(experiment, data, targets)
     members, refused = members_of(methods, source, experiment, data, scores)
     planned = plan(members, scores, numbers, Path(out))
-    asked = on_table if rivals is None else bool(rivals)
+    with_verdict = on_table if rivals is None else bool(rivals)
     names = list(dict.fromkeys(target for score in scores.values() for target in score.targets))
     sorts = chosen_targets(data, names, "linear")
-    questions = Questions.of(data, sorts, rivals, budgets) if asked else None
+    questions = Questions.of(data, sorts, rivals, budgets) if with_verdict else None
     with closing(hold(Path(out), "comparing")):
         _remember(Path(out), {**asdict(source), **identity(experiment, data)})
-        errors = _trained(source, planned, jobs, tell, refused, data.files)
-        made = table_from(experiment, data, members, scores, planned, errors)
-        made["refused"] = refused
-        write_atomically(Path(out) / "table.json", json_text(made).encode())
+        errors = _run_missing(source, planned, jobs, tell, refused, data.files)
+        result = table_from(experiment, data, members, scores, planned, errors)
+        result["refused"] = refused
+        write_atomically(Path(out) / "table.json", json_text(result).encode())
         verdict = None
         if questions is not None and any(member.role == "method" for member in members):
-            some = [job for job in planned if job.variant == planned[0].variant]
-            words = (source, experiment, data, members, some, Path(out), jobs or _default_jobs(), tell)
-            verdict = questions.answer(*words)
-    return Comparison(made, verdict)
+            first_jobs = [job for job in planned if job.variant == planned[0].variant]
+            args = (source, experiment, data, members, first_jobs, Path(out), jobs or _default_jobs(), tell)
+            verdict = questions.answer(*args)
+    return Comparison(result, verdict)
 
 
-def _trained(
+def _run_missing(
     source: ComparisonSource,
     planned: Sequence[Job],
     jobs: int,
@@ -169,19 +169,19 @@ def _check(methods: Sequence[str], seeds: Sequence[int], jobs: int, overrides: M
     problems.raise_if_any(ConfigurationError)
 
 
-def _remember(out: Path, what: Mapping[str, Any]) -> None:
+def _remember(out: Path, settings: Mapping[str, Any]) -> None:
     """Record settings and records, or raise an error if they differ from those the comparison began with."""
-    path, now = out / BEGUN, json.loads(json.dumps(what, sort_keys=True, default=str))
-    before = values_of_file(path, "Give another --out.") if path.exists() else now
-    data = before.pop("data", {}) if before is not now else now["data"]
-    changed = changes(before, {key: part for key, part in now.items() if key in before})
+    path, current = out / BEGUN, json.loads(json.dumps(settings, sort_keys=True, default=str))
+    previous = values_of_file(path, "Give another --out.") if path.exists() else current
+    data = previous.pop("data", {}) if previous is not current else current["data"]
+    changed = changes(previous, {key: part for key, part in current.items() if key in previous})
     if data and all(line.startswith("records ") for line in changed):
-        check_same_data(out, data, now["data"], "Restore the original data, or give another --out.")
+        check_same_data(out, data, current["data"], "Restore the original data, or give another --out.")
     if changed:
         rest = len(changed) - SHOWN
-        shown = [*changed[:SHOWN], *([f"and {rest} more differences"] if rest > 0 else [])]
+        listed = [*changed[:SHOWN], *([f"and {rest} more differences"] if rest > 0 else [])]
         raise RunError(
-            f"{out} holds a comparison with other settings or records: {'; '.join(shown)}. "
+            f"{out} holds a comparison with other settings or records: {'; '.join(listed)}. "
             "Give another --out."
         )
-    write_atomically(path, (json.dumps(now, indent=2) + "\n").encode())
+    write_atomically(path, (json.dumps(current, indent=2) + "\n").encode())

@@ -47,8 +47,8 @@ def work(folder: Path) -> None:
         read_share(Path(spec["options"]["out"]), spec["options"])
         return
     source = ComparisonSource(**spec["source"])
-    more = {"seed": spec["seed"], "training.threads": spec["threads"]}
-    experiment, data = source.read(spec["variant"], more)
+    overrides = {"seed": spec["seed"], "training.threads": spec["threads"]}
+    experiment, data = source.read(spec["variant"], overrides)
     way_out = "Restore the original data, or give another --out."
     check_same_data("The comparison", {"files": spec.get("files")}, {"files": data.files}, way_out)
     if spec["method"] in METHODS and METHODS[spec["method"]].views.targets:
@@ -57,13 +57,15 @@ def work(folder: Path) -> None:
     if data.validation is not None and len(data.validation):
         parts.append(data.validation)
     experiment = experiment_of_job(spec, source, experiment, list(data.train.specs))
-    files, before, started = RunFolder(folder), _cost(folder), time.monotonic()
+    files, previous, started = RunFolder(folder), _cost(folder), time.monotonic()
     try:
         rows = _vectors(spec, experiment, data, parts, folder)
     finally:  # the time of an interrupted training counts when it resumes
         cost = {
-            "seconds": round(before.get("seconds", 0.0) + time.monotonic() - started, 2),
-            "peak_memory_mb": max(filter(None, (before.get("peak_memory_mb"), peak_memory())), default=None),
+            "seconds": round(previous.get("seconds", 0.0) + time.monotonic() - started, 2),
+            "peak_memory_mb": max(
+                filter(None, (previous.get("peak_memory_mb"), peak_memory())), default=None
+            ),
         }
         files.write(COST, json_text(cost))
     files.write(COST, json_text({**cost, "width": rows[0].shape[1]}))

@@ -73,8 +73,8 @@ class Member:
 def scores_of(experiment: Experiment, data: Dataset, targets: Sequence[str] | None) -> dict[str, Score]:
     """Return the scores in the table's columns: the named targets, the recipe's scores, or all targets."""
     named = experiment.scores if targets is None else {}
-    wanted = [target for score in named.values() for target in score.targets] or targets
-    chosen = chosen_targets(data, wanted, "linear")
+    requested = [target for score in named.values() for target in score.targets] or targets
+    chosen = chosen_targets(data, requested, "linear")
     check_targets(data, chosen)
     return dict(named) or {name: Score([name], experiment.variant) for name in chosen}
 
@@ -88,17 +88,17 @@ def members_of(
 ) -> tuple[list[Member], dict[str, str]]:
     """Return the members, and those that cannot take part with reasons, which only `all` may include."""
     modalities = list(data.train.specs)
-    wanted, optional = _expand(names, modalities)
+    requested, optional = _expand(names, modalities)
     problems, refused, members = Problems("compare"), {}, []
     targets = list(dict.fromkeys(target for score in scores.values() for target in score.targets))
     arms: list[Experiment] = []  # one for each distinct set of method, model and training settings
     for variant in dict.fromkeys(score.variant for score in scores.values()):
         arm = source.arm(experiment, variant)
         if (arm.method, arm.model, arm.training) not in [
-            (one.method, one.model, one.training) for one in arms
+            (other.method, other.model, other.training) for other in arms
         ]:
             arms.append(arm)
-    for name in wanted:
+    for name in requested:
         try:
             members.append(_member(name, source, arms, data, targets))
         except CommlearnError as problem:
@@ -129,14 +129,16 @@ def plan(
 
 def _expand(names: Sequence[str], modalities: Sequence[str]) -> tuple[list[str], set[str]]:
     """Expand `single` and `all`; return all names, and those that may be refused as only `all` named them."""
-    wanted: dict[str, bool] = {}
+    requested: dict[str, bool] = {}
     for name in names:
         if name == "all":
             everything = [*METHODS, *BASELINES, *(single_names(modalities) if len(modalities) > 1 else [])]
-            wanted |= {one: wanted.get(one, True) for one in everything}
+            requested |= {member: requested.get(member, True) for member in everything}
         else:
-            wanted |= {one: False for one in (single_names(modalities) if name == "single" else [name])}
-    return list(wanted), {name for name, optional in wanted.items() if optional}
+            requested |= {
+                member: False for member in (single_names(modalities) if name == "single" else [name])
+            }
+    return list(requested), {name for name, optional in requested.items() if optional}
 
 
 def _member(
@@ -152,14 +154,14 @@ def _member(
             _built(arm, source.method_options("comm", arm), data)
         return Member(name, baseline)
     if name not in METHODS:
-        every = [*METHODS, *BASELINES, *single_names(modalities), "single", "all"]
-        raise ConfigurationError(unknown("method", name, every))
+        valid = [*METHODS, *BASELINES, *single_names(modalities), "single", "all"]
+        raise ConfigurationError(unknown("method", name, valid))
     for arm in arms:
         arm.training.batches_in_epoch(len(data.train))
         options = source.method_options(name, arm)
         learned = _learned_targets(name, options, data, targets)
-        for given in [{"target": target} for target in learned] or [{}]:
-            method = _built(arm, {**given, **options}, data)
+        for target_options in [{"target": target} for target in learned] or [{}]:
+            method = _built(arm, {**target_options, **options}, data)
             method.check_records(data.fit if METHODS[name].views.targets else data.train)
     return Member(name)
 
@@ -170,12 +172,12 @@ def _learned_targets(
     """Return the targets that a method learns from, one in each training; empty for most methods."""
     if not METHODS[name].views.targets:
         return []
-    stated = options.get("target")
-    sorts = chosen_targets(data, [stated] if stated else targets)
-    if others := [f"'{target}' is {sort}" for target, sort in sorts.items() if sort != "class"]:
+    configured = options.get("target")
+    sorts = chosen_targets(data, [configured] if configured else targets)
+    if unsuitable := [f"'{target}' is {sort}" for target, sort in sorts.items() if sort != "class"]:
         raise ConfigurationError(
-            f"learns from classes, one per record; target {', '.join(others)}. Leave it out of --methods, or "
-            "compare other targets with --targets."
+            f"learns from classes, one per record; target {', '.join(unsuitable)}. Leave it out of "
+            "--methods, or compare other targets with --targets."
         )
     return list(sorts) if _asks_for_target(name) else []
 

@@ -33,7 +33,7 @@ class Comparison(dict[str, Any]):
         rows = []
         for target, values in self._targets().items():
             for budget, part in values["budgets"].items():
-                for reader, one in part["readers"].items():
+                for reader, result in part["readers"].items():
                     gap = part["differences"].get(reader)
                     rows.append(
                         {
@@ -43,17 +43,17 @@ class Comparison(dict[str, Any]):
                             "labelled_rows": part["labelled_rows"],
                             "reader": reader,
                             "rival": reader not in part["differences"],
-                            "score": one["score"],
-                            "low": one["interval"][0],
-                            "high": one["interval"][1],
-                            "loss": one["loss"],
+                            "score": result["score"],
+                            "low": result["interval"][0],
+                            "high": result["interval"][1],
+                            "loss": result["loss"],
                             "best_rival": part["rival"],
                             "difference": gap and gap["points"],
                             "difference_low": gap and gap["interval"][0],
                             "difference_high": gap and gap["interval"][1],
                             "claim": gap and gap["claim"],
-                            "seconds": one["seconds"],
-                            "megabytes": one["megabytes"],
+                            "seconds": result["seconds"],
+                            "megabytes": result["megabytes"],
                         }
                     )
         return pd.DataFrame(rows)
@@ -72,14 +72,14 @@ class Comparison(dict[str, Any]):
             sentences = "".join(f"<li>{escape(sentence)}</li>" for sentence in values["words"])
             parts.append(f"<h4>{escape(target)}</h4><ul>{sentences}</ul>{self._picture(target)}")
         frame = self.to_frame()
-        whole = frame[frame["labels"] == "all"]
+        full = frame[frame["labels"] == "all"]
         columns = ["target", "reader", "score", "low", "high", "loss", "seconds", "megabytes"]
-        table = whole[columns].to_html(index=False, float_format="{:.2f}".format, escape=True)
+        table = full[columns].to_html(index=False, float_format="{:.2f}".format, escape=True)
         return "".join([*parts, table])
 
     def _picture(self, target: str) -> str:
-        coded = base64.b64encode(self.plot(target)._repr_png_()).decode()
-        return f'<img alt="verdict of {escape(target)}" src="data:image/png;base64,{coded}">'
+        encoded = base64.b64encode(self.plot(target)._repr_png_()).decode()
+        return f'<img alt="verdict of {escape(target)}" src="data:image/png;base64,{encoded}">'
 
     def _targets(self) -> dict[str, Any]:
         if self.verdict is None:

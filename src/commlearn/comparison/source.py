@@ -66,26 +66,28 @@ class ComparisonSource:
 
         On a table, they include the options chosen for CoMM if the method can embed tokens as CoMM does.
         """
-        own = experiment.method if experiment.method["name"] == method else {}
+        options = experiment.method if experiment.method["name"] == method else {}
         if is_schema(self.recipe):
             if embeds_tokens(method):
                 chosen = ("embedding", *ON_FEATURES)
-                own = {key: experiment.method[key] for key in chosen if key in experiment.method} | own
+                options = {
+                    key: experiment.method[key] for key in chosen if key in experiment.method
+                } | options
             if self.stated_method().get("name") == method:
-                own = {**own, **self.stated_method()}
-        given = {
+                options = {**options, **self.stated_method()}
+        overrides = {
             key.removeprefix("method."): value
             for key, value in self.overrides.items()
             if key.startswith("method.")
         }
-        return {**own, **given, "name": method}
+        return {**options, **overrides, "name": method}
 
     def stated_method(self) -> dict[str, Any]:
         """Return the method that a schema's file names, with its options."""
-        part = self._stated().get("method") or {}
+        part = self._file_content().get("method") or {}
         return {"name": part} if isinstance(part, str) else dict(part)
 
-    def _stated(self) -> Mapping[str, Any]:
+    def _file_content(self) -> Mapping[str, Any]:
         """Return the content of the schema's file."""
         return schema_yaml.load(Path(self.recipe))[0]
 
@@ -102,11 +104,11 @@ def without_test(data: Dataset) -> Dataset:
         )
     if data.validation is not None and len(data.validation):
         return replace(data, test=data.validation, validation=None)
-    places = {name: _held_out(records) for name, records in (("train", data.train), ("probe", data.fit))}
-    train, probe = data.train.choose(np.flatnonzero(~places["train"])), None
+    masks = {name: _held_out(records) for name, records in (("train", data.train), ("probe", data.fit))}
+    train, probe = data.train.choose(np.flatnonzero(~masks["train"])), None
     if data.probe is not None:
-        probe = data.fit.choose(np.flatnonzero(~places["probe"]))
-    return replace(data, train=train, probe=probe, test=data.fit.choose(np.flatnonzero(places["probe"])))
+        probe = data.fit.choose(np.flatnonzero(~masks["probe"]))
+    return replace(data, train=train, probe=probe, test=data.fit.choose(np.flatnonzero(masks["probe"])))
 
 
 def _held_out(records: Records) -> np.ndarray:

@@ -45,7 +45,7 @@ def stored_schema(recipe: str | Path | Schema | Mapping[str, Any], out: Path) ->
             f"this one. Leave out encoder= of {name} to compare the methods with the default encoder, "
             f"or train one after the other: cl.Embedder(schema, method=...).fit(table), then cl.probe."
         )
-    return _written(out / SCHEMA, schema.to_yaml().encode())
+    return _write(out / SCHEMA, schema.to_yaml().encode())
 
 
 def stored_table(table: Any, recipe: str, out: Path) -> str | None:
@@ -74,7 +74,7 @@ def stored_table(table: Any, recipe: str, out: Path) -> str | None:
     columns = {name: _storable(frame[name], name in pictures) for name in frame}
     content = io.BytesIO()
     pq.write_table(pa.table(columns), content)
-    return _written(out / TABLE, content.getvalue())
+    return _write(out / TABLE, content.getvalue())
 
 
 def _storable(values: pd.Series, pictures: bool) -> pa.Array:
@@ -111,7 +111,7 @@ def _lists(cell: Any) -> Any:
     return [_lists(part) for part in cell] if isinstance(cell, np.ndarray) and cell.ndim > 1 else cell
 
 
-def _written(path: Path, content: bytes) -> str:
+def _write(path: Path, content: bytes) -> str:
     """Write a file and return its path; raise an error if it belongs to another comparison."""
     path = path.resolve()
     if not path.exists() or path.read_bytes() != content:

@@ -33,21 +33,22 @@ def values_of_draws(predictions: Predictions, sorts: Mapping[str, str]) -> np.nd
 
     The samples depend only on the records, so they are the same for every member.
     """
-    each = []
+    by_target = []
     for target, (truth, predicted, groups) in predictions.items():
         blocks = draws(measures.strata_of(sorts[target], truth), groups=groups)
         with np.errstate(invalid="ignore", divide="ignore"):  # a draw without any record of a class
             scores = [measures.main_score(sorts[target], truth, predicted, weights) for weights in blocks]
-        each.append(np.concatenate(scores))
-    return 100 * np.mean(each, axis=0)
+        by_target.append(np.concatenate(scores))
+    return 100 * np.mean(by_target, axis=0)
 
 
 def widening_of(predictions: Predictions, sorts: Mapping[str, str]) -> float:
     """Return the factor that widens the draws' intervals, the largest over the targets."""
-    each = [
-        widening(measures.strata_of(sorts[name], one.truth), one.groups) for name, one in predictions.items()
+    factors = [
+        widening(measures.strata_of(sorts[name], prediction.truth), prediction.groups)
+        for name, prediction in predictions.items()
     ]
-    return max(each, default=1.0)
+    return max(factors, default=1.0)
 
 
 def difference(
@@ -61,7 +62,7 @@ def difference(
 
     The draws are spread by `factor` about `centre`, the difference on the original records.
     """
-    gaps = np.stack([own[one] - other[two] for one, two in pairs])  # (pairs, draws)
+    gaps = np.stack([own[own_seed] - other[other_seed] for own_seed, other_seed in pairs])  # (pairs, draws)
     return interval_over_repeats(gaps, float(np.nanmean(gaps)) if centre is None else centre, factor)
 
 
@@ -75,7 +76,7 @@ def seed_pairs(own: Collection[int], other: Collection[int]) -> list[tuple[int, 
     shared = sorted(set(own) & set(other))
     if shared and min(len(own), len(other)) > 1:
         return [(seed, seed) for seed in shared]
-    return [(one, two) for one in own for two in other]
+    return [(own_seed, other_seed) for own_seed in own for other_seed in other]
 
 
 def table_from(
@@ -87,41 +88,43 @@ def table_from(
     errors: Mapping[Job, str],
 ) -> dict[str, Any]:
     """Build the table: scores in percent by member, with mean and standard deviation over finished seeds."""
-    named = {target for score in scores.values() for target in score.targets}
-    sorts = chosen_targets(data, sorted(named), "linear")
+    targets = {target for score in scores.values() for target in score.targets}
+    sorts = chosen_targets(data, sorted(targets), "linear")
     steps = experiment.training.epochs * (len(data.train) // experiment.training.batch_size)
     rows: dict[str, Any] = {}
     draws: dict[str, dict[str, dict[int, np.ndarray]]] = {}
     factors = dict.fromkeys(scores, 1.0)
     for member in members:
-        own = [job for job in jobs if job.method == member.name]
-        scored = {name: _by_seed(own, score, sorts) for name, score in scores.items()}
+        member_jobs = [job for job in jobs if job.method == member.name]
+        scored = {name: _by_seed(member_jobs, score, sorts) for name, score in scores.items()}
         predictions = {
-            name: {seed: _predictions(own, scores[name], seed) for seed in values}
+            name: {seed: _predictions(member_jobs, scores[name], seed) for seed in values}
             for name, values in scored.items()
         }
         draws[member.name] = {
-            name: {seed: values_of_draws(each, sorts) for seed, each in by_seed.items()}
+            name: {seed: values_of_draws(by_target, sorts) for seed, by_target in by_seed.items()}
             for name, by_seed in predictions.items()
         }
         for name, by_seed in predictions.items():
-            factors[name] = max([factors[name], *(widening_of(each, sorts) for each in by_seed.values())])
+            factors[name] = max(
+                [factors[name], *(widening_of(by_target, sorts) for by_target in by_seed.values())]
+            )
         rows[member.name] = {
             "role": member.role,
             "scores": {name: _cell(values) for name, values in scored.items()},
             "published": dict(experiment.published.get(member.name, {})),
-            "probes": {f"seed{job.seed}/{job.folder.name}": job.probes() for job in own},
+            "probes": {f"seed{job.seed}/{job.folder.name}": job.probes() for job in member_jobs},
             "updates": _updates(member, steps),
-            "width": _width(own),
-            "cost": _cost(own),
-            "errors": {str(job): errors[job] for job in own if job in errors},
+            "width": _width(member_jobs),
+            "cost": _cost(member_jobs),
+            "errors": {str(job): errors[job] for job in member_jobs if job in errors},
         }
     for name in scores:
         _compare(name, rows, {member: values[name] for member, values in draws.items()}, factors[name])
-    shown = {MEASURES[MEASURE_OF[sorts[target]]] for target in named}
+    metrics = {MEASURES[MEASURE_OF[sorts[target]]] for target in targets}
     return {
         "recipe": experiment.name,
-        "metric": f"{' and '.join(sorted(shown))} of a linear probe, percent",
+        "metric": f"{' and '.join(sorted(metrics))} of a linear probe, percent",
         "measures": {name: MEASURES[MEASURE_OF[sorts[score.targets[0]]]] for name, score in scores.items()},
         "chance": {name: _chance(name, rows, scores) for name in scores},
         "scores": {name: list(score.targets) for name, score in scores.items()},
@@ -173,8 +176,8 @@ def _compare(
             continue
         best = max(others, key=lambda other: means[other])
         pairs = seed_pairs(draws[name], draws[best])
-        own, of_best = (rows[one]["scores"][score]["values"] for one in (name, best))
-        mean = float(np.mean([own[str(one)] - of_best[str(two)] for one, two in pairs]))
+        values, best_values = (rows[key]["scores"][score]["values"] for key in (name, best))
+        mean = float(np.mean([values[str(key)] - best_values[str(best_key)] for key, best_key in pairs]))
         rows[name]["scores"][score]["difference"] = {
             "to": best,
             "mean": mean,

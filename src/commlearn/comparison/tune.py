@@ -73,9 +73,9 @@ def settings_to_try(
     """
     settings: list[Setting] = [{}] if default else []
     grid = [values for values in over.values() if isinstance(values, list)]
-    whole = len(grid) == len(over)
+    is_grid = len(grid) == len(over)
     size = math.prod(len(values) for values in grid)
-    if budget is None and not whole:
+    if budget is None and not is_grid:
         raise ConfigurationError(
             "A range has infinitely many settings; give --budget, the number of settings to try."
         )
@@ -83,43 +83,47 @@ def settings_to_try(
         raise ConfigurationError(f"--budget is {budget}; give the number of settings to try, 1 or more.")
     if not over:
         return settings
-    if whole and (budget is None or size + len(settings) <= budget):
+    if is_grid and (budget is None or size + len(settings) <= budget):
         return settings + [dict(zip(over, values, strict=True)) for values in itertools.product(*grid)]
-    most = budget or 0
-    draw = numpy_generator(seed, "settings to try")
-    for _ in range(TRIES * most):
-        if len(settings) >= most:
+    limit = budget or 0
+    generator = numpy_generator(seed, "settings to try")
+    for _ in range(TRIES * limit):
+        if len(settings) >= limit:
             break
-        drawn = {key: _drawn(values, draw) for key, values in over.items()}
+        drawn = {key: _draw(values, generator) for key, values in over.items()}
         if drawn not in settings:
             settings.append(drawn)
     return settings
 
 
-def _range(key: str, stated: str) -> Values:
-    ends = [read_yaml(end, f"--over {key}={stated}") for end in stated.split("..", 1)]
+def _range(key: str, text: str) -> Values:
+    ends = [read_yaml(end, f"--over {key}={text}") for end in text.split("..", 1)]
     try:
         low, high = (end if isinstance(end, int) else float(end) for end in ends)
     except (TypeError, ValueError):
         low, high = 0, 0
     if not -math.inf < low < high < math.inf:
         raise ConfigurationError(
-            f"--over {key}={stated} is not a range; give two numbers, the lower first (.05..1), or "
+            f"--over {key}={text} is not a range; give two numbers, the lower first (.05..1), or "
             "values (.1,.3,1)."
         )
     return (low, high)
 
 
-def _drawn(values: Values, draw: np.random.Generator) -> Any:
+def _draw(values: Values, generator: np.random.Generator) -> Any:
     """Draw one of the values, or a number from the range, on a logarithmic scale if it is wide."""
     if isinstance(values, list):
-        return values[int(draw.integers(len(values)))]
+        return values[int(generator.integers(len(values)))]
     low, high = values
     logarithmic = low > 0 and high / low >= LOGARITHMIC
     if isinstance(low, int) and isinstance(high, int):
-        number = math.exp(draw.uniform(math.log(low), math.log(high + 1))) if logarithmic else None
-        return int(draw.integers(low, high + 1)) if number is None else min(int(number), high)
-    number = math.exp(draw.uniform(math.log(low), math.log(high))) if logarithmic else draw.uniform(low, high)
+        number = math.exp(generator.uniform(math.log(low), math.log(high + 1))) if logarithmic else None
+        return int(generator.integers(low, high + 1)) if number is None else min(int(number), high)
+    number = (
+        math.exp(generator.uniform(math.log(low), math.log(high)))
+        if logarithmic
+        else generator.uniform(low, high)
+    )
     return float(f"{number:.3g}")
 
 
@@ -196,25 +200,25 @@ def tune(
     experiment = _experiment(source)
     tried = {name: _settings(name, axes, budget, search_seed, source, experiment) for name in names}
     _check(tried, source, experiment)
-    before_test, words = _chosen_on(source, experiment)
+    before_test, descriptions = _selection_source(source, experiment)
     out = Path(out)
     options: dict[str, Any] = {"tell": tell, "jobs": jobs, "targets": targets}
     with closing(hold(out, "tuning")):
         trials = _tables(before_test, out / "tried", tried, [0], **options)
         best = {name: max(tried[name], key=lambda setting: _rank(trials, name, setting)) for name in names}
         final = _tables(
-            source, out / "scored", {name: _once([{}, best[name]]) for name in names}, seeds, **options
+            source, out / "scored", {name: _deduplicate([{}, best[name]]) for name in names}, seeds, **options
         )
-        first = final[_folder_name({})]
+        default = final[_folder_name({})]
         result = {
             "recipe": experiment.name,
-            "over": {axis.key: _shown(axis) for axis in axes},
+            "over": {axis.key: _describe(axis) for axis in axes},
             "budget": budget or max(len(settings) for settings in tried.values()),
             "search_seed": search_seed,
-            **words,
-            "metric": first["metric"],
-            "scores": first["scores"],
-            "chance": first["chance"],
+            **descriptions,
+            "metric": default["metric"],
+            "scores": default["scores"],
+            "chance": default["chance"],
             "methods": {name: _row(name, tried[name], best[name], trials, final) for name in names},
         }
         write_atomically(out / "tuning.json", json_text(result).encode())
@@ -223,7 +227,7 @@ def tune(
 
 def _tables(
     source: ComparisonSource,
-    place: Path,
+    folder: Path,
     settings: Mapping[str, Sequence[Setting]],
     seeds: int | Sequence[int],
     tell: Callable[[str], None],
@@ -231,16 +235,16 @@ def _tables(
 ) -> dict[str, dict[str, Any]]:
     """Return each setting's table by the name of its folder: a comparison of the methods that try it."""
     tables = {}
-    for setting in _once([setting for each in settings.values() for setting in each]):
+    for setting in _deduplicate([setting for tried in settings.values() for setting in tried]):
         name = _folder_name(setting)
-        members = [method for method, each in settings.items() if setting in each]
-        own = replace(source, overrides={**source.overrides, **setting})
+        members = [method for method, tried in settings.items() if setting in tried]
+        changed = replace(source, overrides={**source.overrides, **setting})
 
-        def tell_named(line: str, name: str = f"{place.name}/{name}") -> None:
+        def tell_named(line: str, name: str = f"{folder.name}/{name}") -> None:
             tell(f"{name}: {line}")
 
         tables[name] = dict(
-            compared(own, members, seeds, place / name, rivals=[], tell=tell_named, **options)
+            compared(changed, members, seeds, folder / name, rivals=[], tell=tell_named, **options)
         )
     return tables
 
@@ -253,20 +257,20 @@ def _axes(
     for method in methods:
         if not _exists(method):
             problems.add(unknown("method", method, [*METHODS, *BASELINES]))
-    for stated, values in over.items():
-        scope, _, key = stated.rpartition(":")
+    for scoped_key, values in over.items():
+        scope, _, key = scoped_key.rpartition(":")
         named = [name.strip() for name in scope.split(",")] if scope else list(methods)
         for method in named:
             if method not in methods:
-                problems.add(f"--over {stated}: {unknown('method', method, methods)}")
+                problems.add(f"--over {scoped_key}: {unknown('method', method, methods)}")
             elif (scope or _exists(method)) and not _has(method, key):
                 others = [name for name in methods if _has(name, key)]
-                way = (
+                advice = (
                     f"Name those that have it: --over {','.join(others)}:{key}=..."
                     if others
                     else "Correct its name"
                 )
-                problems.add(f"{method} has no setting {key}. {way}, or leave {method} out of --methods.")
+                problems.add(f"{method} has no setting {key}. {advice}, or leave {method} out of --methods.")
         if key in source.overrides:
             problems.add(f"--{key} {source.overrides[key]} is set, so it cannot be searched over as well.")
         if key in ("seed", "method", "data.seed"):
@@ -305,39 +309,39 @@ def _settings(
     experiment: Experiment,
 ) -> list[Setting]:
     """Return the settings to try for a method: the unchanged recipe and others that differ from it."""
-    own = {axis.key: axis.values for axis in axes if method in axis.methods}
-    stated = _stated(method, source, experiment)
+    over = {axis.key: axis.values for axis in axes if method in axis.methods}
+    current = _current_values(method, source, experiment)
     return [
         setting
-        for setting in settings_to_try(own, budget, seed)
-        if not setting or any(stated.get(key) != value for key, value in setting.items())
+        for setting in settings_to_try(over, budget, seed)
+        if not setting or any(current.get(key) != value for key, value in setting.items())
     ]
 
 
-def _stated(method: str, source: ComparisonSource, experiment: Experiment) -> dict[str, Any]:
+def _current_values(method: str, source: ComparisonSource, experiment: Experiment) -> dict[str, Any]:
     """Return the current value of every setting by dotted key, including the method's options."""
     values = _dotted({**to_mapping(experiment), "method": {}})
     if method in METHODS:
         parameters = inspect.signature(METHODS[method].build).parameters
-        values |= {f"method.{name}": one.default for name, one in parameters.items()}
+        values |= {f"method.{name}": parameter.default for name, parameter in parameters.items()}
         options = source.method_options(method, experiment)
         values |= {f"method.{name}": option for name, option in options.items()}
     return values
 
 
-def _dotted(mapping: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+def _dotted(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in mapping.items():
-        values[where + key] = value
+        values[prefix + key] = value
         if isinstance(value, Mapping):
-            values |= _dotted(value, f"{where}{key}.")
+            values |= _dotted(value, f"{prefix}{key}.")
     return values
 
 
 def _check(tried: Mapping[str, Sequence[Setting]], source: ComparisonSource, experiment: Experiment) -> None:
     """Refuse settings that no training could have, before the first training."""
     if is_schema(source.recipe):  # choices depend on the records: one setting per method is read
-        for setting in _once([settings[-1] for settings in tried.values()]):
+        for setting in _deduplicate([settings[-1] for settings in tried.values()]):
             replace(source, overrides={**source.overrides, **setting}).read()
         return
     problems = Problems("tune")
@@ -353,7 +357,9 @@ def _check(tried: Mapping[str, Sequence[Setting]], source: ComparisonSource, exp
     problems.raise_if_any(ConfigurationError)
 
 
-def _chosen_on(source: ComparisonSource, experiment: Experiment) -> tuple[ComparisonSource, dict[str, str]]:
+def _selection_source(
+    source: ComparisonSource, experiment: Experiment
+) -> tuple[ComparisonSource, dict[str, str]]:
     """Return the source to choose settings on, and descriptions of where they are chosen and scored."""
     reader = READERS[experiment.data["name"]]
     if getattr(reader, "generated", False):
@@ -389,31 +395,31 @@ def _row(
 ) -> dict[str, Any]:
     """Return a method's entry in the result: the settings tried, the one chosen, and their scores."""
 
-    def scored(tables: Mapping[str, dict[str, Any]], setting: Setting) -> dict[str, Any]:
+    def summarise(tables: Mapping[str, dict[str, Any]], setting: Setting) -> dict[str, Any]:
         row = tables[_folder_name(setting)]["methods"][method]
         return {"scores": row["scores"], "seconds": row["cost"]["seconds"], "errors": row["errors"]}
 
     tried = []
     for setting in settings:
         value = _mean_above_chance(trials[_folder_name(setting)], method)
-        tried.append({"setting": setting, "above_chance": value, **scored(trials, setting)})
+        tried.append({"setting": setting, "above_chance": value, **summarise(trials, setting)})
     return {
         "tried": tried,
         "trained": method in METHODS,
         "chosen": best,
         "above_chance": _mean_above_chance(final[_folder_name(best)], method),
-        "seconds": round(sum(each["seconds"] or 0.0 for each in tried), 1),
-        "default": scored(final, {}),
-        "best": scored(final, best),
+        "seconds": round(sum(trial["seconds"] or 0.0 for trial in tried), 1),
+        "default": summarise(final, {}),
+        "best": summarise(final, best),
     }
 
 
-def _once(settings: Sequence[Setting]) -> list[Setting]:
-    once: list[Setting] = []
+def _deduplicate(settings: Sequence[Setting]) -> list[Setting]:
+    unique: list[Setting] = []
     for setting in settings:
-        if setting not in once:
-            once.append(setting)
-    return once
+        if setting not in unique:
+            unique.append(setting)
+    return unique
 
 
 def _words(setting: Setting) -> str:
@@ -428,6 +434,6 @@ def _folder_name(setting: Setting) -> str:
     return hashlib.sha256(json.dumps(setting, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _shown(axis: Axis) -> dict[str, Any]:
+def _describe(axis: Axis) -> dict[str, Any]:
     low_to_high = None if isinstance(axis.values, list) else f"{axis.values[0]}..{axis.values[1]}"
     return {"values": low_to_high or axis.values, "methods": list(axis.methods)}

@@ -38,7 +38,7 @@ def work_on(
     A job is refused if the fingerprint of the table it reads differs from `files`.
     """
     shared = _threads_for(min(at_a_time, max(len(jobs), 1)))
-    stated = int(source.overrides.get("training.threads") or 0)
+    configured = int(source.overrides.get("training.threads") or 0)
     waiting, errors = list(jobs), {}
     running: dict[Job, subprocess.Popen[bytes]] = {}
     started: dict[Job, float] = {}
@@ -47,7 +47,7 @@ def work_on(
         while waiting or running:
             while waiting and len(running) < at_a_time:
                 job = waiting.pop(0)
-                running[job] = _start(source, job, stated or _threads_before(job) or shared, files)
+                running[job] = _start(source, job, configured or _threads_before(job) or shared, files)
                 started[job] = time.monotonic()
                 tell(f"started: {job}")
             time.sleep(0.2)
@@ -57,7 +57,7 @@ def work_on(
                     tell(f"  {job}: {_last_words(job) or 'starting'}")
             for job in [job for job, process in running.items() if process.poll() is not None]:
                 process = running.pop(job)
-                _let_go(process)
+                _close_stdin(process)
                 minutes = (time.monotonic() - started[job]) / 60
                 if process.returncode == 0:
                     tell(f"done: {job}, {minutes:.1f} min, {len(waiting) + len(running)} to go")
@@ -69,16 +69,16 @@ def work_on(
             process.terminate()
         for process in running.values():
             process.wait()
-            _let_go(process)
+            _close_stdin(process)
     return errors
 
 
 def _threads_for(processes: int) -> int:
     """Return the number of threads per process; processes share the cores that other work leaves free."""
-    most = cores() // processes
-    if most <= 1:
+    limit = cores() // processes
+    if limit <= 1:
         return 1
-    return min(most, stated_threads()) if stated_threads() else max(1, free_cores() // processes)
+    return min(limit, stated_threads()) if stated_threads() else max(1, free_cores() // processes)
 
 
 def _start(
@@ -118,7 +118,7 @@ def start_process(command: Sequence[str], output: BinaryIO, threads: int) -> sub
     )
 
 
-def _let_go(process: subprocess.Popen[bytes]) -> None:
+def _close_stdin(process: subprocess.Popen[bytes]) -> None:
     if process.stdin is not None:
         process.stdin.close()
 
@@ -154,9 +154,9 @@ def peak_memory() -> int | None:
     status = Path("/proc/self/status")
     if status.exists():  # getrusage includes what the parent held before starting this process
         lines = status.read_text(encoding="ascii", errors="replace").splitlines()
-        held = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
-        if held:
-            return round(held[0] * 1024 / 1e6)
+        peaks = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+        if peaks:
+            return round(peaks[0] * 1024 / 1e6)
     try:
         import resource
     except ImportError:  # Windows

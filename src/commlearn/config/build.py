@@ -44,9 +44,9 @@ def build_method(
     """
     options, model = dict(experiment.method), experiment.model
     build = METHODS[options.pop("name")].build
-    described = pretrained_of(state)
+    pretrained = pretrained_of(state)
     with OwnDraws(torch_seed(experiment.seed, "init")):
-        encoders = build_encoders(specs, model.width, model.encoders, described, fresh, features, modules)
+        encoders = build_encoders(specs, model.width, model.encoders, pretrained, fresh, features, modules)
         if "fusion" in inspect.signature(build).parameters:
             options["fusion"] = build_fusion(tuple(specs), model.width, model.fusion)
         return build(encoders, model.width, **options)
@@ -76,19 +76,19 @@ def learned_features(
 
     If records are streamed, they learn from the sample of the training rows that is in memory.
     """
-    built = build_features(experiment, data.train.specs, data.state)
-    if built is None:
+    features = build_features(experiment, data.train.specs, data.state)
+    if features is None:
         return None
     records = data.fit if isinstance(data.train, StreamedRecords) else data.train
     if rows is not None:
         records = records.choose(np.arange(min(rows, len(records))))
-    return built.learn(records, experiment.seed, tell)
+    return features.learn(records, experiment.seed, tell)
 
 
 def reads_features(experiment: Experiment, name: str, specs: Mapping[str, Spec]) -> bool:
     """Whether the encoder of a modality reads its fixed features."""
-    named = part_of(experiment.model.encoders, name, specs)
-    return named is not None and named["name"] == FIXED
+    part = part_of(experiment.model.encoders, name, specs)
+    return part is not None and part["name"] == FIXED
 
 
 def build_augmentations(experiment: Experiment, specs: Mapping[str, Spec]) -> dict[str, Augmentation]:
@@ -96,9 +96,9 @@ def build_augmentations(experiment: Experiment, specs: Mapping[str, Spec]) -> di
     built = {}
     for name in specs:
         options = dict(augmentation_part(experiment, name, specs))
-        chosen = options.pop("name")
-        if chosen != "none":
-            built[name] = AUGMENTATIONS[chosen](**options)
+        choice = options.pop("name")
+        if choice != "none":
+            built[name] = AUGMENTATIONS[choice](**options)
     return built
 
 
@@ -109,13 +109,13 @@ def augmentation_part(experiment: Experiment, name: str, specs: Mapping[str, Spe
     """
     if name not in experiment.augmentations and reads_features(experiment, name, specs):
         specs = {**specs, name: Spec("vector", ())}
-    chosen, kind = part_of(experiment.augmentations, name, specs), specs[name].kind
-    if not chosen and kind not in DEFAULT_AUGMENTATION:
+    part, kind = part_of(experiment.augmentations, name, specs), specs[name].kind
+    if not part and kind not in DEFAULT_AUGMENTATION:
         raise ConfigurationError(
             f"There is no default augmentation for kind '{kind}'. Name one for {name} (none leaves it as it "
             "is), or add its kind to DEFAULT_AUGMENTATION."
         )
-    return chosen or {"name": DEFAULT_AUGMENTATION[kind]}
+    return part or {"name": DEFAULT_AUGMENTATION[kind]}
 
 
 def pretrained_of(state: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
@@ -130,9 +130,9 @@ def with_modules(
 
     The given modules stay as they are.
     """
-    copies, chosen = copy.deepcopy(dict(modules)), dict(experiment.model.encoders)
+    copies, encoders = copy.deepcopy(dict(modules)), dict(experiment.model.encoders)
     seed = torch_seed(experiment.seed, "own modules")  # for lazy weights, drawn at the first forward pass
-    for name, part in chosen.items():
+    for name, part in encoders.items():
         if part["name"] == OWN and name not in copies:
             raise not_passed(name)
     for name, module in copies.items():
@@ -145,8 +145,8 @@ def with_modules(
         column = data.fit.columns[name]
         example = column.take(np.flatnonzero(presence(column))[:2])
         with OwnDraws(seed):
-            chosen[name] = {"name": OWN, "features": features_made(name, module, example)}
-    return replace(experiment, model=replace(experiment.model, encoders=chosen)), copies
+            encoders[name] = {"name": OWN, "features": features_made(name, module, example)}
+    return replace(experiment, model=replace(experiment.model, encoders=encoders)), copies
 
 
 def read_data(experiment: Experiment) -> Dataset:

@@ -146,17 +146,17 @@ def read_experiment(
     mapping = _with_base(_locate(recipe))
     mapping.setdefault("name", Path(recipe).stem)
     variants = _variants(mapping)
-    chosen = variant or mapping.get("variant") or next(iter(variants), "")
+    variant_name = variant or mapping.get("variant") or next(iter(variants), "")
     problems = Problems(f"Recipe {recipe}")
-    if chosen and chosen not in [*variants]:  # a list: what YAML gives may not be hashable
-        problems.add(unknown("variant", chosen, variants))
-    elif chosen:
-        mapping["variant"] = chosen
-        for key, value in variants[chosen].items():
+    if variant_name and variant_name not in [*variants]:  # a list: what YAML gives may not be hashable
+        problems.add(unknown("variant", variant_name, variants))
+    elif variant_name:
+        mapping["variant"] = variant_name
+        for key, value in variants[variant_name].items():
             set_dotted(mapping, key, value)
     mapping = _with_named_parts(mapping)
-    stated = mapping.get("method")
-    if method is not None and not (isinstance(stated, Mapping) and stated.get("name") == method):
+    method_part = mapping.get("method")
+    if method is not None and not (isinstance(method_part, Mapping) and method_part.get("name") == method):
         mapping["method"] = {"name": method}
     for key, value in (overrides or {}).items():
         set_dotted(mapping, key, value)
@@ -165,9 +165,9 @@ def read_experiment(
 
 def _variants(mapping: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return what each variant sets, without ill-formed parts: these are reported when all is checked."""
-    stated = mapping.get("variants")
+    entries = mapping.get("variants")
     sets: dict[str, dict[str, Any]] = {}
-    for name, variant in stated.items() if isinstance(stated, Mapping) else ():
+    for name, variant in entries.items() if isinstance(entries, Mapping) else ():
         settings = variant.get("set") if isinstance(variant, Mapping) else None
         settings = settings if isinstance(settings, Mapping) else {}
         sets[name] = {key: value for key, value in settings.items() if isinstance(key, str)}
@@ -204,27 +204,27 @@ def _with_base(path: Path, depth: int = 0) -> dict[str, Any]:
     mapping = _read_yaml(path)
     if "base" not in mapping:
         return mapping
-    own = {key: value for key, value in mapping.items() if key != "base"}
+    settings = {key: value for key, value in mapping.items() if key != "base"}
     if depth > DEEPEST:
         raise ConfigurationError(f"base: {mapping['base']!r} is based on itself. Name another recipe.")
-    beside = path.parent / str(mapping["base"])
-    below = _locate(beside if beside.is_file() else mapping["base"])
-    base = _with_named_parts(_with_base(below, depth + 1))
-    whole = ("name", "variants", "scores", "published")  # these are not inherited from another recipe
-    return merged({key: value for key, value in base.items() if key not in whole}, own)
+    sibling = path.parent / str(mapping["base"])
+    base_path = _locate(sibling if sibling.is_file() else mapping["base"])
+    base = _with_named_parts(_with_base(base_path, depth + 1))
+    excluded = ("name", "variants", "scores", "published")  # these are not inherited from another recipe
+    return merged({key: value for key, value in base.items() if key not in excluded}, settings)
 
 
 def _locate(recipe: str | Path) -> Path:
-    named = recipes()
-    if str(recipe) in named:
-        return named[str(recipe)]
+    paths = recipes()
+    if str(recipe) in paths:
+        return paths[str(recipe)]
     path = Path(str(recipe))
     if path.suffix in {".yaml", ".yml"} and path.is_file():
         return path
     if path.exists() or path.suffix in {".yaml", ".yml"}:
         hint = misplaced(path, "recipe") or " Check the path."
         raise ConfigurationError(f"{path} is not a recipe or schema file.{hint}")
-    raise ConfigurationError(unknown("recipe", str(recipe), named) + " A path to a .yaml file works too.")
+    raise ConfigurationError(unknown("recipe", str(recipe), paths) + " A path to a .yaml file works too.")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -241,21 +241,21 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _with_named_parts(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """Expand `method: comm` to `method: {name: comm}`, and also data, encoders, fusion and augmentations."""
 
-    def named(part: Any) -> Any:
+    def expand(part: Any) -> Any:
         return {"name": part} if isinstance(part, str) else part
 
     result = dict(mapping)
     for key in ("data", "method"):
         if key in result:
-            result[key] = named(result[key])
+            result[key] = expand(result[key])
     if isinstance(result.get("augmentations"), dict):
-        result["augmentations"] = {key: named(part) for key, part in result["augmentations"].items()}
+        result["augmentations"] = {key: expand(part) for key, part in result["augmentations"].items()}
     model = result.get("model")
     if isinstance(model, dict) and isinstance(model.get("encoders"), dict):
-        encoders = {key: named(part) for key, part in model["encoders"].items()}
+        encoders = {key: expand(part) for key, part in model["encoders"].items()}
         result["model"] = {**model, "encoders": encoders}
     if isinstance(model, dict) and "fusion" in model:
-        fusion = named(model["fusion"])
+        fusion = expand(model["fusion"])
         if isinstance(fusion, dict):  # options without a name are for the default
             fusion = {**Model().fusion, **fusion}
         result["model"] = {**result["model"], "fusion": fusion}
@@ -270,8 +270,8 @@ def _check_parts(experiment: Experiment, problems: Problems) -> None:
     )
     check_part("fusion", experiment.model.fusion, FUSIONS, "model.fusion", problems, ("modalities", "width"))
     for key, part in experiment.model.encoders.items():
-        where = f"model.encoders.{key}"
-        check_part("encoder", part, ENCODERS, where, problems, given=("shape", "width", "module"))
+        location = f"model.encoders.{key}"
+        check_part("encoder", part, ENCODERS, location, problems, given=("shape", "width", "module"))
     for key, part in experiment.augmentations.items():
         choices = {"none": dict, **AUGMENTATIONS}
         check_part("augmentation", part, choices, f"augmentations.{key}", problems)

@@ -35,17 +35,17 @@ def suggest(
     Example:
         >>> import numpy as np
         >>> from commlearn.records import VectorColumn
-        >>> made = suggest(Records({"v": VectorColumn(np.zeros((1000, 4), np.float32))}))
-        >>> made["training"]["batch_size"], made["training"]["epochs"], made["model"]["width"]
+        >>> settings = suggest(Records({"v": VectorColumn(np.zeros((1000, 4), np.float32))}))
+        >>> settings["training"]["batch_size"], settings["training"]["epochs"], settings["model"]["width"]
         (64, 20, 128)
     """
     count = len(records)
     if features == "auto":
         features = "fixed" if count <= LARGE and not isinstance(records, StreamedRecords) else "learned"
-    most, passes = (BATCH_ON_FEATURES, PASSES_ON_FEATURES) if features == "fixed" else (BATCH[1], PASSES)
+    largest, passes = (BATCH_ON_FEATURES, PASSES_ON_FEATURES) if features == "fixed" else (BATCH[1], PASSES)
     if not batch or batch < 1:
-        near = 2 ** round(math.log2(max(count / 16, 1)))
-        batch = min(max(near, BATCH[0]), most, max(count, 2))
+        power = 2 ** round(math.log2(max(count / 16, 1)))
+        batch = min(max(power, BATCH[0]), largest, max(count, 2))
     steps = max(count // batch, 1)  # per epoch
     epochs = epochs or max(1, round(min(max(passes * steps, STEPS[0]), STEPS[1]) / steps))
     return {
@@ -96,18 +96,18 @@ def left_open(chosen: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str,
     return result
 
 
-def _flat(settings: Mapping[str, Any], where: str = "") -> list[str]:
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
     parts: list[str] = []
     for key, value in settings.items():
         if isinstance(value, Mapping) and "name" not in value:
-            parts += _flat(value, f"{where}{key}.")
+            parts += _flat(value, f"{prefix}{key}.")
         elif isinstance(value, Mapping):  # a part: its name and options
             options = " ".join(
                 f"{option}={_short(setting)}" for option, setting in value.items() if option != "name"
             )
-            parts.append(f"{where}{key} {value['name']}{f' ({options})' if options else ''}")
+            parts.append(f"{prefix}{key} {value['name']}{f' ({options})' if options else ''}")
         else:
-            parts.append(f"{where}{key} {_short(value)}")
+            parts.append(f"{prefix}{key} {_short(value)}")
     return parts
 
 
@@ -137,6 +137,6 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     """
     result = dict(below)
     for key, value in above.items():
-        both = isinstance(value, Mapping | None) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value or {}) if both else value
+        nested = isinstance(value, Mapping | None) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value or {}) if nested else value
     return result

@@ -73,8 +73,8 @@ def check_part(
             part[key] = value if typed is _INVALID else typed
     for name in () if given else options:
         option = signature[name]
-        named = option.kind not in (option.VAR_POSITIONAL, option.VAR_KEYWORD)
-        if named and option.default is option.empty and name not in part:
+        is_named = option.kind not in (option.VAR_POSITIONAL, option.VAR_KEYWORD)
+        if is_named and option.default is option.empty and name not in part:
             problems.add(f"{_join(where, name)} is missing.")
 
 
@@ -88,50 +88,50 @@ def set_dotted(mapping: dict[str, Any], dotted: str, value: Any) -> None:
         {'training': {'epochs': 2}}
     """
     *path, last = dotted.split(".")
-    here = mapping
+    section = mapping
     for key in path:
-        inner = here.get(key)
+        inner = section.get(key)
         if isinstance(inner, str):  # the short form of a part
             inner = {"name": inner}
         if inner is None:
             inner = {}
         if not isinstance(inner, dict):
             raise ConfigurationError(f"{dotted}: '{key}' is {inner!r}, which has no '{last}' inside.")
-        here[key] = dict(inner)
-        here = here[key]
-    here[last] = value
+        section[key] = dict(inner)
+        section = section[key]
+    section[last] = value
 
 
-def _value(hint: Any, value: Any, where: str, problems: Problems) -> Any:
+def _value(hint: Any, value: Any, location: str, problems: Problems) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        filled = fill(hint, {} if value is None else value, where, problems)
+        filled = fill(hint, {} if value is None else value, location, problems)
         return _INVALID if filled is None else filled
     if get_origin(hint) is dict:
         if not isinstance(value, Mapping):
-            got = "nothing" if value is None else repr(value)
-            problems.add(f"{where} should be a mapping of settings, got {got}.")
+            description = "nothing" if value is None else repr(value)
+            problems.add(f"{location} should be a mapping of settings, got {description}.")
             return _INVALID
         inner = get_args(hint)[1]
         for key in value:
             if not isinstance(key, str):
                 problems.add(
-                    f"{where} has the key {key!r}, which YAML reads as {type(key).__name__}; put it in "
+                    f"{location} has the key {key!r}, which YAML reads as {type(key).__name__}; put it in "
                     "quotes."
                 )
                 return _INVALID
-        entries = {key: _value(inner, entry, _join(where, key), problems) for key, entry in value.items()}
+        entries = {key: _value(inner, entry, _join(location, key), problems) for key, entry in value.items()}
         return {key: entry for key, entry in entries.items() if entry is not _INVALID}
     try:
         return converted(hint, value)
-    except WrongValue as wrong:
-        problems.add(f"{where} is {_shown(value)}; give {wrong}.")
+    except WrongValue as problem:
+        problems.add(f"{location} is {_format(value)}; give {problem}.")
         return _INVALID
 
 
-def _shown(value: Any) -> str:
+def _format(value: Any) -> str:
     """Format a value for a message, with None, True and False as YAML writes them."""
     return yaml_text(value).split()[0] if value is None or isinstance(value, bool) else repr(value)
 
 
-def _join(where: str, key: str) -> str:
-    return f"{where}.{key}" if where else str(key)
+def _join(prefix: str, key: str) -> str:
+    return f"{prefix}.{key}" if prefix else str(key)

@@ -58,8 +58,8 @@ def read_own(
         overrides: dotted key to value, such as {"training.epochs": 20}.
         method: method to use instead of the schema's.
     """
-    values, where = schema_yaml.load(Path(path))
-    schema = Schema.from_mapping(values, where)
+    values, location = schema_yaml.load(Path(path))
+    schema = Schema.from_mapping(values, location)
     if table is None:
         if not values.get("table"):
             raise ConfigurationError(
@@ -67,8 +67,8 @@ def read_own(
             )
         table = str(values["table"])
         table = table if is_remote(table) else Path(path).parent / table
-    where = str(table) if is_remote(table) else str(Path(table).resolve())
-    data = {"name": "table", "table": where, "schema": schema.to_mapping()}
+    location = str(table) if is_remote(table) else str(Path(table).resolve())
+    data = {"name": "table", "table": location, "schema": schema.to_mapping()}
     data |= {key: values[key] for key in OF_DATA if key in values}
     settings = {
         key: values[key] for key in schema_yaml.SETTINGS if key in values and key not in (*OF_DATA, "table")
@@ -86,66 +86,66 @@ def read_own(
 def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experiment, str]:
     """Choose from the records what settings leave open; return the experiment and a line on the choice."""
     settings = _with_own_modules(settings)
-    stated = experiment_from(named_only(settings))  # reports wrong settings before any choice
+    draft = experiment_from(named_only(settings))  # reports wrong settings before any choice
     specs = data.train.specs
     model, training = dict(settings.get("model") or {}), settings.get("training") or {}
     encoders, augmentations = model.get("encoders", {}), settings.get("augmentations", {})
     _check_keys({"augmentations": augmentations, "model.encoders": encoders}, specs)
     encoders, augmentations = by_modality(encoders, specs), by_modality(augmentations, specs)
-    chosen = suggest(data.train, training.get("epochs"), training.get("batch_size"), stated.model.features)
-    chosen["model"]["encoders"] = {
+    defaults = suggest(data.train, training.get("epochs"), training.get("batch_size"), draft.model.features)
+    defaults["model"]["encoders"] = {
         name: part
-        for name, part in chosen["model"]["encoders"].items()
-        if not part_of(stated.model.encoders, name, specs)
+        for name, part in defaults["model"]["encoders"].items()
+        if not part_of(draft.model.encoders, name, specs)
     }
     on_features = []
-    if chosen["model"]["features"] == "fixed" and not isinstance(data.train, StreamedRecords):
-        on_features = _read_by_features(data, encoders, augmentations)
-    chosen["model"]["encoders"] |= {name: {"name": FIXED} for name in on_features}
-    if embeds_tokens(stated.method["name"]):
-        chosen["method"] = {"name": stated.method["name"], "embedding": EMBEDDING}
+    if defaults["model"]["features"] == "fixed" and not isinstance(data.train, StreamedRecords):
+        on_features = _feature_modalities(data, encoders, augmentations)
+    defaults["model"]["encoders"] |= {name: {"name": FIXED} for name in on_features}
+    if embeds_tokens(draft.method["name"]):
+        defaults["method"] = {"name": draft.method["name"], "embedding": EMBEDDING}
         if on_features:
-            chosen["method"] |= ON_FEATURES
-    chosen["augmentations"] = {}
-    if METHODS[stated.method["name"]].views.augmented:
-        few = len(data.train) <= LARGE  # stand-ins compare every record with every other
-        chosen["training"]["stand_ins"] = len(on_features) == len(specs) > 1 and few
-        chosen["augmentations"] = chosen_augmentations(data.fit, stated.augmentations, on_features)
+            defaults["method"] |= ON_FEATURES
+    defaults["augmentations"] = {}
+    if METHODS[draft.method["name"]].views.augmented:
+        small = len(data.train) <= LARGE  # stand-ins compare every record with every other
+        defaults["training"]["stand_ins"] = len(on_features) == len(specs) > 1 and small
+        defaults["augmentations"] = chosen_augmentations(data.fit, draft.augmentations, on_features)
     if model.get("features") == "auto":  # "auto" states nothing
         del model["features"]
-    settings = {**settings, "method": stated.method, "augmentations": augmentations}
+    settings = {**settings, "method": draft.method, "augmentations": augmentations}
     settings["model"] = {**model, "encoders": encoders}
-    open_ones = left_open(chosen, settings) | _sizes_of_images(settings, data)
-    settings["model"]["encoders"] = _completed(encoders, chosen["model"]["encoders"], specs, default_encoder)
-    settings["augmentations"] = _completed(
-        augmentations, chosen["augmentations"], specs, lambda spec: DEFAULT_AUGMENTATION[spec.kind]
+    open_settings = left_open(defaults, settings) | _sizes_of_images(settings, data)
+    settings["model"]["encoders"] = _complete(encoders, defaults["model"]["encoders"], specs, default_encoder)
+    settings["augmentations"] = _complete(
+        augmentations, defaults["augmentations"], specs, lambda spec: DEFAULT_AUGMENTATION[spec.kind]
     )
-    experiment = experiment_from(merged(chosen, settings))
-    return experiment, choice_line(open_ones, data.train) if open_ones else ""
+    experiment = experiment_from(merged(defaults, settings))
+    return experiment, choice_line(open_settings, data.train) if open_settings else ""
 
 
 def _with_own_modules(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Add to the settings the encoders that the schema declares to be the user's own modules."""
     modalities = settings["data"].get("schema", {}).get("modalities", {})
-    own = {name: {"name": OWN} for name, part in modalities.items() if part.get("encoder") == OWN}
+    own_encoders = {name: {"name": OWN} for name, part in modalities.items() if part.get("encoder") == OWN}
     model = dict(settings.get("model") or {})
-    stated = {**model, "encoders": own | (model.get("encoders") or {})}
-    return {**settings, "model": stated} if own else dict(settings)
+    extended_model = {**model, "encoders": own_encoders | (model.get("encoders") or {})}
+    return {**settings, "model": extended_model} if own_encoders else dict(settings)
 
 
-def _read_by_features(data: Dataset, encoders: Parts, augmentations: Parts) -> list[str]:
+def _feature_modalities(data: Dataset, encoders: Parts, augmentations: Parts) -> list[str]:
     """Return the modalities whose encoders read fixed features: all for which nothing else is stated.
 
     A stated encoder, a pretrained one, or an augmentation of pictures, texts or series needs their values.
     """
-    chosen, specs = [], data.train.specs
+    names, specs = [], data.train.specs
     for name, spec in specs.items():
         part = part_of(augmentations, name, specs) or {"name": "none"}
-        augmented = part if isinstance(part, str) else part.get("name", DEFAULT_AUGMENTATION[spec.kind])
-        free = name not in pretrained_of(data.state) and not part_of(encoders, name, specs)
-        if free and augmented in ("none", "noise", "vector"):
-            chosen.append(name)
-    return chosen
+        augmentation = part if isinstance(part, str) else part.get("name", DEFAULT_AUGMENTATION[spec.kind])
+        unconstrained = name not in pretrained_of(data.state) and not part_of(encoders, name, specs)
+        if unconstrained and augmentation in ("none", "noise", "vector"):
+            names.append(name)
+    return names
 
 
 def embeds_tokens(method: str) -> bool:
@@ -190,13 +190,13 @@ def _named(parts: Any) -> Any:
     return {key: part for key, part in parts.items() if not isinstance(part, Mapping) or "name" in part}
 
 
-def _check_keys(places: Mapping[str, Parts], specs: Mapping[str, Spec]) -> None:
+def _check_keys(sections: Mapping[str, Parts], specs: Mapping[str, Spec]) -> None:
     """Refuse parts for modalities that the data do not have, or for unknown kinds."""
     problems, kinds = Problems("Configuration"), {spec.kind for spec in specs.values()}
-    for place, parts in places.items():
+    for section, parts in sections.items():
         for key in parts:
             if key not in specs and key not in DEFAULT_AUGMENTATION:
-                problems.add(f"{place}: {unknown('modality or kind', key, {*specs, *kinds})}")
+                problems.add(f"{section}: {unknown('modality or kind', key, {*specs, *kinds})}")
     problems.raise_if_any(ConfigurationError)
 
 
@@ -216,12 +216,12 @@ def by_modality(parts: Parts, specs: Mapping[str, Spec]) -> dict[str, Any]:
     return result
 
 
-def _completed(
-    parts: Parts, chosen: Parts, specs: Mapping[str, Spec], usual: Callable[[Spec], str]
+def _complete(
+    parts: Parts, defaults: Parts, specs: Mapping[str, Spec], fallback: Callable[[Spec], str]
 ) -> dict[str, Any]:
-    """Give every part a name: for options alone, that of the chosen part, their kind's or the usual one."""
-    named = _named(parts)
-    for name in [name for name in parts if name not in named]:
-        below = chosen.get(name) or part_of_kind(named, name, specs) or usual(specs[name])
-        named[name] = {**({"name": below} if isinstance(below, str) else below), **parts[name]}
-    return named
+    """Give every part a name: for options alone, that of the default part, their kind's or the fallback."""
+    result = _named(parts)
+    for name in [name for name in parts if name not in result]:
+        base = defaults.get(name) or part_of_kind(result, name, specs) or fallback(specs[name])
+        result[name] = {**({"name": base} if isinstance(base, str) else base), **parts[name]}
+    return result

@@ -30,14 +30,14 @@ def data_without_places(data: Any) -> Any:
     if not isinstance(data, Mapping) or not isinstance(data.get("name"), str) or data["name"] not in READERS:
         return data  # refused when it is read
     reader = READERS[data["name"]]
-    stated, hints = inspect.signature(reader).parameters, get_type_hints(reader.__init__)
-    without = {}
+    parameters, hints = inspect.signature(reader).parameters, get_type_hints(reader.__init__)
+    result = {}
     for key, value in data.items():
         if key == "name" or isinstance(value, int | float) or get_origin(hints.get(key)) is Literal:
-            without[key] = value
-        elif key in stated and stated[key].default is inspect.Parameter.empty:
-            without[key] = type(value)()
-    return without
+            result[key] = value
+        elif key in parameters and parameters[key].default is inspect.Parameter.empty:
+            result[key] = type(value)()
+    return result
 
 
 def without_places(value: Any) -> Any:
@@ -46,10 +46,10 @@ def without_places(value: Any) -> Any:
         return [without_places(entry) for entry in value]
     if not isinstance(value, dict):
         return value
-    named = {
+    shortened = {
         key: place_free(entry) for key, entry in value.items() if key in ENCODERS and isinstance(entry, str)
     }
-    return {key: named.get(key, without_places(entry)) for key, entry in value.items()}
+    return {key: shortened.get(key, without_places(entry)) for key, entry in value.items()}
 
 
 def paths_inside(schema: Any) -> Any:

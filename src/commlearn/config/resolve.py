@@ -26,39 +26,39 @@ def resolved(
 
     Example:
         >>> from commlearn.config.configuration import read_experiment
-        >>> whole = resolved(read_experiment("trifeature-quick"), {"image1": Spec("image", (3, 64, 64))})
-        >>> whole.method["temperature"], whole.augmentations["image1"]["name"]
+        >>> experiment = resolved(read_experiment("trifeature-quick"), {"image1": Spec("image", (3, 64, 64))})
+        >>> experiment.method["temperature"], experiment.augmentations["image1"]["name"]
         (0.1, 'simclr')
     """
-    chosen, settled = experiment.model.encoders, pretrained_of(learned)
+    encoder_parts, pretrained = experiment.model.encoders, pretrained_of(learned)
     encoders = {
-        name: _whole(encoder_part(chosen, name, specs), ENCODERS)
+        name: _with_defaults(encoder_part(encoder_parts, name, specs), ENCODERS)
         for name in specs
-        if name in chosen or name not in settled
+        if name in encoder_parts or name not in pretrained
     }
     augmentations = {
-        name: _whole(augmentation_part(experiment, name, specs), {"none": dict, **AUGMENTATIONS})
+        name: _with_defaults(augmentation_part(experiment, name, specs), {"none": dict, **AUGMENTATIONS})
         for name in specs
     }
     builders = {name: method.build for name, method in METHODS.items()}
-    fusion = _whole(experiment.model.fusion, FUSIONS)
+    fusion = _with_defaults(experiment.model.fusion, FUSIONS)
     return replace(
         experiment,
-        data=_whole(experiment.data, READERS),
-        method=_whole(experiment.method, builders, given=("fusion",)),
+        data=_with_defaults(experiment.data, READERS),
+        method=_with_defaults(experiment.method, builders, excluded=("fusion",)),
         model=replace(experiment.model, encoders=encoders, fusion=fusion),
         augmentations=augmentations,
     )
 
 
-def _whole(
-    part: Mapping[str, Any], registry: Mapping[str, Callable[..., Any]], given: tuple[str, ...] = ()
+def _with_defaults(
+    part: Mapping[str, Any], registry: Mapping[str, Callable[..., Any]], excluded: tuple[str, ...] = ()
 ) -> Part:
     """Return the part, with the defaults of all options that it does not state."""
     defaults = _defaults(registry[part["name"]])
     return {
         "name": part["name"],
-        **{key: value for key, value in defaults.items() if key not in given},
+        **{key: value for key, value in defaults.items() if key not in excluded},
         **part,
     }
 
@@ -67,12 +67,12 @@ def _defaults(build: Callable[..., Any]) -> dict[str, Any]:
     """Return the options that need not be stated, with their defaults."""
     if build is dict:
         return {}
-    made = {field.name: field.default_factory for field in fields(build)} if is_dataclass(build) else {}
+    factories = {field.name: field.default_factory for field in fields(build)} if is_dataclass(build) else {}
     defaults = {}
     for option in inspect.signature(build).parameters.values():
-        make = made.get(option.name, MISSING)
-        if make is not MISSING:
-            defaults[option.name] = make()
+        factory = factories.get(option.name, MISSING)
+        if factory is not MISSING:
+            defaults[option.name] = factory()
         elif option.default is not inspect.Parameter.empty:
             defaults[option.name] = option.default
     return defaults

@@ -36,6 +36,6 @@ def setting_like(word: str) -> str | None:
         options = inspect.signature(method.build).parameters.keys() - BUILT
         names |= {name: f"method.{name}" for name in options - names.keys()}
     name = word.replace("-", "_")
-    close = nearest(name, names)
-    near = close if close and (name in close or close in name or close[:3] == name[:3]) else None
-    return CALLED.get(name) or names.get(name) or (names[near] if near else None)
+    match = nearest(name, names)
+    similar = match if match and (name in match or match in name or match[:3] == name[:3]) else None
+    return CALLED.get(name) or names.get(name) or (names[similar] if similar else None)

@@ -61,16 +61,16 @@ def chosen_augmentations(
     records: Records, stated: Mapping[str, Any], on_features: Collection[str] = ()
 ) -> dict[str, dict[str, Any]]:
     """Choose augmentations that are not stated, for encoders on fixed features and kinds with a ladder."""
-    chosen = {}
+    result = {}
     for name, column in records.columns.items():
         kind = column.spec.kind
         if part_of(stated, name, records.specs):
             continue
         if name in on_features:
-            chosen[name] = dict(OF_FEATURES)
+            result[name] = dict(OF_FEATURES)
         elif kind in LADDERS:
-            chosen[name] = dict(LADDERS[kind][_strongest(column)])
-    return chosen
+            result[name] = dict(LADDERS[kind][_strongest(column)])
+    return result
 
 
 def recognised(column: Column, augmentation: Augmentation) -> float:
@@ -85,38 +85,42 @@ def recognised(column: Column, augmentation: Augmentation) -> float:
     """
     clean = column.take(np.array(spread(len(column), SAMPLE)))
     changed = augmentation(clean, torch.Generator().manual_seed(0), column.spec)
-    there = slice(None) if clean.present is None else clean.present
-    left = _left(changed, column)[there].double()  # (there, features)
-    seen, originals = _looks(changed, column)[there] * left, _looks(clean, column)[there]
-    if not len(seen):
+    present = slice(None) if clean.present is None else clean.present
+    remaining = _remaining_features(changed, column)[present].double()  # (present, features)
+    augmented, originals = _features(changed, column)[present] * remaining, _features(clean, column)[present]
+    if not len(augmented):
         return 1.0
-    square = seen.square().sum(dim=1, keepdim=True) - 2 * seen @ originals.T + left @ originals.square().T
+    square = (
+        augmented.square().sum(dim=1, keepdim=True)
+        - 2 * augmented @ originals.T
+        + remaining @ originals.square().T
+    )
     return float((square.diagonal() <= square.amin(dim=1) + 1e-6).double().mean())  # ties count as recognised
 
 
 def _strongest(column: Column) -> int:
-    """Return the place on the ladder of the strongest augmentation that leaves records recognisable."""
+    """Return the position on the ladder of the strongest augmentation that leaves records recognisable."""
     ladder = LADDERS[column.spec.kind]
-    for place, part in enumerate(ladder[:-1]):
+    for index, part in enumerate(ladder[:-1]):
         options = {key: value for key, value in part.items() if key != "name"}
         if recognised(column, AUGMENTATIONS[part["name"]](**options)) >= ENOUGH:
-            return place
+            return index
     return len(ladder) - 1
 
 
-def _left(changed: Modality, column: Column) -> torch.Tensor:
+def _remaining_features(changed: Modality, column: Column) -> torch.Tensor:
     """Return which features the augmentation left, (batch, features); dropped ones are not compared."""
-    looks = _looks(changed, column)
+    features = _features(changed, column)
     if column.spec.kind == "vector":
-        return looks != 0
+        return features != 0
     if column.spec.kind == "tabular":
         count = column.spec.shape[0]
         numbers, codes = changed.values[:, :count], changed.values[:, count:]
         return torch.cat([~numbers.isnan(), (codes != MISSING).repeat_interleave(CODES, dim=1)], dim=1)
-    return torch.ones_like(looks, dtype=torch.bool)
+    return torch.ones_like(features, dtype=torch.bool)
 
 
-def _looks(modality: Modality, column: Column) -> torch.Tensor:
+def _features(modality: Modality, column: Column) -> torch.Tensor:
     if modality.values.dtype == torch.uint8:  # augmented images are floats in 0..1
         modality = modality.with_values(modality.values.float() / 255)
     return glance(modality, column.spec).double()

@@ -26,10 +26,10 @@ class Content:
     def numbers(self, key: str, axes: str) -> np.ndarray:
         """Return the array at a key such as `train/text`, in float32 or as stored; empty if it is invalid."""
         count = len(axes.split(","))
-        nothing = np.zeros((0,) * count, dtype=np.float32)
+        empty = np.zeros((0,) * count, dtype=np.float32)
         if key not in self.leaves:
             self.problems.add(f"{unknown('key', key, self.leaves)} Expected an array of shape ({axes}).")
-            return nothing
+            return empty
         try:
             array = np.asarray(self.leaves[key])
             if array.dtype.kind == "O":
@@ -38,13 +38,13 @@ class Content:
             self.problems.add(
                 f"{key} holds something other than numbers; expected numbers of shape ({axes})."
             )
-            return nothing
+            return empty
         if array.dtype.kind not in "biuf":
             self.problems.add(f"{key} is of type {array.dtype}; expected numbers of shape ({axes}).")
-            return nothing
+            return empty
         if array.ndim != count:
             self.problems.add(f"{key} has shape {array.shape}; expected ({axes}).")
-            return nothing
+            return empty
         return array
 
     def same(self, sizes: Mapping[str, int], what: str) -> None:
@@ -76,22 +76,22 @@ def existing(path: str | Path, name: str, file: str) -> Path:
             f"{name} needs its data: give --data PATH of {file}, or make a stand-in in the same format with "
             f"`commlearn synth {name} --out PATH`."
         )
-    place = Path(path)
-    if not place.exists():
-        siblings = [entry.name for entry in place.parent.iterdir()] if place.parent.is_dir() else []
-        guess = nearest(place.name, siblings)
-        hint = f"Did you mean {place.with_name(guess)}?" if guess else "Check the path."
-        raise DataError(f"{place} does not exist ({name} is published as {file}). {hint}")
-    return place
+    location = Path(path)
+    if not location.exists():
+        siblings = [entry.name for entry in location.parent.iterdir()] if location.parent.is_dir() else []
+        guess = nearest(location.name, siblings)
+        hint = f"Did you mean {location.with_name(guess)}?" if guess else "Check the path."
+        raise DataError(f"{location} does not exist ({name} is published as {file}). {hint}")
+    return location
 
 
-def _leaves(tree: Mapping[Any, Any], above: str = "", deep: int = 0) -> Iterator[tuple[str, Any]]:
+def _leaves(tree: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         name = key.decode("latin-1") if isinstance(key, bytes) else str(key)
-        if isinstance(value, Mapping) and deep < 4:
-            yield from _leaves(value, f"{above}{name}/", deep + 1)
+        if isinstance(value, Mapping) and depth < 4:
+            yield from _leaves(value, f"{prefix}{name}/", depth + 1)
         else:
-            yield f"{above}{name}", value
+            yield f"{prefix}{name}", value
 
 
 class Standard(NamedTuple):

@@ -58,75 +58,84 @@ def _check_part(part: str, records: Records, data: Dataset, problems: Problems) 
         )
     rows = np.linspace(0, len(records) - 1, min(LOOKED_AT, len(records))).astype(np.int64)
     for name, column in records.columns.items():
-        where = f"{part}, {name}"
+        location = f"{part}, {name}"
         if column.spec != data.train.columns[name].spec:
             problems.add(
-                f"{where} is {tuple(column.spec)}, but in train {tuple(data.train.columns[name].spec)}"
+                f"{location} is {tuple(column.spec)}, but in train {tuple(data.train.columns[name].spec)}"
             )
-        taken = column.take(rows)
-        for problem in _wrong_values(taken, column.spec.kind, column.spec.shape, len(rows)):
-            problems.add(f"{where}: {problem}")
-        if not _equal(taken, column.take(rows)):
-            problems.add(f"{where}: reading the same records twice gives different values")
-        if not _equal(taken.apply(lambda values: values.flip(0)), column.take(rows[::-1].copy())):
-            problems.add(f"{where}: records are not returned in the requested order")
+        modality = column.take(rows)
+        for problem in _wrong_values(modality, column.spec.kind, column.spec.shape, len(rows)):
+            problems.add(f"{location}: {problem}")
+        if not _equal(modality, column.take(rows)):
+            problems.add(f"{location}: reading the same records twice gives different values")
+        if not _equal(modality.apply(lambda values: values.flip(0)), column.take(rows[::-1].copy())):
+            problems.add(f"{location}: records are not returned in the requested order")
 
 
-def _wrong_values(taken: Modality, kind: str, shape: tuple[int, ...], count: int) -> list[str]:
-    values, wrong = taken.values, []
+def _wrong_values(modality: Modality, kind: str, shape: tuple[int, ...], count: int) -> list[str]:
+    values, problems = modality.values, []
     if len(values) != count:
         return [f"{len(values)} records were returned for {count} rows"]
     expected = {"image": 3, "text": 1, "tabular": 1, "vector": 1, "series": 2, "audio": 2}.get(kind)
     if expected is not None and values.ndim != expected + 1:
-        wrong.append(f"a {kind} has {expected} axes, but values have shape {tuple(values.shape[1:])}")
+        problems.append(f"a {kind} has {expected} axes, but values have shape {tuple(values.shape[1:])}")
     if kind in ("image", "vector") and tuple(values.shape[1:]) != shape:
-        wrong.append(f"values have shape {tuple(values.shape[1:])}, but the spec says {shape}")
+        problems.append(f"values have shape {tuple(values.shape[1:])}, but the spec says {shape}")
     if kind in ("series", "audio") and values.shape[-1] != shape[0]:
-        wrong.append(f"values have {values.shape[-1]} channels, but the spec says {shape[0]}")
+        problems.append(f"values have {values.shape[-1]} channels, but the spec says {shape[0]}")
     if values.is_floating_point() and kind != "tabular" and not values.isfinite().all():
-        wrong.append("values are not finite")
-    if taken.padding is not None:
-        if taken.padding.shape != values.shape[:2] or taken.padding.dtype != torch.bool:
-            wrong.append(f"padding has shape {tuple(taken.padding.shape)} and type {taken.padding.dtype}")
-        elif (taken.padding[:, :-1] & ~taken.padding[:, 1:]).any():
-            wrong.append("padding precedes a step; it must be at the end")
-        elif taken.present is None and taken.padding.all(dim=1).any():
-            wrong.append("a record is all padding, but not marked absent")
-    if taken.present is not None and taken.present.shape != (count,):
-        wrong.append(f"present has shape {tuple(taken.present.shape)}")
-    return wrong
+        problems.append("values are not finite")
+    if modality.padding is not None:
+        if modality.padding.shape != values.shape[:2] or modality.padding.dtype != torch.bool:
+            problems.append(
+                f"padding has shape {tuple(modality.padding.shape)} and type {modality.padding.dtype}"
+            )
+        elif (modality.padding[:, :-1] & ~modality.padding[:, 1:]).any():
+            problems.append("padding precedes a step; it must be at the end")
+        elif modality.present is None and modality.padding.all(dim=1).any():
+            problems.append("a record is all padding, but not marked absent")
+    if modality.present is not None and modality.present.shape != (count,):
+        problems.append(f"present has shape {tuple(modality.present.shape)}")
+    return problems
 
 
 def _check_disjoint(data: Dataset, problems: Problems) -> None:
     """Check that the parts share no records; a few identical records are tolerated."""
-    seen = {part: _prints(records) for part, records in data.parts.items() if len(records)}
-    for one, other in (("train", "test"), ("train", "validation"), ("validation", "test"), ("probe", "test")):
-        if one in seen and other in seen:
-            few, many = sorted((seen[one], seen[other]), key=len)
-            shared = len(few & many)
-            if shared > max(1, len(few) // 4):
-                problems.add(f"{shared} of the {len(few)} records checked are both in {one} and in {other}")
+    digests = {part: _digests(records) for part, records in data.parts.items() if len(records)}
+    for first, second in (
+        ("train", "test"),
+        ("train", "validation"),
+        ("validation", "test"),
+        ("probe", "test"),
+    ):
+        if first in digests and second in digests:
+            smaller, larger = sorted((digests[first], digests[second]), key=len)
+            shared = len(smaller & larger)
+            if shared > max(1, len(smaller) // 4):
+                problems.add(
+                    f"{shared} of the {len(smaller)} records checked are both in {first} and in {second}"
+                )
 
 
-def _prints(records: Records, most: int = 1024) -> set[bytes]:
+def _digests(records: Records, most: int = 1024) -> set[bytes]:
     """Return what identifies the records: digests of their modalities without padding."""
-    prints = set()
+    digests = set()
     for start in range(0, min(len(records), most), LOOKED_AT):
         rows = np.arange(start, min(start + LOOKED_AT, len(records), most))
-        taken = list(records.view(rows).values())
+        modalities = list(records.view(rows).values())
         for row in range(len(rows)):
             digest = blake2b()
-            for modality in taken:
+            for modality in modalities:
                 values = modality.values[row]
                 if modality.padding is not None:
                     values = values[~modality.padding[row]]
                 digest.update(values.contiguous().numpy().tobytes() + b"|")
-            prints.add(digest.digest())
-    return prints
+            digests.add(digest.digest())
+    return digests
 
 
-def _equal(one: Modality, other: Modality) -> bool:
-    pairs = [(one.values, other.values), (one.padding, other.padding), (one.present, other.present)]
+def _equal(first: Modality, second: Modality) -> bool:
+    pairs = [(first.values, second.values), (first.padding, second.padding), (first.present, second.present)]
     return all(
         (left is None and right is None) or (left is not None and right is not None and _same(left, right))
         for left, right in pairs

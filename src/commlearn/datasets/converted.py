@@ -41,9 +41,9 @@ def convert(path: str | Path, out: str | Path) -> list[Path]:
         files = sorted(file for file in path.iterdir() if file.suffix in HDF5) if path.is_dir() else [path]
         if not files:
             raise DataError(f"{path} holds no HDF5 file; folders in other formats need no conversion.")
-        with _whole(out) as fresh:
+        with _complete_folder(out) as temporary:
             for file in files:
-                write_arrays(fresh / f"{file.stem}.safetensors", read_hdf5(file))
+                write_arrays(temporary / f"{file.stem}.safetensors", read_hdf5(file))
         return [out / f"{file.stem}.safetensors" for file in files]
     content = read_pickle(path)
     if not isinstance(content, Mapping):
@@ -76,36 +76,36 @@ def write_converted(tree: Mapping[str, Any], folder: str | Path) -> list[Path]:
             raise DataError(
                 f"{part}: all texts of a part need the same number of entries to form a table; got {counts}."
             )
-    with _whole(folder) as fresh:
-        write_arrays(fresh / ARRAYS, numbers)
+    with _complete_folder(folder) as temporary:
+        write_arrays(temporary / ARRAYS, numbers)
         for part, columns in texts.items():
-            pd.DataFrame(columns).to_parquet(fresh / f"{part}.parquet", index=False)
+            pd.DataFrame(columns).to_parquet(temporary / f"{part}.parquet", index=False)
     return [folder / ARRAYS, *(folder / f"{part}.parquet" for part in texts)]
 
 
 @contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
+def _complete_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder that is renamed when complete, because partial data would look complete."""
     folder = folder.resolve()  # because "." has no name
-    fresh = folder.with_name(f".{folder.name}.part")
+    temporary = folder.with_name(f".{folder.name}.part")
     try:
-        shutil.rmtree(fresh, ignore_errors=True)  # left by a process that was killed while writing
-        fresh.mkdir(parents=True)
-        yield fresh
-        for path in fresh.iterdir():
+        shutil.rmtree(temporary, ignore_errors=True)  # left by a process that was killed while writing
+        temporary.mkdir(parents=True)
+        yield temporary
+        for path in temporary.iterdir():
             with path.open("r+b") as file:
                 os.fsync(file.fileno())
         if folder.is_dir() and (any(folder.iterdir()) or folder == Path.cwd()):  # keep the folder itself
-            for path in fresh.iterdir():
+            for path in temporary.iterdir():
                 os.replace(path, folder / path.name)
         else:
-            os.replace(fresh, folder)
+            os.replace(temporary, folder)
     except (OSError, ValueError, SafetensorError, pa.ArrowException) as problem:
         raise DataError(
             f"Cannot write {folder}: {problem}. Free some space or choose another folder."
         ) from problem
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read_converted(folder: str | Path) -> dict[str, Any]:
@@ -124,9 +124,9 @@ def read_converted(folder: str | Path) -> dict[str, Any]:
         _put(tree, key.split("/"), array)
     for path in sorted(folder.glob("*.parquet")):
         try:
-            read = pq.read_table(plain_file(path))
-            read.validate(full=True)  # otherwise text that is not UTF-8 would fail when it is used
-            frame = read.to_pandas()
+            table = pq.read_table(plain_file(path))
+            table.validate(full=True)  # otherwise text that is not UTF-8 would fail when it is used
+            frame = table.to_pandas()
         except (OSError, ValueError, OverflowError, NotImplementedError, pa.ArrowException) as problem:
             raise DataError(f"{path} cannot be read as Parquet: {problem}. Is it cut off?") from problem
         for name in frame.columns:
@@ -155,12 +155,12 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
 
 def _sort_out(
     tree: Mapping[str, Any],
-    above: str,
+    prefix: str,
     numbers: dict[str, np.ndarray],
     texts: dict[str, dict[str, list[Any]]],
 ) -> None:
     for key, value in tree.items():
-        name = f"{above}/{key}" if above else str(key)
+        name = f"{prefix}/{key}" if prefix else str(key)
         if isinstance(value, Mapping):
             if name.count("/") > 8:
                 raise DataError(f"{name} is nested too deeply; expected parts and their arrays.")
@@ -170,7 +170,7 @@ def _sort_out(
         if array.dtype.kind in "biuf":
             numbers[name] = array
         else:
-            part = above.replace("/", ".") or TOP
+            part = prefix.replace("/", ".") or TOP
             texts.setdefault(part, {})[str(key)] = [_text(entry) for entry in array]
 
 

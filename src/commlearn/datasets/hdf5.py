@@ -35,13 +35,15 @@ def read_hdf5(path: str | Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _check(what: str, entry: Any) -> None:
+def _check(location: str, entry: Any) -> None:
     """Reject an array that is stored in other files, is empty, or claims far more than the file holds."""
     if entry.is_virtual or entry.external:
-        raise DataError(f"{what} refers to other files, which are not read. Copy its numbers into this file.")
+        raise DataError(
+            f"{location} refers to other files, which are not read. Copy its numbers into this file."
+        )
     if entry.shape is None:
-        raise DataError(f"{what} is empty (a null dataspace). Store an array, or leave it out.")
-    check_unpacked(what, int(entry.nbytes), int(entry.id.get_storage_size()))
+        raise DataError(f"{location} is empty (a null dataspace). Store an array, or leave it out.")
+    check_unpacked(location, int(entry.nbytes), int(entry.id.get_storage_size()))
 
 
 def write_hdf5(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -63,24 +63,24 @@ def read_films(path: str | Path) -> ImageText:
             )
     problems.raise_if_any(DataError)
     rows: list[dict[str, Any]] = []
-    bad: list[str] = []
-    none = 0
+    failures: list[str] = []
+    without_plot = 0
     for part, key in PARTS.items():
         for film in map(str, split[key]):
             try:
                 content = _film(root, film)
             except DataError as problem:
-                bad.append(str(problem))
+                failures.append(str(problem))
                 continue
             if not content["plots"]:
-                none += 1
+                without_plot += 1
                 continue
             shared = {"id": film, "image": content["image"], "target": content["genres"], "part": part}
             record = len(rows)  # its first row, a unique number
             rows += [{**shared, "text": plot, "record": record} for plot in content["plots"]]
-    _tell(bad, problems)
+    _add_failures(failures, problems)
     problems.raise_if_any(DataError)
-    notes = [f"{none} films have no plot and are left out"] if none else []
+    notes = [f"{without_plot} films have no plot and are left out"] if without_plot else []
     return ImageText(pd.DataFrame(rows, columns=COLUMNS), root, notes)
 
 
@@ -92,15 +92,15 @@ def _film(root: Path, film: str) -> dict[str, Any]:
         raise DataError(f"dataset/{film}.json: expected 'plot' and 'genres'.")
     plots = [details["plot"]] if isinstance(details["plot"], str) else details["plot"]
     genres = details["genres"]
-    if not _texts(plots) or not _texts(genres):
+    if not _is_text_list(plots) or not _is_text_list(genres):
         raise DataError(f"dataset/{film}.json: 'plot' and 'genres' must be lists of text.")
     if not (root / image).is_file():
         raise DataError(f"{image} is missing.")
-    named = {genre.lower() for genre in genres}
+    film_genres = {genre.lower() for genre in genres}
     return {
         "image": image,
         "plots": [plot for plot in plots if plot.strip()],
-        "genres": tuple(genre for genre in GENRES if genre in named),
+        "genres": tuple(genre for genre in GENRES if genre in film_genres),
     }
 
 
@@ -115,22 +115,22 @@ def read_memes(path: str | Path, validation: float, seed: int) -> ImageText:
     root = _folder(path, "hateful_memes", "the folder with train.jsonl, dev.jsonl and img/")
     train, test = (_lines(root, name) for name in ("train.jsonl", "dev.jsonl"))
     images, _ = name_keys(pd.Series([row["image"] for row in train]))  # lines of one image stay together
-    for row, held in zip(train, parts_of_names(images, validation, 0.0, seed), strict=True):
-        row["part"] = "validation" if held else "train"
+    for row, is_validation in zip(train, parts_of_names(images, validation, 0.0, seed), strict=True):
+        row["part"] = "validation" if is_validation else "train"
     for row in test:
         row["part"] = "test"
-    seen = {row["image"] for row in test}
-    unseen = [row for row in train if row["image"] not in seen]
-    notes = [f"train.jsonl: {len(train) - len(unseen)} lines show an image of dev.jsonl and are left out"]
-    frame = pd.DataFrame([*unseen, *test])
+    test_images = {row["image"] for row in test}
+    remaining = [row for row in train if row["image"] not in test_images]
+    notes = [f"train.jsonl: {len(train) - len(remaining)} lines show an image of dev.jsonl and are left out"]
+    frame = pd.DataFrame([*remaining, *test])
     frame["record"] = np.arange(len(frame))
-    return ImageText(frame, root, notes if len(unseen) < len(train) else [])
+    return ImageText(frame, root, notes if len(remaining) < len(train) else [])
 
 
 def _lines(root: Path, name: str) -> list[dict[str, Any]]:
     """Return the records of one file of JSON lines."""
     rows: list[dict[str, Any]] = []
-    problems, bad = Problems(str(root)), []
+    problems, failures = Problems(str(root)), []
     for number, text in enumerate(_text(root / name).splitlines(), start=1):
         if not text.strip():
             continue
@@ -144,18 +144,18 @@ def _lines(root: Path, name: str) -> list[dict[str, Any]]:
             rows.append({"id": image, "image": image, "text": sentence, "target": int(label)})
         except (ValueError, KeyError, TypeError, DataError) as problem:
             reason = f"no key {problem}" if isinstance(problem, KeyError) else problem
-            bad.append(f"{name}, line {number}: {reason}; expected {{img, text, label}}.")
-    _tell(bad, problems)
-    if not rows and not bad:
+            failures.append(f"{name}, line {number}: {reason}; expected {{img, text, label}}.")
+    _add_failures(failures, problems)
+    if not rows and not failures:
         problems.add(f"{name} has no lines.")
     problems.raise_if_any(DataError)
     return rows
 
 
-def _folder(path: str | Path, name: str, what: str) -> Path:
-    root = existing(path, name, what)
+def _folder(path: str | Path, name: str, description: str) -> Path:
+    root = existing(path, name, description)
     if not root.is_dir():
-        raise DataError(f"{root} is a file; {name} needs {what}.")
+        raise DataError(f"{root} is a file; {name} needs {description}.")
     return root
 
 
@@ -175,23 +175,23 @@ def _json(path: Path) -> Any:
         raise DataError(f"{path} is not JSON: {problem}. Is it cut off?") from problem
 
 
-def _inside(path: str, where: str) -> str:
+def _inside(path: str, location: str) -> str:
     """Return a path of the data set; reject one that leads out of its folder."""
     parts = PurePosixPath(path)
     if parts.is_absolute() or ".." in parts.parts:
-        raise DataError(f"{where}: '{path:.60}' leads out of the data set's folder.")
+        raise DataError(f"{location}: '{path:.60}' leads out of the data set's folder.")
     return path
 
 
-def _texts(values: Any) -> bool:
+def _is_text_list(values: Any) -> bool:
     return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
-def _tell(bad: Sequence[str], problems: Problems) -> None:
-    for line in bad[:LISTED]:
+def _add_failures(failures: Sequence[str], problems: Problems) -> None:
+    for line in failures[:LISTED]:
         problems.add(line)
-    if len(bad) > LISTED:
-        problems.add(f"and {len(bad) - LISTED} more")
+    if len(failures) > LISTED:
+        problems.add(f"and {len(failures) - LISTED} more")
 
 
 SIZE = 224  # pixels per side, unless the image's options say otherwise

@@ -110,5 +110,5 @@ def mortality(labels: np.ndarray) -> np.ndarray:
         >>> mortality(np.array([[1, 0, 1, 1], [1, 0, 0, 0]])).tolist()
         [2, 0]
     """
-    set_ = labels[:, 1:] > 0
-    return np.where(set_.any(axis=1), set_.argmax(axis=1) + 1, 0).astype(np.int64)
+    is_set = labels[:, 1:] > 0
+    return np.where(is_set.any(axis=1), is_set.argmax(axis=1) + 1, 0).astype(np.int64)

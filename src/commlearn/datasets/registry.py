@@ -20,8 +20,8 @@ class Readers(UserDict[str, Any]):
     """
 
     def __getitem__(self, name: str) -> type[Any]:
-        place = self.data[name]
-        return pkgutil.resolve_name(place) if isinstance(place, str) else place
+        entry = self.data[name]
+        return pkgutil.resolve_name(entry) if isinstance(entry, str) else entry
 
     def add(self, name: str, reader: type[Any]) -> None:
         """Add your own reader under a name, for this process."""

@@ -122,17 +122,17 @@ def _vision_touch(name: str, out: Path, rows: int, seed: int, label: str) -> Non
     forces = show(factors, "force", 6, draw) / 2
     senses = show(factors, "proprio", 8, draw)
     for episode in range(episodes):
-        now = np.arange(episode * EPISODE, (episode + 1) * EPISODE)
-        before = np.maximum(now - 1, episode * EPISODE)  # a step shows the targets of the next
+        current = np.arange(episode * EPISODE, (episode + 1) * EPISODE)
+        previous = np.maximum(current - 1, episode * EPISODE)  # a step shows the targets of the next
         signs = [2.0 * factors[key] - 1 for key in ("shared", "unique_image", "unique_force", "synergy")]
-        proprio = (senses[now] + draw.normal(size=(EPISODE, 8))).astype(np.float32)
-        proprio[:, :4] = 0.1 * np.stack(signs, axis=1)[before] + draw.normal(0, 0.01, (EPISODE, 4))
-        force = forces[now][:, None] + draw.normal(size=(EPISODE, 50, 6))
-        contact = draw.integers(1, 3, size=(EPISODE, 50)) * labels_of(factors, label)[before][:, None]
+        proprio = (senses[current] + draw.normal(size=(EPISODE, 8))).astype(np.float32)
+        proprio[:, :4] = 0.1 * np.stack(signs, axis=1)[previous] + draw.normal(0, 0.01, (EPISODE, 4))
+        force = forces[current][:, None] + draw.normal(size=(EPISODE, 50, 6))
+        contact = draw.integers(1, 3, size=(EPISODE, 50)) * labels_of(factors, label)[previous][:, None]
         write_hdf5(
             out / f"triangle_real_{episode:04d}.h5",
             {
-                "image": _scenes(now, factors, 128, draw),
+                "image": _scenes(current, factors, 128, draw),
                 "ee_forces_continuous": force.astype(np.float32),
                 "proprio": proprio,
                 "contact": contact.astype(np.int64),
@@ -147,7 +147,7 @@ def _scenes(
     right by `unique_image`, vertical or horizontal stripes by `bit_image`."""
     wave = 40 * np.sign(np.sin(np.arange(size) * 2 * np.pi / 16 + 0.1))
     pictures = np.empty((len(rows), size, size, 3), dtype=np.uint8)
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         picture = np.tile(COLOURS[factors["shared"][row]].astype(np.float32), (size, size, 1))
         picture += (wave[:, None] if factors["bit_image"][row] else wave[None])[..., None]
         top, left = (
@@ -156,7 +156,7 @@ def _scenes(
         )
         picture[top : top + size // 3, left : left + size // 3] = 240
         picture += draw.standard_normal((size, size, 1), dtype=np.float32) * 10
-        pictures[place] = picture.clip(0, 255)
+        pictures[index] = picture.clip(0, 255)
     return pictures
 
 
@@ -166,7 +166,7 @@ def _texts(row: int, factors: dict[str, np.ndarray], words: int, draw: np.random
     words_of_row += [str(word) for word in draw.choice(TOPICS[factors["shared"][row]], size=3)]
     words_of_row += [str(word) for word in draw.choice(MOODS[factors["unique_text"][row]], size=3)]
     words_of_row += 2 * [("day", "night")[factors["bit_text"][row]]]
-    return " ".join(words_of_row[place] for place in draw.permutation(len(words_of_row)))
+    return " ".join(words_of_row[index] for index in draw.permutation(len(words_of_row)))
 
 
 def _mm_imdb(name: str, out: Path, rows: int, seed: int, label: str) -> None:
@@ -258,8 +258,8 @@ def show(
     factors: dict[str, np.ndarray], modality: str, features: int, draw: np.random.Generator
 ) -> np.ndarray:
     """Return what a modality shows of its factors, (rows, features): a direction for each, no noise."""
-    shown = ["shared", f"unique_{modality}"]
-    shown += [name for name in (f"bit_{modality}",) if name in factors]
-    directions = np.linalg.qr(draw.normal(size=(max(features, len(shown)), len(shown))))[0][:features]
-    signs = np.stack([2.0 * factors[name] - 1 for name in shown], axis=1)  # (rows, factors)
+    names = ["shared", f"unique_{modality}"]
+    names += [name for name in (f"bit_{modality}",) if name in factors]
+    directions = np.linalg.qr(draw.normal(size=(max(features, len(names)), len(names))))[0][:features]
+    signs = np.stack([2.0 * factors[name] - 1 for name in names], axis=1)  # (rows, factors)
     return signs @ directions.T * np.sqrt(features)

@@ -126,8 +126,8 @@ class SyntheticTable:
         for row in range(self.rows):
             picture = np.tile(COLOURS[factors["shared"][row]].astype(float), (self.size, self.size, 1))
             picture += (wave[:, None] if factors["image_bit"][row] else wave[None, :])[..., None]
-            down, right = divmod(int(factors["unique_image"][row]), 2)
-            top, left = (place * half + draw.integers(1, half // 2) for place in (down, right))
+            vertical, horizontal = divmod(int(factors["unique_image"][row]), 2)
+            top, left = (side * half + draw.integers(1, half // 2) for side in (vertical, horizontal))
             picture[top : top + half // 2, left : left + half // 2] = 240
             picture += draw.normal(0, 10, picture.shape)
             paths.append(f"images/{row:06d}.png")
@@ -141,7 +141,7 @@ class SyntheticTable:
         for topic, mood in zip(factors["shared"], factors["unique_text"], strict=True):
             words = [str(word) for word in draw.choice(FILLERS, size=draw.integers(4, 12))]
             words += [str(draw.choice(TOPICS[topic])), str(draw.choice(MOODS[mood]))]
-            texts.append(" ".join(words[place] for place in draw.permutation(len(words))))
+            texts.append(" ".join(words[index] for index in draw.permutation(len(words))))
         return texts
 
     def _cells(self, factors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -179,15 +179,15 @@ class SyntheticTable:
     def _blank(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Remove some modalities from some records, but never all."""
         draw = numpy_generator(self.seed, "table missing").random((self.rows, len(MODALITIES)))
-        gone = draw < self.missing
-        gone[np.arange(self.rows), draw.argmax(axis=1)] = False
-        for place, name in enumerate(MODALITIES):
+        missing = draw < self.missing
+        missing[np.arange(self.rows), draw.argmax(axis=1)] = False
+        for index, name in enumerate(MODALITIES):
             for column in COLUMNS[name]:
                 if frame[column].dtype.kind == "f":
-                    frame.loc[gone[:, place], column] = np.nan
+                    frame.loc[missing[:, index], column] = np.nan
                 else:
                     cells = frame[column].astype(object)
-                    cells[gone[:, place]] = None
+                    cells[missing[:, index]] = None
                     frame[column] = cells
         return frame
 

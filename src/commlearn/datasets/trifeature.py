@@ -52,11 +52,13 @@ class Trifeature:
         mapping = self.mapping()
         unbiased = draw_pairs(train, self.train_pairs, numpy_generator(self.seed, "pair"))
         records = pair_records(train, unbiased, mapping)
-        trained = records
+        train_records = records
         if self.pairs == "mapped":
             generator = numpy_generator(self.seed, "pair mapped")
-            trained = pair_records(train, draw_pairs(train, self.train_pairs, generator, mapping), mapping)
-        return Dataset(train=trained, test=pair_records(test, all_pairs(test), mapping), probe=records)
+            train_records = pair_records(
+                train, draw_pairs(train, self.train_pairs, generator, mapping), mapping
+            )
+        return Dataset(train=train_records, test=pair_records(test, all_pairs(test), mapping), probe=records)
 
     def objects(self) -> tuple[Objects, Objects]:
         """Return training and test images, of disjoint combinations of shape, texture and colour."""

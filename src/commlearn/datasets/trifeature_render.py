@@ -27,8 +27,8 @@ Floats = np.ndarray  # float32, of any shape
 def _polygon(corners: ArrayLike) -> np.ndarray:
     """Return a row (a, b, c) per edge of a convex polygon, clockwise: inside, every a x + b y < c."""
     start = np.asarray(corners, dtype=np.complex128)
-    along = np.roll(start, -1) - start
-    outward = along / np.abs(along) * -1j
+    edge = np.roll(start, -1) - start
+    outward = edge / np.abs(edge) * -1j
     return np.stack([outward.real, outward.imag, (outward * start.conj()).real], axis=1)  # (edges, 3)
 
 
@@ -92,7 +92,7 @@ def _dots(u: Floats, v: Floats, pitch: float = 1.5) -> Floats:
 
 def _noise(u: Floats, v: Floats, cell: float = 0.7) -> Floats:
     """Flip a fair coin for every cell of the plane, always the same: a hash of its integer coordinates."""
-    column, row = (np.floor(along / cell).astype(np.int32).view(np.uint32) for along in (u, v))
+    column, row = (np.floor(coordinate / cell).astype(np.int32).view(np.uint32) for coordinate in (u, v))
     bits = column * np.uint32(0x9E3779B1) ^ row * np.uint32(0x85EBCA77)
     for shift, factor in ((15, 0x2C1B3C6D), (12, 0x297A2D39)):
         bits = (bits ^ bits >> np.uint32(shift)) * np.uint32(factor)
@@ -123,8 +123,8 @@ def _rain(u: Floats, v: Floats, pitch: float = 1.1, length: float = 3.2) -> Floa
 
 def _pluses(u: Floats, v: Floats, pitch: float = 2.6) -> Floats:
     x, y = _to_nearest(u / pitch), _to_nearest(v / pitch)
-    other = x + y > 0.5  # placed like the black squares of a chessboard
-    x, y = np.where(other, 0.5 - x, x), np.where(other, 0.5 - y, y)
+    shifted = x + y > 0.5  # placed like the black squares of a chessboard
+    x, y = np.where(shifted, 0.5 - x, x), np.where(shifted, 0.5 - y, y)
     return pitch * np.maximum(np.minimum(x, y) - 0.08, np.maximum(x, y) - 0.26)
 
 
@@ -181,17 +181,19 @@ def _window(size: int) -> int:
     return 2 * int(np.ceil(REACH * BOX * size / 2)) + 2
 
 
-def _shape_distance(shape: str, poses: Poses, across: Floats, down: Floats, size: int) -> Floats:
+def _shape_distance(shape: str, poses: Poses, x_offset: Floats, y_offset: Floats, size: int) -> Floats:
     """Return the signed distance to the shape, in pixels, over a window around each object."""
     cos, sin = np.cos(poses.angle)[:, None], np.sin(poses.angle)[:, None]
 
-    def beyond(a: float, b: float, c: float) -> Floats:
+    def edge_distance(a: float, b: float, c: float) -> Floats:
         """Return the distance beyond one edge of the rotated shape."""
-        along_row = ((a * cos - b * sin) * across).astype(np.float32)  # (n, window)
-        along_column = ((a * sin + b * cos) * down - c * BOX * size / 2).astype(np.float32)  # (n, window)
+        along_row = ((a * cos - b * sin) * x_offset).astype(np.float32)  # (n, window)
+        along_column = ((a * sin + b * cos) * y_offset - c * BOX * size / 2).astype(np.float32)  # (n, window)
         return along_row[:, None, :] + along_column[:, :, None]  # (n, window, window)
 
-    return reduce(np.minimum, (reduce(np.maximum, (beyond(*edge) for edge in part)) for part in PARTS[shape]))
+    return reduce(
+        np.minimum, (reduce(np.maximum, (edge_distance(*edge) for edge in part)) for part in PARTS[shape])
+    )
 
 
 def _coverage(distance: Floats) -> Floats:
@@ -199,13 +201,15 @@ def _coverage(distance: Floats) -> Floats:
     return np.clip(0.5 - distance, 0.0, 1.0)
 
 
-def _paint(texture: str, poses: Poses, sample: np.ndarray, across: Floats, down: Floats, size: int) -> Floats:
+def _paint(
+    texture: str, poses: Poses, sample: np.ndarray, x_offset: Floats, y_offset: Floats, size: int
+) -> Floats:
     """Return the painted share of the pixels at these offsets from the centres of their samples' boxes."""
     period, factor = PERIOD * size, oversampling(size)
     cos = (np.cos(poses.texture_angle) / period).astype(np.float32)[sample]
     sin = (np.sin(poses.texture_angle) / period).astype(np.float32)[sample]
-    u = cos * across + sin * down + poses.phase_u.astype(np.float32)[sample]
-    v = cos * down - sin * across + poses.phase_v.astype(np.float32)[sample]
+    u = cos * x_offset + sin * y_offset + poses.phase_u.astype(np.float32)[sample]
+    v = cos * y_offset - sin * x_offset + poses.phase_v.astype(np.float32)[sample]
     pattern, total = PATTERNS[texture], np.zeros_like(u)
     steps = ((np.arange(factor) + 0.5) / factor - 0.5).astype(np.float32)
     for dx in steps:
@@ -215,36 +219,42 @@ def _paint(texture: str, poses: Poses, sample: np.ndarray, across: Floats, down:
     return total / factor**2
 
 
-def _draw(images: np.ndarray, at: np.ndarray, shape: str, texture: str, poses: Poses, inks: Floats) -> None:
-    """Draw the samples at these places, all of one shape and texture, into the images."""
+def _draw(
+    images: np.ndarray, samples: np.ndarray, shape: str, texture: str, poses: Poses, inks: Floats
+) -> None:
+    """Draw these samples, all of one shape and texture, into the images."""
     size = images.shape[1]
-    poses = Poses(*(values[at] for values in poses))
+    poses = Poses(*(values[samples] for values in poses))
     steps = np.arange(_window(size)) - _window(size) // 2
     columns = np.floor(poses.x).astype(np.int64)[:, None] + steps  # (n, window)
     rows = np.floor(poses.y).astype(np.int64)[:, None] + steps
-    across = (columns + 0.5 - poses.x[:, None]).astype(np.float32)
-    down = (rows + 0.5 - poses.y[:, None]).astype(np.float32)
+    x_offset = (columns + 0.5 - poses.x[:, None]).astype(np.float32)
+    y_offset = (rows + 0.5 - poses.y[:, None]).astype(np.float32)
 
-    cover = _coverage(_shape_distance(shape, poses, across, down, size))  # (n, window, window)
+    cover = _coverage(_shape_distance(shape, poses, x_offset, y_offset, size))  # (n, window, window)
     sample, i, j = np.nonzero(cover)
     y, x = rows[sample, i], columns[sample, j]
-    seen = (y >= 0) & (y < size) & (x >= 0) & (x < size)  # a rotated corner may stick out of the image
-    sample, i, j, y, x = (index[seen] for index in (sample, i, j, y, x))
+    inside = (y >= 0) & (y < size) & (x >= 0) & (x < size)  # a rotated corner may stick out of the image
+    sample, i, j, y, x = (index[inside] for index in (sample, i, j, y, x))
 
-    share = cover[sample, i, j] * _paint(texture, poses, sample, across[sample, j], down[sample, i], size)
-    mixed = BACKGROUND + share[:, None] * (inks[at][sample] - BACKGROUND)  # (pixels, 3)
-    images[at[sample], y, x] = (mixed + 0.5).astype(np.uint8)
+    share = cover[sample, i, j] * _paint(
+        texture, poses, sample, x_offset[sample, j], y_offset[sample, i], size
+    )
+    mixed = BACKGROUND + share[:, None] * (inks[samples][sample] - BACKGROUND)  # (pixels, 3)
+    images[samples[sample], y, x] = (mixed + 0.5).astype(np.uint8)
 
 
-def _indices(what: str, values: ArrayLike, names: tuple[str, ...], problems: list[str]) -> np.ndarray:
+def _indices(argument: str, values: ArrayLike, names: tuple[str, ...], problems: list[str]) -> np.ndarray:
     """Return the values as whole numbers; what is wrong with them is added to the problems."""
     array = np.asarray(values)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        problems.append(f"{what} must be a list of whole numbers, got {array.dtype} of shape {array.shape}")
+        problems.append(
+            f"{argument} must be a list of whole numbers, got {array.dtype} of shape {array.shape}"
+        )
         return array
     valid = f"0 ({names[0]}) to {len(names) - 1} ({names[-1]})"
-    for place in np.flatnonzero((array < 0) | (array >= len(names)))[:1]:
-        problems.append(f"{what}[{place}] is {array[place]}; use {valid}")
+    for index in np.flatnonzero((array < 0) | (array >= len(names)))[:1]:
+        problems.append(f"{argument}[{index}] is {array[index]}; use {valid}")
     return array.astype(np.int64)
 
 
@@ -285,11 +295,11 @@ def render(
     poses = draw_poses(len(shapes), size, rng)
     inks = np.rint(255 * np.array(list(COLOURS.values()))).astype(np.float32)[colours]  # (n, 3)
     images = np.full((len(shapes), size, size, 3), BACKGROUND, dtype=np.uint8)
-    at_once = max(1, WINDOW_PIXELS // _window(size) ** 2)
+    chunk = max(1, WINDOW_PIXELS // _window(size) ** 2)
     for shape, texture in np.ndindex(len(SHAPES), len(TEXTURES)):
-        places = np.flatnonzero((shapes == shape) & (textures == texture))
-        for start in range(0, len(places), at_once):
-            _draw(images, places[start : start + at_once], SHAPES[shape], TEXTURES[texture], poses, inks)
+        samples = np.flatnonzero((shapes == shape) & (textures == texture))
+        for start in range(0, len(samples), chunk):
+            _draw(images, samples[start : start + chunk], SHAPES[shape], TEXTURES[texture], poses, inks)
     return images
 
 

@@ -67,7 +67,7 @@ class TrifeatureThree:
         return {
             "shared": factors["shape"],
             "shared12": factors["colour12"],
-            **{f"unique{place}": factors[f"texture{place}"] for place in (1, 2, 3)},
+            **{f"unique{number}": factors[f"texture{number}"] for number in (1, 2, 3)},
             "synergy13": (factors["colour3"] == matches["mapped"]).astype(np.int64),
             "synergy123": (factors["colour3"] == matches["square"]).astype(np.int64),
         }
@@ -77,8 +77,8 @@ class TrifeatureThree:
         mapped, square = (
             numpy_generator(self.seed, f"map {name}").permutation(self.levels) for name in ("pair", "square")
         )
-        both = (factors["texture1"] + factors["texture2"]) % self.levels
-        return {"mapped": mapped[factors["texture1"]], "square": square[both]}
+        texture_sum = (factors["texture1"] + factors["texture2"]) % self.levels
+        return {"mapped": mapped[factors["texture1"]], "square": square[texture_sum]}
 
     def _records(self, purpose: str, count: int, pairs: str) -> Records:
         factors = self.factors(purpose, count, pairs)

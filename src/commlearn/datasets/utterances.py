@@ -56,12 +56,12 @@ class Utterances:
         content.raise_if_any()
         for name in names:
             content.same(
-                {f"{PARTS[part]}/{name}": read.values[name].shape[2] for part, read in parts.items()},
+                {f"{PARTS[part]}/{name}": samples.values[name].shape[2] for part, samples in parts.items()},
                 "features",
             )
         content.raise_if_any()
-        for part, read in parts.items():
-            if not len(read.labels):
+        for part, samples in parts.items():
+            if not len(samples.labels):
                 raise DataError(f"{content.where}: {PARTS[part]} has no sample with text.")
         records = self._records(parts, names)
         return Dataset(
@@ -69,7 +69,7 @@ class Utterances:
             records["test"],
             records["validation"],
             notes=tuple(self._widths(parts["train"]))
-            + tuple(note for read in parts.values() for note in read.notes),
+            + tuple(note for samples in parts.values() for note in samples.notes),
         )
 
     def _records(self, parts: dict[str, Part], names: Sequence[str]) -> dict[str, Records]:
@@ -77,14 +77,16 @@ class Utterances:
         for name in names:
             train = parts["train"]
             standard = Standard.of(train.values[name][train.from_first_word]) if self.standardise else None
-            for part, read in parts.items():
-                column = Sequences.cut("series", read.values[name], read.from_first_word)
+            for part, samples in parts.items():
+                column = Sequences.cut("series", samples.values[name], samples.from_first_word)
                 if standard is not None:
                     column.steps[:-1] = standard(column.steps[:-1])
                 columns[part][name] = column
         return {
-            part: Records(columns[part], {self.target: (read.labels > 0).astype(np.int64)}, units=read.videos)
-            for part, read in parts.items()
+            part: Records(
+                columns[part], {self.target: (samples.labels > 0).astype(np.int64)}, units=samples.videos
+            )
+            for part, samples in parts.items()
         }
 
     def _widths(self, train: Part) -> list[str]:
@@ -111,9 +113,9 @@ def read_part(content: Content, part: str, names: Sequence[str]) -> Part:
     )
     content.same({key: shape[1] for key, shape in sizes.items()}, "steps")
     if content.problems.messages:
-        nothing = np.zeros((0, 0), dtype=bool)
+        empty = np.zeros((0, 0), dtype=bool)
         return Part(
-            {name: np.zeros((0, 0, 0), dtype=np.float32) for name in names}, nothing, labels[:0], None, []
+            {name: np.zeros((0, 0, 0), dtype=np.float32) for name in names}, empty, labels[:0], None, []
         )
     notes = []
     values = {}
@@ -124,12 +126,16 @@ def read_part(content: Content, part: str, names: Sequence[str]) -> Part:
     spoken = values["text"].any(axis=2)  # (samples, steps)
     from_first_word = np.logical_or.accumulate(spoken, axis=1)
     videos = _videos(content.leaves.get(f"{part}/id"), len(labels))
-    there = from_first_word[:, -1] if from_first_word.shape[1] else np.zeros(len(from_first_word), dtype=bool)
-    if not there.all():
-        notes.append(f"{part}: {int((~there).sum())} of {len(there)} samples have no text and are left out")
-        from_first_word, labels = from_first_word[there], labels[there]
-        values = {name: array[there] for name, array in values.items()}
-        videos = None if videos is None else videos[there]
+    has_text = (
+        from_first_word[:, -1] if from_first_word.shape[1] else np.zeros(len(from_first_word), dtype=bool)
+    )
+    if not has_text.all():
+        notes.append(
+            f"{part}: {int((~has_text).sum())} of {len(has_text)} samples have no text and are left out"
+        )
+        from_first_word, labels = from_first_word[has_text], labels[has_text]
+        values = {name: array[has_text] for name, array in values.items()}
+        videos = None if videos is None else videos[has_text]
     return Part({name: values[name] for name in names}, from_first_word, labels, videos, notes)
 
 
@@ -137,8 +143,8 @@ def _videos(ids: Any, samples: int) -> np.ndarray | None:
     """Return the number of each utterance's video, from ids such as `video[3]` or (video, start, end)."""
     if not (isinstance(ids, list) or (isinstance(ids, np.ndarray) and ids.ndim)) or len(ids) != samples:
         return None
-    first = [each if isinstance(each, str) else next(iter(np.ravel(each)), "") for each in ids]
-    videos = np.unique([str(each).partition("[")[0] for each in first], return_inverse=True)[1]
+    names = [entry if isinstance(entry, str) else next(iter(np.ravel(entry)), "") for entry in ids]
+    videos = np.unique([str(entry).partition("[")[0] for entry in names], return_inverse=True)[1]
     return videos.astype(np.uint64) if len(np.unique(videos)) < samples else None
 
 

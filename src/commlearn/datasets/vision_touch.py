@@ -49,19 +49,20 @@ class VisionTouch:
             )
         names = [name for name in MODALITIES if name in self.modalities]
         episodes = episode_files(self.path)
-        read = {name: read_episode(path, names) for name, path in episodes.items()}
-        for number, arrays in enumerate(read.values()):
+        contents = {name: read_episode(path, names) for name, path in episodes.items()}
+        for number, arrays in enumerate(contents.values()):
             arrays["episode"] = np.full(len(arrays["position"]), number, dtype=np.uint64)
-        sizes = {arrays["image"].shape[1:]: name for name, arrays in read.items() if "image" in names}
+        sizes = {arrays["image"].shape[1:]: name for name, arrays in contents.items() if "image" in names}
         if len(sizes) > 1:
-            listed = ", ".join(f"{size} in {name}" for size, name in sizes.items())
-            raise DataError(f"{self.path}: pictures of all episodes must have the same size; got {listed}.")
+            listing = ", ".join(f"{size} in {name}" for size, name in sizes.items())
+            raise DataError(f"{self.path}: pictures of all episodes must have the same size; got {listing}.")
         parts = {
             part: {
-                key: np.concatenate([read[name][key] for name in chosen]) for key in next(iter(read.values()))
+                key: np.concatenate([contents[name][key] for name in members])
+                for key in next(iter(contents.values()))
             }
-            for part, chosen in split_episodes(list(episodes), self.validation).items()
-            if chosen
+            for part, members in split_episodes(list(episodes), self.validation).items()
+            if members
         }
         sense = Standard.of(parts["train"]["proprio"]) if "proprio" in names else None
         records = {part: records_of(arrays, names, sense) for part, arrays in parts.items()}
@@ -98,10 +99,10 @@ def split_episodes(names: Sequence[str], validation: float) -> dict[str, list[st
     """
     order = sorted(names)
     np.random.default_rng(SEED).shuffle(order)
-    test = int(0.2 * len(order))
-    rest, held = order[: len(order) - test], order[len(order) - test :]
-    to_train = len(rest) - (max(1, round(validation * len(rest))) if validation else 0)
-    return {"train": rest[:to_train], "validation": rest[to_train:], "test": held}
+    test_count = int(0.2 * len(order))
+    rest, held_out = order[: len(order) - test_count], order[len(order) - test_count :]
+    train_count = len(rest) - (max(1, round(validation * len(rest))) if validation else 0)
+    return {"train": rest[:train_count], "validation": rest[train_count:], "test": held_out}
 
 
 def read_episode(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -129,8 +130,8 @@ def read_episode(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     if "image" in names:
         records["image"] = sensors["image"][: len(sensed) - 1]
     if "force" in names:
-        forces, lost = finite(sensors["ee_forces_continuous"][: len(sensed) - 1])
-        records["force"], wrong = np.tanh(forces), wrong + lost
+        forces, wrong_forces = finite(sensors["ee_forces_continuous"][: len(sensed) - 1])
+        records["force"], wrong = np.tanh(forces), wrong + wrong_forces
     if "proprio" in names:
         records["proprio"] = sensed[:-1]
     return records | {"wrong": np.array([wrong])}

@@ -106,83 +106,83 @@ def ask(
     posteriors: Mapping[Any, Any] | None = None,
 ) -> InteractionReport | PairReport | LabelReports:
     """Return the report on one target; `gather` has computed the embeddings once for all targets."""
-    settings, tell = settings or Settings(), tell or (lambda what: None)
+    settings, tell = settings or Settings(), tell or (lambda message: None)
     with threadpool_limits(1):  # matrices are small: more threads only wait for each other
-        asked = gathered.about(target)
-        labels = label_columns(asked.values)
+        inputs = gathered.about(target)
+        labels = label_columns(inputs.values)
         if labels is None:
-            return _report(asked, predictions, settings, tell, posteriors)
+            return _report(inputs, predictions, settings, tell, posteriors)
         if predictions is not None or posteriors is not None:
             raise ConfigurationError(
-                f"predictions= and posteriors= describe one target, and '{asked.name}' has several labels; "
+                f"predictions= and posteriors= describe one target, and '{inputs.name}' has several labels; "
                 "ask about one label at a time."
             )
         reports, skipped = {}, {}
         for label, values in labels.items():
             tell(f"label {label}")
-            one = replace(asked, values=values, name=f"{asked.name}: {label}")
+            label_inputs = replace(inputs, values=values, name=f"{inputs.name}: {label}")
             try:
-                reports[label] = _report(one, None, settings, tell)
+                reports[label] = _report(label_inputs, None, settings, tell)
             except DataError as problem:
                 skipped[label] = str(problem)
         if not reports:
-            problems = Problems(f"target '{asked.name}': none of its labels can be analysed")
-            for why in skipped.values():
-                problems.add(why)
+            problems = Problems(f"target '{inputs.name}': none of its labels can be analysed")
+            for reason in skipped.values():
+                problems.add(reason)
             problems.raise_if_any(DataError)
-        return LabelReports(asked.name, reports, skipped)
+        return LabelReports(inputs.name, reports, skipped)
 
 
 def _report(
-    asked: Asked,
+    inputs: Asked,
     predictions: Mapping[Any, Any] | None,
     settings: Settings,
     tell: Callable[[str], None],
-    own: Mapping[Any, Any] | None = None,
+    own_posteriors: Mapping[Any, Any] | None = None,
 ) -> InteractionReport | PairReport:
-    if (count := len(asked.material.arrays)) > MOST_MODALITIES:
-        if predictions is not None or own is not None:
+    if (count := len(inputs.material.arrays)) > MOST_MODALITIES:
+        if predictions is not None or own_posteriors is not None:
             raise ConfigurationError(
                 f"predictions= and posteriors= cover every subset, but of {count} modalities only pairs "
                 f"are measured; choose at most {MOST_MODALITIES} with modalities=."
             )
-        return _pair_report(asked, settings, tell)
+        return _pair_report(inputs, settings, tell)
     start = time.perf_counter()
-    target = prepare_target(asked.values, asked.name, settings.bins, settings.folds, asked.sort)
-    evidence = gather_evidence(asked.material, target, asked.groups, settings)
-    predicted = model_logs(predictions, target, evidence, asked.of_these)
-    given = model_logs(own, target, evidence, asked.of_these)
-    if given is None:
+    target = prepare_target(inputs.values, inputs.name, settings.bins, settings.folds, inputs.sort)
+    evidence = gather_evidence(inputs.material, target, inputs.groups, settings)
+    predicted_logs = model_logs(predictions, target, evidence, inputs.of_these)
+    own_logs = model_logs(own_posteriors, target, evidence, inputs.of_these)
+    if own_logs is None:
         logs, posteriors = best_logs(evidence, settings, tell)
     else:
         settings = replace(settings, curve=False)
-        logs, posteriors = given, {}
-    data, curve, limits = judge(evidence, logs, settings, tell, planted=given is None)
+        logs, posteriors = own_logs, {}
+    data, curve, limits = judge(evidence, logs, settings, tell, planted=own_logs is None)
     tell("linear probes")
     linear = make_view(linear_logs(evidence, posteriors), evidence, settings)
     tell("shuffled modalities")
     combination = combination_test(
         logs, posteriors, evidence.labels, evidence.folds, settings.permutations, settings.seed
     )
-    seen, raw = fused_logs(evidence, settings), raw_logs(asked.material, target, evidence, settings)
-    notes = [*asked.material.notes, *target.notes]
+    fused, raw = fused_logs(evidence, settings), raw_logs(inputs.material, target, evidence, settings)
+    notes = [*inputs.material.notes, *target.notes]
     if target.numbers is not None and len(evidence.names) == 2:
         notes.append(gaussian_note(evidence, target.numbers))
     if evidence.fused and len(evidence.names) > MOST_FUSED:
         notes.append(_FUSED_NOTE)
     tell("leaks")
-    signs = leak_signs(asked.material, target, evidence, settings)
-    severe = [*target.severe, *signs.severe, *asked.warnings]
+    signs = leak_signs(inputs.material, target, evidence, settings)
+    severe = [*target.severe, *signs.severe, *inputs.warnings]
     seconds = time.perf_counter() - start
     diagnostics, doubts = diagnose(logs, data, curve, limits, evidence, severe, seconds)
     return InteractionReport(
-        target=replace(target, rows=asked.positions[target.rows]),
-        where=asked.material.where,
+        target=replace(target, rows=inputs.positions[target.rows]),
+        where=inputs.material.where,
         data=data,
         linear=linear,
-        representation=None if seen is None else make_view(seen, evidence, settings),
+        representation=None if fused is None else make_view(fused, evidence, settings),
         raw=None if raw is None else make_view(raw, evidence, settings),
-        model=None if predicted is None else make_view(predicted, evidence, settings),
+        model=None if predicted_logs is None else make_view(predicted_logs, evidence, settings),
         combination=combination,
         curve=curve,
         diagnostics=diagnostics,
@@ -197,12 +197,14 @@ def _report(
     )
 
 
-def _pair_report(asked: Asked, settings: Settings, tell: Callable[[str], None]) -> PairReport:
-    values = pair_values(asked.material, asked.values, asked.name, asked.groups, settings, tell, asked.sort)
-    values["warnings"] = [*asked.warnings, *values["warnings"]]
-    if asked.warnings:
-        values["verdict"] = f"CANNOT BE TRUSTED: {asked.warnings[0]}"
-    values["notes"] = [*asked.material.notes, *values["notes"]]
+def _pair_report(inputs: Asked, settings: Settings, tell: Callable[[str], None]) -> PairReport:
+    values = pair_values(
+        inputs.material, inputs.values, inputs.name, inputs.groups, settings, tell, inputs.sort
+    )
+    values["warnings"] = [*inputs.warnings, *values["warnings"]]
+    if inputs.warnings:
+        values["verdict"] = f"CANNOT BE TRUSTED: {inputs.warnings[0]}"
+    values["notes"] = [*inputs.material.notes, *values["notes"]]
     return PairReport(values)
 
 

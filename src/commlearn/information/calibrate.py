@@ -45,11 +45,11 @@ class Twin:
         cells = draw.choice(self.latents.size, size=records, p=self.latents.ravel())
         *values, target = np.unravel_index(cells, self.latents.shape)
         arrays = {}
-        for place, (value, apart) in enumerate(zip(values, self.separations, strict=True)):
-            middle = (self.latents.shape[place] - 1) / 2
-            scalar = apart * (value - middle) + draw.normal(size=records)
-            wide = self.dimensions if isinstance(self.dimensions, int) else self.dimensions[place]
-            arrays[chr(ord("a") + place)] = _spread(scalar, wide, draw)
+        for index, (value, separation) in enumerate(zip(values, self.separations, strict=True)):
+            middle = (self.latents.shape[index] - 1) / 2
+            scalar = separation * (value - middle) + draw.normal(size=records)
+            dimensions = self.dimensions if isinstance(self.dimensions, int) else self.dimensions[index]
+            arrays[chr(ord("a") + index)] = _spread(scalar, dimensions, draw)
         return arrays, target
 
     def truth(self, bins: int = 100) -> Pid:
@@ -59,22 +59,22 @@ class Twin:
     def binned(self, bins: int) -> Array:
         """Return the joint probabilities p[t_1, ..., t_n, y] of the binned noisy scalars and the target."""
         table = self.latents
-        for place, apart in enumerate(self.separations):
-            channel = _channel(self.latents.shape[place], apart, bins)  # (values, bins)
-            table = np.moveaxis(np.tensordot(channel, table, axes=(0, place)), 0, place)
+        for axis, separation in enumerate(self.separations):
+            channel = _channel(self.latents.shape[axis], separation, bins)  # (values, bins)
+            table = np.moveaxis(np.tensordot(channel, table, axes=(0, axis)), 0, axis)
         return table / table.sum()
 
 
-def _channel(values: int, apart: float, bins: int) -> Array:
+def _channel(values: int, separation: float, bins: int) -> Array:
     """Return p(bin | value), (values, bins), for bins of about equal mass."""
-    centres = apart * (np.arange(values) - (values - 1) / 2)
+    centres = separation * (np.arange(values) - (values - 1) / 2)
     grid = np.linspace(centres[0] - 6, centres[-1] + 6, 20_001)
     mixture = norm.cdf(grid[:, None] - centres).mean(axis=1)
     edges = np.interp(np.linspace(0, 1, bins + 1)[1:-1], mixture, grid)
-    below = np.concatenate(
+    cumulative = np.concatenate(
         [np.zeros((values, 1)), norm.cdf(edges - centres[:, None]), np.ones((values, 1))], 1
     )
-    return np.diff(below, axis=1)
+    return np.diff(cumulative, axis=1)
 
 
 def _spread(scalar: Array, dimensions: int, draw: np.random.Generator) -> Array:
@@ -85,7 +85,7 @@ def _spread(scalar: Array, dimensions: int, draw: np.random.Generator) -> Array:
     return np.concatenate([copies, noise], axis=1) @ rotation
 
 
-_APART = (4.0, 3.0)
+_SEPARATIONS = (4.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -143,10 +143,10 @@ def twins_like(shares: Array, dimensions: tuple[int, ...]) -> list[Twin]:
         for value in range(classes):
             first[label, value, label] = share / classes
             modular[value, (value + label) % classes, label] = share / classes
-    named = {"shared": diagonal, "unique to the first": first, "synergy (a sum, modulo)": modular}
+    tables = {"shared": diagonal, "unique to the first": first, "synergy (a sum, modulo)": modular}
     return [
-        Twin(name, table, _APART, tuple(max(4, size) for size in dimensions[:2]))
-        for name, table in named.items()
+        Twin(name, table, _SEPARATIONS, tuple(max(4, size) for size in dimensions[:2]))
+        for name, table in tables.items()
     ]
 
 
@@ -214,16 +214,16 @@ def calibrate_like(
         tell: called with a progress message before each sample.
     """
     table = read_table(like, reading=PLAIN if schema is None else schema.reading())
-    asked = gather(schema or _guessed(table, target), table, modalities, None).about(target)
-    labels = label_columns(asked.values)
+    inputs = gather(schema or _guessed(table, target), table, modalities, None).about(target)
+    labels = label_columns(inputs.values)
     if labels is not None:
         raise ConfigurationError(
             f"target '{target}' has several labels per record ({', '.join(list(labels)[:5])}, ...), and "
             "each is a separate target; give a yes/no column for one of them."
         )
     settings = Settings()
-    classes = prepare_target(asked.values, asked.name, bins, settings.folds, asked.sort)
-    dimensions = tuple(array.shape[1] for array in asked.material.arrays.values())
+    classes = prepare_target(inputs.values, inputs.name, bins, settings.folds, inputs.sort)
+    dimensions = tuple(array.shape[1] for array in inputs.material.arrays.values())
     return calibrate(classes, dimensions, repeats, settings, tell)
 
 

@@ -59,12 +59,12 @@ def learning_curve(evidence: Evidence, logs: Logs, measured: Measured, settings:
 
     If `settings.curve` is False, the curve contains only the estimate on all records.
     """
-    whole = _Point(np.arange(len(evidence.labels)), measured, _gains(evidence, logs, measured, settings))
-    once = replace(settings, repeats=1)
-    parts = _parts(evidence, once) if settings.curve else []
-    halves = [_point(rows, part, once) for rows, part in parts]
+    full = _Point(np.arange(len(evidence.labels)), measured, _gains(evidence, logs, measured, settings))
+    part_settings = replace(settings, repeats=1)
+    parts = _parts(evidence, part_settings) if settings.curve else []
+    halves = [_point(rows, part, part_settings) for rows, part in parts]
     records = len(evidence.labels)
-    grouped = ({records // 2: halves} if halves else {}) | {records: [whole]}
+    grouped = ({records // 2: halves} if halves else {}) | {records: [full]}
     return Curve(
         _numbers(grouped), _worth(grouped, evidence.names), _growth(measured, halves, evidence.groups)
     )
@@ -80,9 +80,9 @@ class _Point:
 
 
 def _point(rows: np.ndarray, part: Evidence, settings: Settings) -> _Point:
-    seen, _ = best_logs(part, settings)
-    again = measure(seen, part.labels)
-    return _Point(rows, again, _gains(part, seen, again, settings))
+    logs, _ = best_logs(part, settings)
+    measured = measure(logs, part.labels)
+    return _Point(rows, measured, _gains(part, logs, measured, settings))
 
 
 def _growth(measured: Measured, halves: list[_Point], groups: np.ndarray | None) -> dict[QuantityKey, Growth]:
@@ -90,11 +90,11 @@ def _growth(measured: Measured, halves: list[_Point], groups: np.ndarray | None)
     if not halves:
         return {}
     rows = np.concatenate([half.rows for half in halves])
-    before = [quantities(half.measured) for half in halves]
+    half_numbers = [quantities(half.measured) for half in halves]
     units = None if groups is None else np.unique(groups[rows], return_inverse=True)[1]
     growth = {}
     for key, number in quantities(measured).items():
-        change = number.shares[rows] - np.concatenate([one[key].shares for one in before])
+        change = number.shares[rows] - np.concatenate([numbers[key].shares for numbers in half_numbers])
         growth[key] = Growth(float(change.mean()), standard_error(change, units))
     return growth
 
@@ -140,14 +140,14 @@ def _parts(evidence: Evidence, settings: Settings) -> list[tuple[np.ndarray, Evi
     if evidence.groups is None:
         order = draw.permutation(len(units))
         order = order[np.argsort(evidence.labels[order], kind="stable")]  # sorted by class, to stratify
-        share = np.empty(len(units), dtype=int)
-        share[order] = np.arange(len(units)) % 2
+        half = np.empty(len(units), dtype=int)
+        half[order] = np.arange(len(units)) % 2
     else:
-        share = (draw.permutation(units.max() + 1) % 2)[units]
-    parts = [np.flatnonzero(share == 0)]
-    parts += [np.flatnonzero(share == 1)] if len(units) < _ONE_HALF else []
-    enough = [(rows, evidence.choose(rows, settings)) for rows in parts if _is_enough(evidence, rows)]
-    return [(rows, part) for rows, part in enough if not len(part.folds.unlearned(part.labels))]
+        half = (draw.permutation(units.max() + 1) % 2)[units]
+    parts = [np.flatnonzero(half == 0)]
+    parts += [np.flatnonzero(half == 1)] if len(units) < _ONE_HALF else []
+    candidates = [(rows, evidence.choose(rows, settings)) for rows in parts if _is_enough(evidence, rows)]
+    return [(rows, part) for rows, part in candidates if not len(part.folds.unlearned(part.labels))]
 
 
 def _is_enough(evidence: Evidence, rows: np.ndarray) -> bool:
@@ -164,18 +164,18 @@ def _gains(evidence: Evidence, logs: Logs, measured: Measured, settings: Setting
     for name in names:
         rest = tuple(other for other in names if other != name)
         gain = measured.ladder[names] - measured.ladder[rest]
-        right = [(logs[subset].argmax(axis=1) == labels).astype(float) for subset in (names, rest)]
-        hits = weight * (right[0] - right[1])
+        correct = [(logs[subset].argmax(axis=1) == labels).astype(float) for subset in (names, rest)]
+        hits = weight * (correct[0] - correct[1])
         accuracy = float(hits.mean())
-        wide, wide_accuracy = (
+        width, accuracy_width = (
             half_width(standard_error(shares, groups), settings.level, groups)
             for shares in (gain.shares, hits)
         )
         gains[name] = Gain(
             len(labels),
             gain.bits,
-            (gain.bits - wide, gain.bits + wide),
+            (gain.bits - width, gain.bits + width),
             accuracy,
-            (accuracy - wide_accuracy, accuracy + wide_accuracy),
+            (accuracy - accuracy_width, accuracy + accuracy_width),
         )
     return gains

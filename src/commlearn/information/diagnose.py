@@ -36,14 +36,14 @@ _PENALTIES = np.logspace(-2, 4, 7)
 def gaussian_parts(evidence: Evidence, numbers: Array) -> dict[str, float]:
     """Return the Gaussian parts of two modalities about a number, in bits, from held-out regressions."""
     first, second = evidence.blocks.values()
-    alone1, alone2 = (_bits(block, numbers, evidence) for block in (first, second))
-    total = max(_bits(np.concatenate([first, second], axis=1), numbers, evidence), alone1, alone2)
-    shared = min(alone1, alone2)
+    information1, information2 = (_bits(block, numbers, evidence) for block in (first, second))
+    total = max(_bits(np.concatenate([first, second], axis=1), numbers, evidence), information1, information2)
+    shared = min(information1, information2)
     return {
         "redundant": shared,
-        "unique1": alone1 - shared,
-        "unique2": alone2 - shared,
-        "synergistic": total - max(alone1, alone2),
+        "unique1": information1 - shared,
+        "unique2": information2 - shared,
+        "synergistic": total - max(information1, information2),
     }
 
 
@@ -70,12 +70,12 @@ def _bits(block: Array, numbers: Array, evidence: Evidence) -> float:
 _COPIES = 0.01  # share of copies among the records above which a report warns
 _LEAST_COLUMNS = 3  # records of fewer columns may be equal without being copies
 _LEAST_DISTINCT = 50  # up to this many distinct records, equal ones do not count as copies
-_BITS = 0.02  # bits of leakage from which a report warns
+_LEAKED_BITS = 0.02  # bits of leakage from which a report warns
 _EXPLAINED = 0.5  # share of variance held by the components below which a report warns
 _SAME_ORDER = 0.999  # rank correlation above which a column counts as the target number itself
-_LEAST_GROUPS, _IMPURE = 20, 0.1  # fewest values of a column; highest impurity, relative to chance
-_NEIGHBOURS, _JUMP, _NEAR = 16, 6.0, 0.25  # neighbours per record; factor of a jump; share of records
-_ASKED = 500  # records whose neighbours are searched
+_LEAST_GROUPS, _IMPURITY = 20, 0.1  # fewest values of a column; highest impurity, relative to chance
+_NEIGHBOURS, _JUMP, _NEAR_SHARE = 16, 6.0, 0.25  # neighbours per record; factor of a jump; share of records
+_SAMPLE = 500  # records whose neighbours are searched
 
 
 def answers_read(target: str, columns: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
@@ -88,8 +88,8 @@ def answers_read(target: str, columns: Mapping[str, Sequence[str]]) -> tuple[str
     return tuple(
         f"target '{target}' is itself a column that the modality '{name}' reads, which gives away the "
         "answer; leave the column out of the modality, or choose another target"
-        for name, read in columns.items()
-        if target in read
+        for name, column_names in columns.items()
+        if target in column_names
     )
 
 
@@ -114,63 +114,65 @@ def leak_signs(material: Material, target: Target, evidence: Evidence, settings:
     ]
     severe += _near_copies(evidence)
     if evidence.groups is None:
-        copies, alike = _copies(arrays)
+        copies, repeats = _copies(arrays)
         severe += copies or _whole_copies(arrays, settings.seed)
         severe += [
             sign for name, values in material.given.items() for sign in _numbered_groups(name, values, target)
         ]
-        return Signs(severe, [*alike, *_lost_columns(evidence)])
+        return Signs(severe, [*repeats, *_lost_columns(evidence)])
     blocks = tuple(evidence.blocks.values())
-    apart = _information(blocks, evidence, evidence.folds)
-    random = _information(blocks, evidence, make_folds(evidence.labels, None, settings.folds, settings.seed))
-    if random - apart < _BITS:
-        return Signs(severe, _lost_columns(evidence))
-    more = (
-        f"groups matter: a linear probe finds {random - apart:.2f} bits more if a group may be on both sides "
-        "of a fold; if the groups are finer than the real dependence between records, these numbers are "
-        "still too high"
+    grouped = _information(blocks, evidence, evidence.folds)
+    ungrouped = _information(
+        blocks, evidence, make_folds(evidence.labels, None, settings.folds, settings.seed)
     )
-    return Signs(severe, [more, *_lost_columns(evidence)])
+    if ungrouped - grouped < _LEAKED_BITS:
+        return Signs(severe, _lost_columns(evidence))
+    warning = (
+        f"groups matter: a linear probe finds {ungrouped - grouped:.2f} bits more if a group may be on both "
+        "sides of a fold; if the groups are finer than the real dependence between records, these numbers "
+        "are still too high"
+    )
+    return Signs(severe, [warning, *_lost_columns(evidence)])
 
 
 def _lost_columns(evidence: Evidence) -> list[str]:
     """Return a warning for each modality whose components, which most experts read, hold little variance."""
-    lost = []
+    warnings = []
     for name, block in evidence.blocks.items():
         columns = evidence.columns[name]
         if columns.shape[1] <= block.shape[1]:
             continue
-        ways, _ = np.linalg.qr(block - block.mean(axis=0))
-        share = float(((ways.T @ columns) ** 2).sum() / max(float((columns**2).sum()), 1e-300))
+        basis, _ = np.linalg.qr(block - block.mean(axis=0))
+        share = float(((basis.T @ columns) ** 2).sum() / max(float((columns**2).sum()), 1e-300))
         if share < _EXPLAINED:
-            lost.append(
+            warnings.append(
                 f"{block.shape[1]} components of '{name}' hold {100 * share:.0f} % of the variance of its "
                 f"{columns.shape[1]} columns. Single columns are still searched, but a combination "
                 "that is spread over many of them may be missed: give fewer columns, or a larger "
                 "Settings(components=...)"
             )
-    return lost
+    return warnings
 
 
 def _columns_that_answer(name: str, values: Array, target: Target) -> list[str]:
     """Return a warning about the first column that predicts the class, or the number, without error."""
     classes = len(target.classes)
     ranks = None if target.numbers is None else rankdata(target.numbers)
-    for place in range(values.shape[1]):
-        column = values[:, place]
+    for index in range(values.shape[1]):
+        column = values[:, index]
         if ranks is not None:
             varies = np.ptp(column) > 0
-            follows = varies and abs(np.corrcoef(rankdata(column), ranks)[0, 1]) > _SAME_ORDER
+            predicts = varies and abs(np.corrcoef(rankdata(column), ranks)[0, 1]) > _SAME_ORDER
         else:
             order = np.lexsort((target.labels, column))
             column, labels = column[order], target.labels[order]
             changes = np.diff(labels) != 0
             mixed = bool((changes & (np.diff(column) == 0)).any())
             distinct = 1 + np.count_nonzero(np.diff(column))
-            follows = not mixed and bool(changes.sum() < classes or distinct <= 2 * classes)
-        if follows:
+            predicts = not mixed and bool(changes.sum() < classes or distinct <= 2 * classes)
+        if predicts:
             return [
-                f"column {place} of '{name}' predicts '{target.name}' without error: if it is the target, or "
+                f"column {index} of '{name}' predicts '{target.name}' without error: if it is the target, or "
                 "is derived from it, it leaks the answer; leave it out"
             ]
     return []
@@ -179,18 +181,18 @@ def _columns_that_answer(name: str, values: Array, target: Target) -> list[str]:
 def _numbered_groups(name: str, values: Array, target: Target) -> list[str]:
     """Return a warning about the first column that seems to number groups of records with the same class."""
     records = len(values)
-    for place in range(values.shape[1]):
-        _, whose, counts = np.unique(values[:, place], return_inverse=True, return_counts=True)
+    for index in range(values.shape[1]):
+        _, codes, counts = np.unique(values[:, index], return_inverse=True, return_counts=True)
         if not (_LEAST_GROUPS <= len(counts) <= records / 2 and counts.max() <= records / 10):
             continue
         table = np.zeros((len(counts), len(target.classes)))
-        np.add.at(table, (whose, target.labels), 1)
-        several = counts > 1
-        pure = float(table[several].max(axis=1).sum() / counts[several].sum())
+        np.add.at(table, (codes, target.labels), 1)
+        repeated = counts > 1
+        purity = float(table[repeated].max(axis=1).sum() / counts[repeated].sum())
         share = np.bincount(target.labels).max() / records
-        if pure > 1 - _IMPURE * (1 - share):
+        if purity > 1 - _IMPURITY * (1 - share):
             return [
-                f"column {place} of '{name}' has {len(counts)} values, and records with the same value have "
+                f"column {index} of '{name}' has {len(counts)} values, and records with the same value have "
                 f"the same '{target.name}': if it numbers patients, films or the like, pass it as groups="
             ]
     return []
@@ -205,30 +207,30 @@ def _near_copies(evidence: Evidence) -> list[str]:
     """
     joined = {**evidence.columns, "all modalities": np.concatenate(list(evidence.columns.values()), axis=1)}
     records = len(evidence.labels)
-    asked = numpy_generator(0, "interactions near copies").permutation(records)[:_ASKED]
-    warned = []
+    sample = numpy_generator(0, "interactions near copies").permutation(records)[:_SAMPLE]
+    warnings = []
     for name, columns in joined.items():
         if columns.shape[1] < _LEAST_COLUMNS or records < 10 * _NEIGHBOURS:
             continue
         distances, rows = (
-            NearestNeighbors(n_neighbors=_NEIGHBOURS + 1).fit(columns).kneighbors(columns[asked])
+            NearestNeighbors(n_neighbors=_NEIGHBOURS + 1).fit(columns).kneighbors(columns[sample])
         )
         distances, rows = distances[:, 1:], rows[:, 1:]
         steps = distances[:, 1:] / np.maximum(distances[:, :-1], 1e-12)
         steps[distances[:, :-1] < 1e-9] = 0.0  # exact copies are counted elsewhere
         jump = steps.argmax(axis=1)
-        near = steps.max(axis=1) > _JUMP
+        copied = steps.max(axis=1) > _JUMP
         if evidence.groups is not None:
-            others = evidence.groups[rows] != evidence.groups[asked][:, None]
-            near &= np.array([other[: place + 1].any() for other, place in zip(others, jump, strict=True)])
-        share = float(near.mean())
-        if share > _NEAR:
-            warned.append(
+            others = evidence.groups[rows] != evidence.groups[sample][:, None]
+            copied &= np.array([other[: step + 1].any() for other, step in zip(others, jump, strict=True)])
+        share = float(copied.mean())
+        if share > _NEAR_SHARE:
+            warnings.append(
                 f"{100 * share:.0f} % of the records have near-copies in {name}: records with a copy on the "
                 "other side of a fold can be recognised rather than predicted, so the numbers are too high; "
                 "pass groups= that keep near-copies together, or leave them out"
             )
-    return warned[:1]
+    return warnings[:1]
 
 
 def _information(blocks: tuple[Array, ...], evidence: Evidence, folds: Folds) -> float:
@@ -246,7 +248,7 @@ def _copies(arrays: Mapping[str, Array]) -> tuple[list[str], list[str]]:
     Repeated records are copies if a column varies continuously; otherwise they may only be alike.
     """
     copies: list[str] = []
-    alike: list[str] = []
+    repeats: list[str] = []
     for name, values in arrays.items():
         if values.shape[1] < _LEAST_COLUMNS:
             continue
@@ -255,12 +257,12 @@ def _copies(arrays: Mapping[str, Array]) -> tuple[list[str], list[str]]:
         if len(values) - distinct <= _COPIES * len(values) or distinct <= _LEAST_DISTINCT:
             continue
         continuous = max(len(np.unique(column)) for column in values.T) > distinct / 2
-        (copies if continuous else alike).append(
+        (copies if continuous else repeats).append(
             f"'{name}' has {distinct} distinct values in {len(values)} records: records with a copy on the "
             "other side of a fold can be recognised rather than predicted, so the numbers are too high; pass "
             f"groups= that keep copies of '{name}' together"
         )
-    return copies, alike
+    return copies, repeats
 
 
 def _whole_copies(arrays: Mapping[str, Array], seed: int) -> list[str]:
@@ -268,13 +270,13 @@ def _whole_copies(arrays: Mapping[str, Array], seed: int) -> list[str]:
     rounded = [values.round(9) for values in arrays.values()]
     records = len(rounded[0])
     draw = numpy_generator(seed, "interactions copies")
-    by_chance = _repeated([values[draw.permutation(records)] for values in rounded])
-    repeated = _repeated(rounded)
+    expected = _count_repeats([values[draw.permutation(records)] for values in rounded])
+    repeated = _count_repeats(rounded)
     distinct = records - repeated
     columns = sum(values.shape[1] for values in rounded)
     if columns < _LEAST_COLUMNS or distinct <= _LEAST_DISTINCT:
         return []
-    if repeated <= _COPIES * records + 2 * by_chance:
+    if repeated <= _COPIES * records + 2 * expected:
         return []
     return [
         f"{repeated} of {records} records are the same as another one in all modalities: records with a copy "
@@ -283,13 +285,13 @@ def _whole_copies(arrays: Mapping[str, Array], seed: int) -> list[str]:
     ]
 
 
-def _repeated(parts: list[Array]) -> int:
+def _count_repeats(parts: list[Array]) -> int:
     rows = np.concatenate(parts, axis=1)
     return len(rows) - len(np.unique(rows, axis=0))
 
 
 TRUSTED_RECORDS, TRUSTED_PER_CELL, TRUSTED_GROUPS = 500, 10.0, 20
-_GROWN, _GROWN_SHARE = 0.25, 0.3  # tolerated growth from half to all records: bits, share of H(Y)
+_GROWTH, _GROWTH_SHARE = 0.25, 0.3  # tolerated growth from half to all records: bits, share of H(Y)
 _MISCALIBRATED = 0.05  # tolerated calibration error, as a fraction
 
 
@@ -329,11 +331,11 @@ def diagnose(
     expected = expected_error(parts, len(labels))
     doubts = list(severe)
     if curve.growth:
-        grown = curve.growth[information_of(names)].bits
-        if grown > max(_GROWN, _GROWN_SHARE * view.entropy):
+        growth = curve.growth[information_of(names)].bits
+        if growth > max(_GROWTH, _GROWTH_SHARE * view.entropy):
             half = len(labels) // 2
             doubts.append(
-                f"the total grew by {grown:.2f} bits from {half} to {len(labels)} records and has not "
+                f"the total grew by {growth:.2f} bits from {half} to {len(labels)} records and has not "
                 f"levelled off; {expected}"
             )
     else:
@@ -361,12 +363,12 @@ def _verdict(view: View, limits: Limits) -> str:
     growing = [name for name, numbers in parts.items() if any(number.growing for number in numbers)]
     if not growing:
         return "Can be trusted within its intervals: more records would change little."
-    why = (
+    reason = (
         f"the experts found {100 * limits.learnable:.0f} % of a planted synergy at this sample size"
         if limits.learnable < LEARNABLE
         else "the estimates still grow with the number of records"
     )
-    return f"AT LEAST: {' and '.join(growing)} can only be bounded from below ({why})."
+    return f"AT LEAST: {' and '.join(growing)} can only be bounded from below ({reason})."
 
 
 def expected_error(parts: Sequence[Estimate], records: int) -> str:
@@ -385,8 +387,8 @@ def _few_records(labels: np.ndarray, expected: str) -> list[str]:
     if len(labels) < TRUSTED_RECORDS:
         doubts.append(f"{len(labels)} records are fewer than {TRUSTED_RECORDS}; {expected}")
     if (per_cell := _per_cell(labels)) < TRUSTED_PER_CELL:
-        few = f"{per_cell:.1f} records per class and cell are fewer than {TRUSTED_PER_CELL:.0f}"
-        doubts.append(f"{few}; {expected}")
+        sentence = f"{per_cell:.1f} records per class and cell are fewer than {TRUSTED_PER_CELL:.0f}"
+        doubts.append(f"{sentence}; {expected}")
     return doubts
 
 

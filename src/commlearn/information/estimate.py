@@ -115,12 +115,12 @@ def united(names: Subset, first: Subset, second: Subset) -> Subset:
 def atoms_of_two(measured: Measured, first: Subset, second: Subset) -> dict[str, Quantity]:
     """Return the redundant, unique and synergistic information of two modalities or sets of modalities."""
     union = measured.pairs[first, second].quantity
-    both = united(measured.names, first, second)
-    alone1, alone2, total = (measured.ladder[subset] for subset in (first, second, both))
+    joint = united(measured.names, first, second)
+    information1, information2, total = (measured.ladder[subset] for subset in (first, second, joint))
     return {
-        "redundant": alone1 + alone2 - union,
-        "unique1": union - alone2,
-        "unique2": union - alone1,
+        "redundant": information1 + information2 - union,
+        "unique1": union - information2,
+        "unique2": union - information1,
         "synergistic": total - union,
     }
 
@@ -145,19 +145,19 @@ def measure(
     certificate of the programs, in bits. `cells` is a cache: missing cells are added for later resamplings.
     """
     weights = np.ones(len(labels)) if weights is None else weights
-    world = _World(logs, labels, weights, tolerance, {} if cells is None else cells)
-    whole = max(logs, key=len)
-    ladder = _ladder(world, whole)
-    singles: list[Subset] = [(name,) for name in whole]
+    sample = _Sample(logs, labels, weights, tolerance, {} if cells is None else cells)
+    names = max(logs, key=len)
+    ladder = _ladder(sample, names)
+    singles: list[Subset] = [(name,) for name in names]
     without = {}
-    for name in whole:
+    for name in names:
         rest = [single for single in singles if single != (name,)]
-        without[name] = world.union(rest, ladder, whole)
-    unions = _by_order(world, ladder, whole, [part.quantity for part in without.values()])
+        without[name] = sample.union(rest, ladder, names)
+    unions = _by_order(sample, ladder, names, [part.quantity for part in without.values()])
     pairs = {}
-    for first, second in _pairs(whole):
-        pairs[first, second] = world.union([first, second], ladder, united(whole, first, second))
-    return Measured(whole, world.entropy, ladder, unions, without, pairs)
+    for first, second in _pairs(names):
+        pairs[first, second] = sample.union([first, second], ladder, united(names, first, second))
+    return Measured(names, sample.entropy, ladder, unions, without, pairs)
 
 
 def _pairs(names: Subset) -> list[tuple[Subset, Subset]]:
@@ -168,31 +168,31 @@ def _pairs(names: Subset) -> list[tuple[Subset, Subset]]:
     return pairs
 
 
-def _ladder(world: _World, names: Subset) -> dict[Subset, Quantity]:
+def _ladder(sample: _Sample, names: Subset) -> dict[Subset, Quantity]:
     ladder: dict[Subset, Quantity] = {}
-    nothing = Quantity(0.0, *[np.zeros(len(world.labels))] * 2)
+    zero = Quantity(0.0, *[np.zeros(len(sample.labels))] * 2)
     for size in range(1, len(names) + 1):
         for subset in combinations(names, size):
             parts = [ladder[part] for part in combinations(subset, size - 1) if part]
-            ladder[subset] = world.information(subset).at_least(nothing, *parts)
+            ladder[subset] = sample.information(subset).at_least(zero, *parts)
     return ladder
 
 
 def _by_order(
-    world: _World, ladder: dict[Subset, Quantity], names: Subset, without: list[Quantity]
+    sample: _Sample, ladder: dict[Subset, Quantity], names: Subset, without: list[Quantity]
 ) -> list[Union]:
     """Return the union information of each order, never less than that of the order before."""
     unions: list[Union] = []
-    least = without
+    lower_bounds = without
     for size in range(1, len(names)):
-        union = world.union(list(combinations(names, size)), ladder, names)
-        raised = union.quantity.at_least(*least).at_most(ladder[names])
+        union = sample.union(list(combinations(names, size)), ladder, names)
+        raised = union.quantity.at_least(*lower_bounds).at_most(ladder[names])
         unions.append(Union(raised, union.gap, union.cells))
-        least = [raised]
+        lower_bounds = [raised]
     return [*unions, Union(ladder[names], 0.0, ())]
 
 
-class _World:
+class _Sample:
     """Weighted records with their posteriors; cells, tables and solved programs are cached."""
 
     def __init__(
@@ -219,7 +219,7 @@ class _World:
         score = self.logs[subset][self.rows, self.labels] / _BITS
         return self._quantity(score - self.log_target[self.labels])
 
-    def union(self, subsets: list[Subset], ladder: Mapping[Subset, Quantity], whole: Subset) -> Union:
+    def union(self, subsets: list[Subset], ladder: Mapping[Subset, Quantity], names: Subset) -> Union:
         """Return the union information on cells, corrected for what quantisation lost of each subset."""
         if len(subsets) == 1:
             return Union(ladder[subsets[0]], 0.0, ())
@@ -229,28 +229,28 @@ class _World:
         for subset, influence in zip(subsets, solution.influence, strict=True):
             shares = shares + (self._cells(subset) @ influence)[self.rows, self.labels]
         quantity = self._quantity(shares)
-        most = sum(ladder[subset].bits for subset in subsets)
+        total_bits = sum(ladder[subset].bits for subset in subsets)
         for subset, table in zip(subsets, tables, strict=True):
-            seen = (self._cells(subset) @ (log_posterior(np.maximum(table, 1e-12)) / _BITS))[
+            quantised = (self._cells(subset) @ (log_posterior(np.maximum(table, 1e-12)) / _BITS))[
                 self.rows, self.labels
             ]
-            lost = ladder[subset] - self._quantity(seen - self.log_target[self.labels])
-            quantity = quantity + lost * (ladder[subset].bits / max(most, 1e-12))
+            loss = ladder[subset] - self._quantity(quantised - self.log_target[self.labels])
+            quantity = quantity + loss * (ladder[subset].bits / max(total_bits, 1e-12))
         quantity = quantity.at_least(*(ladder[subset] for subset in subsets))
-        together = ladder[subsets[0]]
+        total = ladder[subsets[0]]
         for subset in subsets[1:]:
-            together = together + ladder[subset]
+            total = total + ladder[subset]
         return Union(
-            quantity.at_most(together, ladder[whole]), solution.gap, tuple(len(table) for table in tables)
+            quantity.at_most(total, ladder[names]), solution.gap, tuple(len(table) for table in tables)
         )
 
     def _solved(self, subsets: list[Subset]) -> UnionInformation:
         """Solve the program once per list of subsets: "all but one" of three modalities is also a pair."""
-        asked = tuple(subsets)
-        if asked not in self.solved:
+        key = tuple(subsets)
+        if key not in self.solved:
             tables = [self._table(subset) for subset in subsets]
-            self.solved[asked] = union_information(tables, tolerance=self.tolerance)
-        return self.solved[asked]
+            self.solved[key] = union_information(tables, tolerance=self.tolerance)
+        return self.solved[key]
 
     def _quantity(self, shares: Array) -> Quantity:
         return Quantity(float(shares @ self.weights / len(shares)), shares, shares)
@@ -303,12 +303,12 @@ def information_of(subset: Subset) -> QuantityKey:
 
 def quantities(measured: Measured) -> dict[QuantityKey, Quantity]:
     """Return every number by its key, in the order in which reports list them."""
-    whole = (measured.names,)
+    subsets = (measured.names,)
     numbers = {information_of(subset): value for subset, value in measured.ladder.items()}
     for pair in measured.pairs:
         numbers |= {QuantityKey(part, pair): value for part, value in atoms_of_two(measured, *pair).items()}
     for order, value in enumerate(measured.spectrum, 1):
-        numbers[QuantityKey(f"spectrum {order}", whole)] = value
+        numbers[QuantityKey(f"spectrum {order}", subsets)] = value
     numbers |= {QuantityKey("unique", ((name,),)): value for name, value in measured.unique.items()}
-    numbers[QuantityKey("non_exclusive", whole)] = measured.non_exclusive
+    numbers[QuantityKey("non_exclusive", subsets)] = measured.non_exclusive
     return numbers | {QuantityKey("shapley", ((name,),)): value for name, value in measured.shapley.items()}

@@ -94,8 +94,8 @@ def group_codes(groups: np.ndarray, folds: int) -> np.ndarray:
         codes = np.unique([str(value) for value in values], return_inverse=True)[1]
     else:
         codes = np.unique(values, return_inverse=True)[1]
-    alone = np.array([is_empty(value) for value in values])
-    codes[alone] = codes.max(initial=0) + 1 + np.arange(alone.sum())
+    ungrouped = np.array([is_empty(value) for value in values])
+    codes[ungrouped] = codes.max(initial=0) + 1 + np.arange(ungrouped.sum())
     codes = np.unique(codes, return_inverse=True)[1]
     if codes.max() + 1 < folds:
         raise DataError(
@@ -129,14 +129,17 @@ def best_logs(
     """
     labels = evidence.labels
     logs, posteriors = _logs_of_folds(evidence, settings, tell)
-    several = [logs]
+    estimates = [logs]
     for repeat in range(1, settings.repeats_of(len(labels))):
         folds = make_folds(labels, evidence.groups, settings.folds, settings.seed + 1000 * repeat)
         if not len(folds.unlearned(labels)):
-            several.append(_logs_of_folds(replace(evidence, folds=folds), settings, tell)[0])
-    if len(several) == 1:
+            estimates.append(_logs_of_folds(replace(evidence, folds=folds), settings, tell)[0])
+    if len(estimates) == 1:
         return logs, posteriors
-    mean = {subset: log_softmax(np.mean([one[subset] for one in several], axis=0), axis=1) for subset in logs}
+    mean = {
+        subset: log_softmax(np.mean([estimate[subset] for estimate in estimates], axis=0), axis=1)
+        for subset in logs
+    }
     return mean, posteriors
 
 
@@ -181,8 +184,8 @@ def _joined_by_fused(evidence: Evidence, logs: Logs, settings: Settings, tell: C
     joined: Logs = {}
     for subset, block in evidence.fused.items():
         tell(" + ".join(subset) + ", fused")
-        own = _log_of_block(block, evidence, rich_family, settings)
-        parts = [logs[subset], own, *(log for part, log in joined.items() if set(part) < set(subset))]
+        fused_log = _log_of_block(block, evidence, rich_family, settings)
+        parts = [logs[subset], fused_log, *(log for part, log in joined.items() if set(part) < set(subset))]
         stack = fit_stack(parts, evidence.labels, evidence.folds)
         joined[subset] = stack.combine(parts, evidence.folds.own_rows(1))
     return joined
@@ -246,22 +249,22 @@ def model_logs(
         return None
     logs = {}
     problems = Problems("predictions")
-    given = {(key,) if isinstance(key, str) else tuple(key): value for key, value in predictions.items()}
+    by_subset = {(key,) if isinstance(key, str) else tuple(key): value for key, value in predictions.items()}
     for subset in all_subsets(evidence.names):
-        if subset not in given:
+        if subset not in by_subset:
             problems.add(f"{subset} is missing; give the model's probabilities for every subset.")
             continue
-        values = of_these(as_numbers(given[subset]))
-        want = (target.records, len(target.classes))
-        if values.shape != want:
+        values = of_these(as_numbers(by_subset[subset]))
+        expected = (target.records, len(target.classes))
+        if values.shape != expected:
             problems.add(
-                f"{subset} has shape {values.shape}; it must be {want}, with classes in sorted order."
+                f"{subset} has shape {values.shape}; it must be {expected}, with classes in sorted order."
             )
             continue
         values = values[target.rows]
-        if wrong := int((~(np.isfinite(values) & (values >= 0)).all(axis=1)).sum()):
+        if invalid := int((~(np.isfinite(values) & (values >= 0)).all(axis=1)).sum()):
             problems.add(
-                f"{subset} has negative or non-finite values in {wrong} of {len(values)} records; give "
+                f"{subset} has negative or non-finite values in {invalid} of {len(values)} records; give "
                 "probabilities, not logits."
             )
             continue
@@ -291,10 +294,10 @@ def components(values: Array, most: int) -> Array:
         variance, directions = np.linalg.eigh(rows.T @ rows / len(rows))
         variance, directions = variance[::-1][:most], directions[:, ::-1][:, :most]
     else:
-        _, singular, turned = randomized_svd(rows, min(most, *rows.shape), random_state=0)
-        variance, directions = singular**2 / len(rows), turned.T
-    some = variance > 1e-6 * variance[0]
-    scaled = rows @ directions[:, some] / variance[some] ** 0.25
+        _, singular, transposed = randomized_svd(rows, min(most, *rows.shape), random_state=0)
+        variance, directions = singular**2 / len(rows), transposed.T
+    significant = variance > 1e-6 * variance[0]
+    scaled = rows @ directions[:, significant] / variance[significant] ** 0.25
     return scaled / np.sqrt((scaled**2).mean())
 
 
@@ -309,13 +312,13 @@ def all_columns(values: Array) -> Array:
 
 def with_codes(values: Array) -> Array:
     """Return the columns, with an indicator for each value of those that may hold codes, not amounts."""
-    marks = []
+    indicators = []
     for column in values.T:
-        names = np.unique(column[: 50 * _MOST_CODES])
-        if 3 <= len(names) <= _MOST_CODES:
-            names = np.unique(column)
-            if 3 <= len(names) <= min(_MOST_CODES, len(column) // _LEAST_OFTEN):
-                marks.append((column[:, None] == names).astype(float))
-    if not 1 <= len(marks) <= _MOST_COLUMNS:
+        levels = np.unique(column[: 50 * _MOST_CODES])
+        if 3 <= len(levels) <= _MOST_CODES:
+            levels = np.unique(column)
+            if 3 <= len(levels) <= min(_MOST_CODES, len(column) // _LEAST_OFTEN):
+                indicators.append((column[:, None] == levels).astype(float))
+    if not 1 <= len(indicators) <= _MOST_COLUMNS:
         return values
-    return np.concatenate([values, *marks], axis=1)
+    return np.concatenate([values, *indicators], axis=1)

@@ -17,7 +17,7 @@ from commlearn.kinds.rows import is_empty
 FEW = 20  # number of records of a class below which results for it are unreliable
 _MOST_CLASSES = 20  # distinct numbers above which a target counts as continuous
 _BINS = 8
-_MOST_CODES, _FEW_EACH = 200, 5  # most codes in a column; fewest records of each, on average
+_MOST_CODES, _LEAST_PER_CODE = 200, 5  # most codes in a column; fewest records of each, on average
 
 
 @dataclass(frozen=True)
@@ -49,24 +49,24 @@ def prepare_target(values: Any, name: str, bins: int | None, folds: int, sort: s
     rows = np.flatnonzero([not is_empty(value) for value in series])
     if not len(rows):
         raise DataError(f"target '{name}' has no values: all {len(series)} are empty or NaN.")
-    given = series.iloc[rows].reset_index(drop=True).infer_objects()
+    present = series.iloc[rows].reset_index(drop=True).infer_objects()
     warnings = []
     if len(rows) < len(series):
         warnings.append(
             f"{len(series) - len(rows)} of {len(series)} records have no '{name}' and were left out"
         )
     numbers, notes = None, []
-    severe = [] if bins is not None or sort is not None else _perhaps_names(given, name)
-    two = given.dtype.kind in "biuf" and given.nunique() <= 2
-    if sort != "class" and not two and (bins is not None or _is_continuous(given)):
-        numbers = _numbers(given, name)
+    severe = [] if bins is not None or sort is not None else _code_doubts(present, name)
+    binary = present.dtype.kind in "biuf" and present.nunique() <= 2
+    if sort != "class" and not binary and (bins is not None or _is_continuous(present)):
+        numbers = _numbers(present, name)
         codes, classes = _quantile_classes(numbers, bins or _BINS)
         notes.append(
             f"'{name}' is a number with {len(np.unique(numbers))} values; it was cut into {len(classes)} "
             f"classes of about equal size{'' if bins else ' (the default; choose with bins=)'}"
         )
     else:
-        codes, distinct = pd.factorize(given, sort=True)
+        codes, distinct = pd.factorize(present, sort=True)
         classes = _texts(distinct)
         if sort == "class" and bins is not None:
             notes.append(f"'{name}' is specified as a class, so it was not cut and bins= has no effect")
@@ -94,14 +94,14 @@ def label_columns(values: Any) -> dict[str, np.ndarray] | None:
     if isinstance(values, pd.DataFrame):
         return {str(name): values[name].to_numpy() for name in values}
     if isinstance(values, np.ndarray) and values.ndim == 2:
-        return {str(place): values[:, place] for place in range(values.shape[1])}
+        return {str(index): values[:, index] for index in range(values.shape[1])}
     cells = [None if is_empty(cell) else cell for cell in values]
     if not any(is_collection(cell) for cell in cells):
         return None
-    several = [cell if cell is None or is_collection(cell) else [cell] for cell in cells]
-    labels = [None if cell is None else {str(label) for label in cell} for cell in several]
+    collections = [cell if cell is None or is_collection(cell) else [cell] for cell in cells]
+    labels = [None if cell is None else {str(label) for label in cell} for cell in collections]
     names = sorted(set().union(*filter(None, labels)))
-    return {name: np.array([np.nan if own is None else int(name in own) for own in labels]) for name in names}
+    return {name: np.array([np.nan if row is None else int(name in row) for row in labels]) for name in names}
 
 
 def is_collection(cell: object) -> bool:
@@ -120,11 +120,11 @@ def _is_continuous(values: pd.Series) -> bool:
     return bool(distinct > _MOST_CLASSES)
 
 
-def _perhaps_names(values: pd.Series, name: str) -> list[str]:
+def _code_doubts(values: pd.Series, name: str) -> list[str]:
     """Return a doubt if whole numbers with few values may be codes of classes, not amounts."""
     distinct = values.nunique()
     whole = values.dtype.kind in "iuf" and bool((values == values.round()).all())
-    if not (whole and _MOST_CLASSES < distinct <= _MOST_CODES and distinct * _FEW_EACH <= len(values)):
+    if not (whole and _MOST_CLASSES < distinct <= _MOST_CODES and distinct * _LEAST_PER_CODE <= len(values)):
         return []
     return [
         f"'{name}' has {distinct} whole values and was treated as a number: if they are class codes, the "
@@ -134,11 +134,11 @@ def _perhaps_names(values: pd.Series, name: str) -> list[str]:
 
 def _numbers(values: pd.Series, name: str) -> np.ndarray:
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
-    wrong = np.flatnonzero(~np.isfinite(numbers))
-    if len(wrong):
+    invalid = np.flatnonzero(~np.isfinite(numbers))
+    if len(invalid):
         raise DataError(
-            f"target '{name}' is to be cut into classes, but {values.iloc[wrong[0]]!r} is not a finite "
-            f"number ({len(wrong)} such values). Correct them, leave these records out, or, if they are "
+            f"target '{name}' is to be cut into classes, but {values.iloc[invalid[0]]!r} is not a finite "
+            f"number ({len(invalid)} such values). Correct them, leave these records out, or, if they are "
             "class names, leave out bins."
         )
     return numbers
@@ -184,8 +184,8 @@ def _texts(values: Iterable[object], digits: int = 6) -> list[str]:
         (['1234567', '0.5'], ['0.12345678', '0.12345679'])
     """
     values = list(values)
-    for more in range(digits, 18):
-        texts = [_text(value, more) for value in values]
+    for precision in range(digits, 18):
+        texts = [_text(value, precision) for value in values]
         if len(set(texts)) == len(texts):
             return texts
     return [repr(value) for value in values]  # such as 1 and "1"
@@ -260,11 +260,11 @@ def from_arrays(arrays: Mapping[str, Any], modalities: Sequence[str] | None) -> 
             )
             continue
         values = values.reshape(len(values), -1) if values.ndim != 1 else values[:, None]
-        wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
-        if len(wrong):
+        invalid = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if len(invalid):
             problems.add(
-                f"'{name}' is not finite in {len(wrong)} of {len(values)} records, the first is record "
-                f"{wrong[0]}; leave them out of every modality and of the target."
+                f"'{name}' is not finite in {len(invalid)} of {len(values)} records, the first is record "
+                f"{invalid[0]}; leave them out of every modality and of the target."
             )
         chosen[name] = values
     lengths = {name: len(values) for name, values in chosen.items()}

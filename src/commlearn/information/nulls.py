@@ -26,14 +26,13 @@ from commlearn.information.pid.marginals import Array
 from commlearn.seeds import numpy_generator
 
 _BITS = float(np.log(2))
-_MOST, _MOST_CELLS = (
-    2000,
-    12_000,
-)  # most records, and records times classes, to exchange; if there are more, a random part is used
-_FEWEST = 500  # fewest records of that part, which is limited because each exchange runs all experts again
+# Most records, and records times classes, to exchange; if there are more, a random part is used.
+_MOST_RECORDS, _MOST_CELLS = 2000, 12_000
+# Fewest records of that part, which is limited because each exchange runs all experts again.
+_FEWEST_RECORDS = 500
 _ENOUGH = 15  # number of exchanges as good as the observed value after which the test stops
-_LEAST = 20  # distinct arrangements needed: with fewer, even the best one has a share above 0.05
-_TRIED = 200  # number of exchanges within which that many arrangements must come up
+_ARRANGEMENTS = 20  # distinct arrangements needed: with fewer, even the best one has a share above 0.05
+_TRIALS = 200  # number of exchanges within which that many arrangements must come up
 _SPREAD = 2**0.5  # spread of a mean over folds, relative to that of folds exchanged separately
 
 
@@ -60,9 +59,9 @@ class Exchange:
 
     def __init__(self, parts: np.ndarray, groups: np.ndarray | None = None) -> None:
         self.groups = np.arange(len(parts)) if groups is None else groups
-        together = parts * (int(self.groups.max()) + 1) + self.groups
+        unit_codes = parts * (int(self.groups.max()) + 1) + self.groups
         _, first, self.unit, self.sizes = np.unique(
-            together, return_index=True, return_inverse=True, return_counts=True
+            unit_codes, return_index=True, return_inverse=True, return_counts=True
         )
         self.parts, self.whose = (
             parts[first],
@@ -84,10 +83,10 @@ class Exchange:
 
     def suffices(self, values: np.ndarray) -> bool:
         """Whether the records' values have enough distinct arrangements for one to stand out."""
-        draw, seen = numpy_generator(0, "interactions arrangements"), set()
-        for _ in range(_TRIED):
-            seen.add(values[self.draw(draw)].tobytes())
-            if len(seen) == _LEAST:
+        draw, arrangements = numpy_generator(0, "interactions arrangements"), set()
+        for _ in range(_TRIALS):
+            arrangements.add(values[self.draw(draw)].tobytes())
+            if len(arrangements) == _ARRANGEMENTS:
                 return True
         return False
 
@@ -104,9 +103,9 @@ def label_tests(
     gains = {subset: log - log_share for subset, log in logs.items()}  # no credit for the shares of classes
     chance: dict[Subset, list[float]] = {subset: [] for subset in logs}
     for _ in range(permutations):
-        others = labels[exchange.draw(draw)]
+        exchanged = labels[exchange.draw(draw)]
         for subset, gain in gains.items():
-            chance[subset].append(float(gain[rows, others].mean()))
+            chance[subset].append(float(gain[rows, exchanged].mean()))
     return {subset: _rank(float(gain[rows, labels].mean()), chance[subset]) for subset, gain in gains.items()}
 
 
@@ -126,28 +125,28 @@ def combination_test(
     names = max(logs, key=len)
     joint = posteriors.get(names)
     draw = numpy_generator(seed, "interactions modalities shuffled")
-    most = max(_FEWEST, min(_MOST, _MOST_CELLS // (int(labels.max()) + 1)))
-    rows = np.sort(draw.permutation(len(labels))[:most])
+    limit = max(_FEWEST_RECORDS, min(_MOST_RECORDS, _MOST_CELLS // (int(labels.max()) + 1)))
+    rows = np.sort(draw.permutation(len(labels))[:limit])
     target = np.log(np.bincount(labels) / len(labels))
-    within, labels = (folds.of * (labels.max() + 1) + labels)[rows], labels[rows]
-    exchange = Exchange(within, None if folds.groups is None else folds.groups[rows])
+    parts, labels = (folds.of * (labels.max() + 1) + labels)[rows], labels[rows]
+    exchange = Exchange(parts, None if folds.groups is None else folds.groups[rows])
     tested = joint is not None and exchange.suffices(rows)
-    exchange = exchange if tested else Exchange(within)  # single records will do for the mean
-    places = np.arange(len(rows))
-    seen = float(joint.log[rows, labels].mean()) if joint is not None else 0.0
+    exchange = exchange if tested else Exchange(parts)  # single records will do for the mean
+    positions = np.arange(len(rows))
+    observed = float(joint.log[rows, labels].mean()) if joint is not None else 0.0
     chance: list[float] = []
-    apart = []
+    means = []
     for _ in range(permutations):
-        paired = {name: rows[exchange.draw(draw)] if place else rows for place, name in enumerate(names)}
+        paired = {name: rows[exchange.draw(draw)] if index else rows for index, name in enumerate(names)}
         product = sum(logs[(name,)][paired[name]] for name in names)
-        apart.append(log_softmax(product - (len(names) - 1) * target, axis=1)[places, labels].mean())
+        means.append(log_softmax(product - (len(names) - 1) * target, axis=1)[positions, labels].mean())
         if joint is not None and tested:
-            chance.append(float(joint.paired(paired)[places, labels].mean()))
-            if np.count_nonzero(np.array(chance) >= seen - 1e-12) == _ENOUGH:
+            chance.append(float(joint.paired(paired)[positions, labels].mean()))
+            if np.count_nonzero(np.array(chance) >= observed - 1e-12) == _ENOUGH:
                 break
     entropy = -float(np.exp(target) @ target)
-    independent = (entropy + float(np.mean(apart))) / _BITS
-    return Combination(_rank(seen, chance) if tested else None, max(independent, 0.0))
+    independent = (entropy + float(np.mean(means))) / _BITS
+    return Combination(_rank(observed, chance) if tested else None, max(independent, 0.0))
 
 
 def missing_tests(labels: np.ndarray, folds: Folds, combination: bool = True) -> list[str]:
@@ -155,19 +154,20 @@ def missing_tests(labels: np.ndarray, folds: Folds, combination: bool = True) ->
     missing = []
     if not Exchange(folds.of, folds.groups).suffices(labels):
         missing.append(("the parts have no p-values", "labels"))
-    within = folds.of * (int(labels.max()) + 1) + labels
-    if combination and not Exchange(within, folds.groups).suffices(np.arange(len(labels))):
+    parts = folds.of * (int(labels.max()) + 1) + labels
+    if combination and not Exchange(parts, folds.groups).suffices(np.arange(len(labels))):
         missing.append(("the combination has no p-value", "modalities among records of one class"))
     units = f"{len(labels)} records" if folds.groups is None else f"{folds.groups.max() + 1} groups"
     return [
-        f"{what}: {units} in {folds.count} folds allow fewer than {_LEAST} distinct permutations of "
-        f"{exchanged} within folds, too few for p < 0.05; give more records, or more or finer groups"
-        for what, exchanged in missing
+        f"{consequence}: {units} in {folds.count} folds allow fewer than {_ARRANGEMENTS} distinct "
+        f"permutations of {exchanged} within folds, too few for p < 0.05; give more records, or more or "
+        "finer groups"
+        for consequence, exchanged in missing
     ]
 
 
-def _rank(seen: float, chance: list[float]) -> float:
+def _rank(observed: float, chance: list[float]) -> float:
     """Return the p-value: the share of values, counting the observed one, that are at least as good."""
     values = np.array(chance)
-    wide = values.mean() + _SPREAD * (values - values.mean())
-    return float(1 + np.count_nonzero(wide >= seen - 1e-12)) / (1 + len(values))
+    spread = values.mean() + _SPREAD * (values - values.mean())
+    return float(1 + np.count_nonzero(spread >= observed - 1e-12)) / (1 + len(values))

@@ -50,7 +50,9 @@ class PairReport:
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per number: quantity, of, bits, low, high, error, p, growing."""
-        rows = [{"quantity": "information", "of": name, **one} for name, one in self.values["alone"].items()]
+        rows = [
+            {"quantity": "information", "of": name, **number} for name, number in self.values["alone"].items()
+        ]
         for pair in self.values["pairs"]:
             rows += [{"quantity": part, "of": pair["name"], **pair[part]} for part in PARTS]
         rows.append({"quantity": "total", "of": "all", **self.values["total"]})
@@ -67,11 +69,11 @@ class PairReport:
 
     def __str__(self) -> str:
         values = self.values
-        wide = max(map(len, ("modality", *values["alone"])))
-        alone = [f"{name:<{wide}}  {Estimate(**one)}" for name, one in values["alone"].items()]
-        both = max(len("pair"), *(len(pair["name"]) for pair in values["pairs"]))
+        width = max(map(len, ("modality", *values["alone"])))
+        singles = [f"{name:<{width}}  {Estimate(**number)}" for name, number in values["alone"].items()]
+        pair_width = max(len("pair"), *(len(pair["name"]) for pair in values["pairs"]))
         pairs = [
-            f"{pair['name']:<{both}}  " + "".join(f"{pair[part]['bits']:>10.2f}" for part in PARTS)
+            f"{pair['name']:<{pair_width}}  " + "".join(f"{pair[part]['bits']:>10.2f}" for part in PARTS)
             for pair in values["pairs"]
         ]
         heads = "".join(f"{head:>10}" for head in ("shared", "1st only", "2nd only", "synergy", "in all"))
@@ -83,10 +85,10 @@ class PairReport:
             f"- {share_in_words(values['modalities'], values['total'], values['entropy'])}",
             *(f"- {line}" for line in pairs_in_words(values)),
             "",
-            f"{'modality':<{wide}}  bits on its own",
-            *alone,
+            f"{'modality':<{width}}  bits on its own",
+            *singles,
             "",
-            f"{'pair':<{both}}  {heads}",
+            f"{'pair':<{pair_width}}  {heads}",
             *pairs,
             "",
             f"With {len(values['modalities'])} modalities, only pairs are measured, not every subset: choose "
@@ -109,25 +111,28 @@ def pair_values(
     """Return plain values for each modality alone, pairs of those that know most, and all together."""
     target = prepare_target(values, name, settings.bins, settings.folds, sort)
     evidence = gather_evidence(material, target, groups, settings)
-    whole, labels = evidence.names, evidence.labels
-    posteriors, read = _posteriors(evidence, settings, tell)
+    names, labels = evidence.names, evidence.labels
+    posteriors, measured_pairs = _posteriors(evidence, settings, tell)
     tell("a planted synergy")
     limits = find_limits(evidence, settings)
     tell("intervals")
-    alone: dict[str, Estimate] = {}
+    singles: dict[str, Estimate] = {}
     pairs, totals = [], []
-    for both in read:
-        logs: Logs = {subset: posteriors[subset].log for subset in ((both[0],), (both[1],), both)}
+    for pair_names in measured_pairs:
+        logs: Logs = {
+            subset: posteriors[subset].log for subset in ((pair_names[0],), (pair_names[1],), pair_names)
+        }
         view = make_view(logs, evidence, settings, limits=limits)
-        alone |= {one: view.ladder[(one,)] for one in both}
+        singles |= {modality: view.ladder[(modality,)] for modality in pair_names}
         pairs.append(_pair(view.pairs[0]))
         totals += [view.measured.total] if view.measured else []
-    for one in whole:
-        if one not in alone:  # in none of the pairs that were read
-            bits = information_in(posteriors[(one,)].log, labels)
-            alone[one] = with_interval(bits, settings.level, limits, groups=evidence.groups)
-    most = information_in(posteriors[whole].log, labels).at_least(*totals)  # more modalities cannot know less
-    total = with_interval(most, settings.level, limits, groups=evidence.groups, combined=True)
+    for modality in names:
+        if modality not in singles:  # in none of the pairs that were read
+            bits = information_in(posteriors[(modality,)].log, labels)
+            singles[modality] = with_interval(bits, settings.level, limits, groups=evidence.groups)
+    # More modalities cannot know less.
+    joint = information_in(posteriors[names].log, labels).at_least(*totals)
+    total = with_interval(joint, settings.level, limits, groups=evidence.groups, combined=True)
     tell("leaks")
     signs = leak_signs(material, target, evidence, settings)
     parts = [Estimate(**pair[part]) for pair in pairs for part in PARTS]
@@ -137,10 +142,10 @@ def pair_values(
         "verdict": f"CANNOT BE TRUSTED: {doubts[0]}" if doubts else _verdict(limits),
         "target": name,
         "records": len(labels),
-        "modalities": list(whole),
+        "modalities": list(names),
         "entropy": limits.most,
         "level": settings.level,
-        "alone": {one: asdict(alone[one]) for one in whole},
+        "alone": {modality: asdict(singles[modality]) for modality in names},
         "pairs": pairs,
         "total": asdict(total),
         "warnings": [
@@ -149,7 +154,7 @@ def pair_values(
             *signs.others,
             *target.warnings,
         ],
-        "notes": [*_left_out(whole, read), *target.notes],
+        "notes": [*_left_out(names, measured_pairs), *target.notes],
     }
 
 
@@ -166,33 +171,33 @@ def _posteriors(
     evidence: Evidence, settings: Settings, tell: Callable[[str], None]
 ) -> tuple[dict[Subset, Posterior], list[Subset]]:
     """Return posteriors of each modality alone, of pairs and of all together, and the pairs read."""
-    whole = evidence.names
-    single: list[Subset] = [(one,) for one in whole]
-    pairs = min(len(whole), MOST_PAIRED)
+    names = evidence.names
+    single: list[Subset] = [(one,) for one in names]
+    pairs = min(len(names), MOST_PAIRED)
     count = len(single) + pairs * (pairs - 1) // 2 + 1
-    place = iter(range(1, count + 1))
-    tell_place: Callable[[str], None] = lambda what: tell(f"{what} ({next(place)} of {count})")  # noqa: E731
-    alone = best_posteriors(evidence, single, settings, tell_place)
+    steps = iter(range(1, count + 1))
+    tell_step: Callable[[str], None] = lambda text: tell(f"{text} ({next(steps)} of {count})")  # noqa: E731
+    singles = best_posteriors(evidence, single, settings, tell_step)
     bits = {
-        subset: information_in(posterior.log, evidence.labels).bits for subset, posterior in alone.items()
+        subset: information_in(posterior.log, evidence.labels).bits for subset, posterior in singles.items()
     }
     best = sorted(sorted(single, key=lambda subset: -bits[subset])[:MOST_PAIRED], key=single.index)
-    read: list[Subset] = [(*one, *other) for one, other in combinations(best, 2)]
-    joint = best_posteriors(evidence, [*read, whole], settings, tell_place, alone)
-    return joint, read
+    measured_pairs: list[Subset] = [(*one, *other) for one, other in combinations(best, 2)]
+    joint = best_posteriors(evidence, [*measured_pairs, names], settings, tell_step, singles)
+    return joint, measured_pairs
 
 
-def _left_out(names: Sequence[str], read: Sequence[Subset]) -> list[str]:
+def _left_out(names: Sequence[str], measured_pairs: Sequence[Subset]) -> list[str]:
     """Return a note on pairs that were not read and how to get them, or none if all were read."""
-    paired = {name for both in read for name in both}
+    paired = {name for pair in measured_pairs for name in pair}
     others = [name for name in names if name not in paired]
     if not others:
         return []
     count = len(names) * (len(names) - 1) // 2
     return [
-        f"{len(read)} of {count} pairs were measured, those of the {len(paired)} modalities that provide "
-        f"most on their own. Pairs with {', '.join(others)} were not, and may include a synergy of two "
-        f"modalities that provide nothing on their own. Choose up to {MOST_PAIRED} modalities by name to "
+        f"{len(measured_pairs)} of {count} pairs were measured, those of the {len(paired)} modalities that "
+        f"provide most on their own. Pairs with {', '.join(others)} were not, and may include a synergy of "
+        f"two modalities that provide nothing on their own. Choose up to {MOST_PAIRED} modalities by name to "
         "measure all their pairs"
     ]
 
@@ -205,20 +210,27 @@ def _pair(pair: Pair) -> dict[str, Any]:
 
 def pairs_in_words(values: Mapping[str, Any]) -> list[str]:
     """Return sentences on who knows most alone, which pair shares most, and which has the largest synergy."""
-    alone, pairs = values["alone"], values["pairs"]
-    best = max(alone, key=lambda name: alone[name]["bits"])
-    shares = max(pairs, key=lambda pair: pair["redundant"]["bits"])
+    singles, pairs = values["alone"], values["pairs"]
+    best = max(singles, key=lambda name: singles[name]["bits"])
+    shared = max(pairs, key=lambda pair: pair["redundant"]["bits"])
     joint = max(pairs, key=lambda pair: pair["synergistic"]["bits"])
-    most = (
-        (alone[best], f"{best} provides most on its own: {{}}", "none of them provides anything on its own"),
-        (shares["redundant"], f"{_both(shares)} share most: {{}}", "no two of them share anything"),
+    findings = (
+        (
+            singles[best],
+            f"{best} provides most on its own: {{}}",
+            "none of them provides anything on its own",
+        ),
+        (shared["redundant"], f"{_both(shared)} share most: {{}}", "no two of them share anything"),
         (
             joint["synergistic"],
             f"{_both(joint)} have the largest synergy: {{}}",
             "no two of them provide anything that neither provides on its own",
         ),
     )
-    return [nothing if _is_nothing(part) else part_in_words(what, part) for part, what, nothing in most]
+    return [
+        fallback if _is_nothing(part) else part_in_words(sentence, part)
+        for part, sentence, fallback in findings
+    ]
 
 
 def _both(pair: Mapping[str, Any]) -> str:
@@ -226,9 +238,9 @@ def _both(pair: Mapping[str, Any]) -> str:
 
 
 def share_in_words(names: list[str], total: Mapping[str, Any], entropy: float) -> str:
-    whole = f"{', '.join(names[:-1])} and {names[-1]}"
+    listing = f"{', '.join(names[:-1])} and {names[-1]}"
     return (
-        f"{whole} provide {Estimate(**total)} of the {entropy:.2f} bits needed for certainty "
+        f"{listing} provide {Estimate(**total)} of the {entropy:.2f} bits needed for certainty "
         f"({100 * total['bits'] / entropy:.0f} %)"
     )
 

@@ -89,14 +89,14 @@ class InteractionReport:
     @property
     def views(self) -> dict[str, View]:
         """The views that the report has, by name."""
-        named = {
+        views = {
             "data": self.data,
             "linear": self.linear,
             "representation": self.representation,
             "raw": self.raw,
             "model": self.model,
         }
-        return {name: view for name, view in named.items() if view is not None}
+        return {name: view for name, view in views.items() if view is not None}
 
     def contributions(self) -> pd.DataFrame:
         """Return each record's share of information and parts, in bits; the shares average to the numbers.
@@ -177,7 +177,9 @@ class LabelReports:
         return pd.concat(frames, ignore_index=True)
 
     def __str__(self) -> str:
-        skipped = [f"Warning: label '{label}' was left out: {why}" for label, why in self.skipped.items()]
+        skipped = [
+            f"Warning: label '{label}' was left out: {reason}" for label, reason in self.skipped.items()
+        ]
         return "\n\n".join([*skipped, *map(str, self.reports.values())])
 
     def _repr_html_(self) -> str:
@@ -187,10 +189,10 @@ class LabelReports:
         """Return one figure per label; the label is appended to the file name."""
         figures = {}
         for label, report in self.reports.items():
-            named = (
+            labelled_path = (
                 None if path is None else Path(path).with_stem(f"{Path(path).stem}-{file_name_part(label)}")
             )
-            figures[label] = report.plot(named)
+            figures[label] = report.plot(labelled_path)
         return figures
 
 
@@ -366,9 +368,9 @@ def _two(report: InteractionReport) -> list[str]:
 
 def _many(report: InteractionReport) -> list[str]:
     view = report.data
-    whose = {1: "single modalities provide", 2: "pairs add"}
+    subjects = {1: "single modalities provide", 2: "pairs add"}
     lines = [
-        f"- {whose.get(order, f'{order} together add')}: {part}{_tested(part)}"
+        f"- {subjects.get(order, f'{order} together add')}: {part}{_tested(part)}"
         f"{_which_pair(view) if order == 2 and part.bits > 0.005 else ''}"
         for order, part in enumerate(view.spectrum, 1)
     ]
@@ -390,14 +392,14 @@ def _parts(pair: Pair) -> str:
 def _which_pair(view: View) -> str:
     """Return a clause that names the two modalities with the largest synergy."""
     single = [pair for pair in view.pairs if len(pair.first) == len(pair.second) == 1]
-    most = max(single, key=lambda pair: pair.synergistic.bits)
-    return f", most of all {most.first[0]} with {most.second[0]} ({most.synergistic.bits:.2f})"
+    largest = max(single, key=lambda pair: pair.synergistic.bits)
+    return f", most of all {largest.first[0]} with {largest.second[0]} ({largest.synergistic.bits:.2f})"
 
 
 def _chance(report: InteractionReport) -> str:
     """Return a sentence on how much synergy conditional independence would leave."""
     total, test = report.data.total, report.combination
-    left = max(0.0, min(test.independent, total.bits) - report.data.spectrum[0].bits)
+    remaining = max(0.0, min(test.independent, total.bits) - report.data.spectrum[0].bits)
     if test.p is None:
         finding = "whether the combination itself matters could not be tested"
     else:
@@ -405,25 +407,25 @@ def _chance(report: InteractionReport) -> str:
         beginning = "" if p <= PRESENT else "no evidence that "
         finding = f"{beginning}the combination itself matters (p {_p(p)})"
     return (
-        f"  If the modalities were independent given the class, {left:.2f} bits of synergy would remain; "
-        f"{finding}."
+        f"  If the modalities were independent given the class, {remaining:.2f} bits of synergy would "
+        f"remain; {finding}."
     )
 
 
 def _ladder(report: InteractionReport) -> list[str]:
     width = max(len("on their own"), *(len(subset_name(subset)) for subset in report.data.ladder))
-    more = report.curve.extrapolated()
-    star = "  2n*" if more else ""
-    lines = [f"{'on their own':<{width}}  bits  interval      {star:<6}  correct  balanced"]
+    extrapolated = report.curve.extrapolated()
+    heading = "  2n*" if extrapolated else ""
+    lines = [f"{'on their own':<{width}}  bits  interval      {heading:<6}  correct  balanced"]
     for subset, value in report.data.ladder.items():
         high = "open" if value.growing else f"{value.high:.2f}"
-        expected = f"  {more[information_of(subset)]:4.2f}" if more else ""
+        expected = f"  {extrapolated[information_of(subset)]:4.2f}" if extrapolated else ""
         lines.append(
             f"{subset_name(subset):<{width}}  {value.bits:4.2f}  [{value.low:.2f}, {high}]  {expected:<6}  "
             f"{100 * report.data.accuracy[subset]:5.1f} %  "
             f"{100 * report.data.balanced_accuracy[subset]:5.1f} %"
         )
-    if more:
+    if extrapolated:
         lines.append("* 2 est(n) - est(n / 2): what the learning curve predicts for many more records.")
     return lines
 
@@ -435,7 +437,7 @@ def _droppable(report: InteractionReport) -> list[str]:
     for name in names:
         rest = tuple(other for other in names if other != name)
         costs[name] = (view.total.bits - view.ladder[rest].bits, view.accuracy[names] - view.accuracy[rest])
-    name = min(costs, key=lambda one: costs[one][0])
+    name = min(costs, key=lambda candidate: costs[candidate][0])
     bits, points = costs[name]
     return [
         f"Cheapest to drop: {name}, at a cost of {bits:.2f} bits and {100 * points:.1f} points of accuracy."
@@ -469,12 +471,12 @@ def _synergy(view: View) -> Estimate:
 
 def _views(report: InteractionReport) -> list[str]:
     lines = []
-    named = {
+    views = {
         "RAW columns (the best experts, no model)": report.raw,
         "REPRESENTATION (a linear probe of the model's own embedding)": report.representation,
         "MODEL (its own predictions)": report.model,
     }
-    for name, view in named.items():
+    for name, view in views.items():
         if view is not None:
             if len(report.modalities) == 2:
                 parts = _parts(view.pairs[0])
@@ -501,13 +503,13 @@ def _more_data(report: InteractionReport) -> list[str]:
         )
     if len(points) < 2:
         return lines
-    *_, before, now = sorted(points)
-    gain = points[now] - points[before]
+    *_, previous, current = sorted(points)
+    gain = points[current] - points[previous]
     if gain > max(0.02, report.data.total.error):
         finding = "More records would probably raise the total: it grew"
     else:
         finding = "More records would change the total little: it moved"
-    return [*lines, f"{finding} by {gain:+.2f} bits from {before} to {now} records."]
+    return [*lines, f"{finding} by {gain:+.2f} bits from {previous} to {current} records."]
 
 
 def _assumptions(report: InteractionReport) -> list[str]:

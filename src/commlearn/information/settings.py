@@ -25,18 +25,19 @@ class Settings:
 
     def __post_init__(self) -> None:
         problems = Problems("settings")
-        for name, least in (("folds", 2), ("bootstrap", 0), ("permutations", 19), ("components", 1)):
-            if getattr(self, name) < least:
-                problems.add(f"{name} is {getattr(self, name)}; give at least {least}")
+        for name, minimum in (("folds", 2), ("bootstrap", 0), ("permutations", 19), ("components", 1)):
+            if getattr(self, name) < minimum:
+                problems.add(f"{name} is {getattr(self, name)}; give at least {minimum}")
         if self.repeats is not None and self.repeats < 1:
             problems.add(f"repeats is {self.repeats}; give at least 1")
         if not 0.5 <= self.level < 1:
             problems.add(f"level is {self.level}; give a share from 0.5 to less than 1, such as 0.9")
         if self.bins is not None and self.bins < 2:
             problems.add(f"bins is {self.bins}; give at least 2 classes")
-        most = 2**32 - 1 - 1000 * (self.repeats or 2)  # scikit-learn's limit, less what further divisions add
-        if not 0 <= self.seed <= most:
-            problems.add(f"seed is {self.seed}; give a whole number from 0 to {most}")
+        # scikit-learn's limit, less what further divisions add
+        maximum = 2**32 - 1 - 1000 * (self.repeats or 2)
+        if not 0 <= self.seed <= maximum:
+            problems.add(f"seed is {self.seed}; give a whole number from 0 to {maximum}")
         problems.raise_if_any(ConfigurationError)
 
     def repeats_of(self, records: int) -> int:

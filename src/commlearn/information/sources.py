@@ -42,16 +42,16 @@ _WORDS = 256  # buckets to which words are hashed
 def schema_of(columns: Mapping[str, Any], table: Table) -> Schema:
     """Return a schema for named columns: a single column of lists or arrays is a vector, all else tabular."""
     kinds: dict[str, Any] = {}
-    for name, given in columns.items():
-        chosen = [given] if isinstance(given, str) else list(given)
-        lists = len(chosen) == 1 and chosen[0] in table.frame and _holds_lists(table.frame[chosen[0]])
-        kinds[name] = Vector(chosen[0]) if lists else Tabular(chosen)
+    for name, entry in columns.items():
+        names = [entry] if isinstance(entry, str) else list(entry)
+        lists = len(names) == 1 and names[0] in table.frame and _holds_lists(table.frame[names[0]])
+        kinds[name] = Vector(names[0]) if lists else Tabular(names)
     return Schema(kinds)
 
 
 def _holds_lists(cells: pd.Series) -> bool:
-    there = cells.dropna()
-    return bool(len(there)) and np.ndim(there.iloc[0]) == 1
+    present = cells.dropna()
+    return bool(len(present)) and np.ndim(present.iloc[0]) == 1
 
 
 def raw_arrays(records: Records) -> dict[str, Array]:
@@ -65,11 +65,11 @@ def _flat(column: Column) -> Array:
     parts = []
     for start in range(0, len(column), size):
         rows = np.arange(start, min(start + size, len(column)))
-        parts.append(_FLATTEN.get(column.spec.kind, _as_it_is)(column.take(rows), column.spec))
+        parts.append(_FLATTEN.get(column.spec.kind, _flat_values)(column.take(rows), column.spec))
     return np.concatenate(parts).astype(np.float64)
 
 
-def _as_it_is(modality: Modality, spec: Spec) -> np.ndarray:
+def _flat_values(modality: Modality, spec: Spec) -> np.ndarray:
     return modality.values.reshape(len(modality.values), -1).float().numpy()
 
 
@@ -84,21 +84,21 @@ def _tabular(modality: Modality, spec: Spec) -> np.ndarray:
     numbers, codes = values[:, : spec.shape[0]], values[:, spec.shape[0] :]
     missing = np.isnan(numbers)
     columns = [np.where(missing, 0.0, numbers), missing[:, missing.any(axis=0)]]
-    for place, count in enumerate(spec.shape[1:]):
-        columns.append(np.eye(count)[np.nan_to_num(codes[:, place]).astype(int).clip(0, count - 1)])
+    for index, count in enumerate(spec.shape[1:]):
+        columns.append(np.eye(count)[np.nan_to_num(codes[:, index]).astype(int).clip(0, count - 1)])
     return np.concatenate(columns, axis=1)
 
 
 def _series(modality: Modality, spec: Spec) -> np.ndarray:
     """Return the mean, deviation, mean step and trend of every channel over the real steps."""
     values = modality.values.float().nan_to_num().reshape(len(modality.values), modality.values.shape[1], -1)
-    described = moments(values, modality.real.float())
+    statistics = moments(values, modality.real.float())
     valid = modality.real.float()[..., None]  # (batch, steps, 1)
     count = valid.sum(dim=1).clamp(min=1)
-    away = (values - described[:, None, : values.shape[2]]) * valid
+    deviations = (values - statistics[:, None, : values.shape[2]]) * valid
     time = torch.arange(values.shape[1], dtype=torch.float32)[None, :, None] * valid
-    trend = (away * (time - time.sum(dim=1, keepdim=True) / count[:, None])).sum(dim=1) / count
-    return torch.cat([described, trend], dim=1).numpy()
+    trend = (deviations * (time - time.sum(dim=1, keepdim=True) / count[:, None])).sum(dim=1) / count
+    return torch.cat([statistics, trend], dim=1).numpy()
 
 
 def _text(modality: Modality, spec: Spec) -> np.ndarray:
@@ -144,9 +144,9 @@ def own_records(model: Any) -> CrossFitRows:
             )
         return rows
     train, test = reader.objects()
-    objects, whose = (test, "test") if model.saw_labels else (train, "own")
+    objects, origin = (test, "test") if model.saw_labels else (train, "own")
     records, blocks = trifeature_blocks(reader, objects, _PAIRS)
-    source = f"{len(records)} pairs of the run's {whose} images, no image in two folds"
+    source = f"{len(records)} pairs of the run's {origin} images, no image in two folds"
     return CrossFitRows(replace(records, groups=blocks.astype(np.uint64)), None, source)
 
 
@@ -156,18 +156,18 @@ def trifeature_blocks(reader: Trifeature, objects: Objects, pairs: int) -> tuple
     Images of one combination share a block. Pairs drawn from all images would show each image in several
     folds, and experts would recognise it.
     """
-    looks = (objects.shape, objects.texture, objects.colour)
-    combination = np.unique(np.stack(looks, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+    attributes = (objects.shape, objects.texture, objects.colour)
+    combination = np.unique(np.stack(attributes, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
     order = numpy_generator(reader.seed, "interaction blocks").permutation(combination.max() + 1)
     block = (order % _BLOCKS)[combination]
-    drawn, blocks = [], []
+    rows, blocks = [], []
     for number in range(_BLOCKS):
         members = np.flatnonzero(block == number)
-        inside = Objects(*(part[members] for part in (objects.images, *looks)))
+        block_objects = Objects(*(part[members] for part in (objects.images, *attributes)))
         generator = numpy_generator(reader.seed, "interaction pairs", number)
-        drawn.append(members[draw_pairs(inside, pairs // _BLOCKS, generator)])
+        rows.append(members[draw_pairs(block_objects, pairs // _BLOCKS, generator)])
         blocks.append(np.full(pairs // _BLOCKS, number))
-    return pair_records(objects, np.concatenate(drawn), reader.mapping()), np.concatenate(blocks)
+    return pair_records(objects, np.concatenate(rows), reader.mapping()), np.concatenate(blocks)
 
 
 _FEW_COLUMNS = 128  # most columns of a modality whose raw columns are analysed next to its embedding
@@ -242,22 +242,22 @@ def gather(source: Any, data: Any, modalities: Sequence[str] | None, groups: Any
     return _of_model(carrier(source), data, modalities, groups)
 
 
-def _check_length(what: str, values: Any, records: int) -> None:
+def _check_length(description: str, values: Any, records: int) -> None:
     if len(values) != records:
         raise DataError(
-            f"{what} has {len(values)} values, but the modalities have {records} records; give one value per "
-            "record."
+            f"{description} has {len(values)} values, but the modalities have {records} records; give one "
+            "value per record."
         )
 
 
 def names_columns(source: Mapping[str, Any], data: Any) -> bool:
     """Whether the values of `source` are names of table columns."""
-    named = all(
+    are_names = all(
         isinstance(value, str)
-        or (isinstance(value, list | tuple) and all(isinstance(one, str) for one in value))
+        or (isinstance(value, list | tuple) and all(isinstance(item, str) for item in value))
         for value in source.values()
     )
-    return bool(source) and named and data is not None
+    return bool(source) and are_names and data is not None
 
 
 def _of_arrays(
@@ -266,18 +266,20 @@ def _of_arrays(
     material = from_arrays(arrays, modalities)
     table = None if data is None else _table(data)
     group_values = _groups(groups, table, None, material.records)
-    every = np.arange(material.records)
+    all_rows = np.arange(material.records)
 
     def read(target: Any) -> tuple[Any, str]:
         _check_order({**arrays, "target": target, "groups": groups})
         return _target(None, table, None, target)
 
-    return Gathered(material, read, material.records, every, group_values)
+    return Gathered(material, read, material.records, all_rows, group_values)
 
 
-def _check_order(given: Mapping[str, Any]) -> None:
+def _check_order(inputs: Mapping[str, Any]) -> None:
     """Refuse frames and series with the same rows in different orders, as they are joined by position."""
-    frames = {name: each.index for name, each in given.items() if isinstance(each, pd.DataFrame | pd.Series)}
+    frames = {
+        name: value.index for name, value in inputs.items() if isinstance(value, pd.DataFrame | pd.Series)
+    }
     for name, index in frames.items():
         first, order = next(iter(frames.items()))
         if not index.equals(order) and index.symmetric_difference(order, sort=False).empty:
@@ -292,19 +294,19 @@ def _of_columns(
 ) -> Gathered:
     table = _table(data, source)
     schema = source if isinstance(source, Schema) else schema_of(source, table)
-    used = replace(schema.only(chosen_names(schema.modalities, modalities)), id=None)
-    records = used.read(table, used.learn(table), empty=True)
-    whole, complete = _complete(records)
-    arrays = from_arrays(raw_arrays(whole), None)
-    material = replace(arrays, where="raw columns, no model", notes=_dropped(records, whole))
+    chosen_schema = replace(schema.only(chosen_names(schema.modalities, modalities)), id=None)
+    records = chosen_schema.read(table, chosen_schema.learn(table), empty=True)
+    complete, positions = _complete(records)
+    arrays = from_arrays(raw_arrays(complete), None)
+    material = replace(arrays, where="raw columns, no model", notes=_dropped(records, complete))
     return Gathered(
         material,
         lambda target: _target(schema, table, None, target),
         len(records),
-        complete,
-        _some(_groups(groups, table, schema, len(records)), complete),
+        positions,
+        _choose_rows(_groups(groups, table, schema, len(records)), positions),
         schema.targets,
-        {name: kind.columns() for name, kind in used.modalities.items()},
+        {name: kind.columns() for name, kind in chosen_schema.modalities.items()},
     )
 
 
@@ -319,26 +321,26 @@ def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: A
     schema: Schema | None = getattr(model, "schema", None)
     rows = own_records(model) if data is None else rows_to_cross_fit(model, data, names)
     records, table = rows.records, rows.table
-    whole, complete = _complete(replace(records, columns={name: records.columns[name] for name in names}))
+    complete, positions = _complete(replace(records, columns={name: records.columns[name] for name in names}))
     material = Material(
-        from_arrays({name: embed(model, whole, [name], blocks="learned") for name in names}, None).arrays,
-        _fused(model, whole, names),
-        own_columns(whole),
+        from_arrays({name: embed(model, complete, [name], blocks="learned") for name in names}, None).arrays,
+        _fused(model, complete, names),
+        own_columns(complete),
         f"embeddings of {rows.source}" if rows.source else "embeddings by the model",
-        (*((rows.warning,) if rows.warning else ()), *_dropped(records, whole)),
+        (*((rows.warning,) if rows.warning else ()), *_dropped(records, complete)),
     )
     if groups is not None and not isinstance(groups, str):
         groups = rows.of_all(groups)
     group_values = records.held_together if groups is None else _groups(groups, table, schema, len(records))
     sorts = schema.targets if schema else {}
-    stated = {**(sorts if table else {}), **{name: sorts.get(name) for name in records.targets}}
+    targets = {**(sorts if table else {}), **{name: sorts.get(name) for name in records.targets}}
     return Gathered(
         material,
         lambda target: _target(schema, table, records, _of_records(target, rows)),
         len(records),
-        complete,
-        _some(group_values, complete),
-        stated,
+        positions,
+        _choose_rows(group_values, positions),
+        targets,
         {name: schema.modalities[name].columns() for name in names} if schema and table else {},
         rows.offered,
         rows.positions,
@@ -378,31 +380,31 @@ def _table(data: Any, source: object = None) -> Table:
     return data if isinstance(data, Table) else read_table(data, reading=reading)
 
 
-def _values(given: Any, table: Table | None, what: str) -> tuple[Any, str]:
+def _values(source: Any, table: Table | None, argument: str) -> tuple[Any, str]:
     """Return values, or the column of that name, with their name; a 2-D array of one column becomes 1-D."""
-    if getattr(given, "ndim", 1) == 2 and given.shape[1] == 1:
-        given = given.iloc[:, 0] if isinstance(given, pd.DataFrame) else given[:, 0]
-    if isinstance(given, pd.DataFrame):
-        return given, what
-    if not isinstance(given, str):
-        return given, str(getattr(given, "name", None) or what)
+    if getattr(source, "ndim", 1) == 2 and source.shape[1] == 1:
+        source = source.iloc[:, 0] if isinstance(source, pd.DataFrame) else source[:, 0]
+    if isinstance(source, pd.DataFrame):
+        return source, argument
+    if not isinstance(source, str):
+        return source, str(getattr(source, "name", None) or argument)
     if table is None:
-        raise ConfigurationError(f"{what}='{given}' names a column, but there is no table; give data=.")
-    if given not in table.frame:
-        raise DataError(unknown(what, given, [str(name) for name in table.frame.columns]))
-    return table.frame[given], given
+        raise ConfigurationError(f"{argument}='{source}' names a column, but there is no table; give data=.")
+    if source not in table.frame:
+        raise DataError(unknown(argument, source, [str(name) for name in table.frame.columns]))
+    return table.frame[source], source
 
 
 def _target(
     schema: Schema | None, table: Table | None, records: Records | None, target: Any
 ) -> tuple[Any, str]:
     """Return the values and name of the target, from the records, the schema's targets or any column."""
-    stated = [*(schema.targets if schema else ()), *(records.targets if records else ())]
-    if target is None and len(set(stated)) == 1:
-        target = stated[0]
+    targets = [*(schema.targets if schema else ()), *(records.targets if records else ())]
+    if target is None and len(set(targets)) == 1:
+        target = targets[0]
     if target is None:
         raise ConfigurationError(
-            f"Name a target: one of {', '.join(dict.fromkeys(stated)) or 'the columns'}."
+            f"Name a target: one of {', '.join(dict.fromkeys(targets)) or 'the columns'}."
         )
     if records is not None and isinstance(target, str) and target in records.targets:
         return _values(np.asarray(records.targets[target]), None, target)
@@ -439,18 +441,18 @@ def _groups(groups: Any, table: Table | None, schema: Schema | None, records: in
 
 def _complete(records: Records) -> tuple[Records, np.ndarray]:
     """Return the records that have all of the modalities, and their positions."""
-    there = np.all([presence(column) for column in records.columns.values()], axis=0)
-    rows = np.flatnonzero(there)
+    present = np.all([presence(column) for column in records.columns.values()], axis=0)
+    rows = np.flatnonzero(present)
     if not len(rows):
         raise DataError(f"No record has all of {', '.join(records.columns)}; compare fewer modalities.")
-    return (records if there.all() else records.choose(rows)), rows
+    return (records if present.all() else records.choose(rows)), rows
 
 
-def _dropped(records: Records, whole: Records) -> tuple[str, ...]:
-    if len(records) == len(whole):
+def _dropped(records: Records, complete: Records) -> tuple[str, ...]:
+    if len(records) == len(complete):
         return ()
-    return (f"{len(records) - len(whole)} of {len(records)} records lack a modality and were left out",)
+    return (f"{len(records) - len(complete)} of {len(records)} records lack a modality and were left out",)
 
 
-def _some(values: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+def _choose_rows(values: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
     return None if values is None else values[rows]

@@ -79,12 +79,12 @@ def with_interval(
     error = max(standard_error(shares, groups) for shares in (quantity.shares, quantity.uncut))
     if draws is not None and len(draws) > 1:
         error = max(error, correction(groups) ** 0.5 * float(np.std(draws, ddof=1)))
-    wide, wide_growth = (WIDER * half_width(one, level, groups) for one in (error, growth.error))
-    above = REACH * max(growth.bits, 0.0) + float(np.hypot(wide, REACH * wide_growth))
-    below = REACH * min(growth.bits, 0.0) - wide
+    width, growth_width = (WIDER * half_width(value, level, groups) for value in (error, growth.error))
+    above = REACH * max(growth.bits, 0.0) + float(np.hypot(width, REACH * growth_width))
+    below = REACH * min(growth.bits, 0.0) - width
     grows = growth.bits > max(GROWS, GROWS_SHARE * quantity.bits)
-    whole = quantity.bits > limits.most - WHOLE  # no room left to grow
-    growing = not whole and (grows or (combined and limits.learnable < LEARNABLE))
+    certain = quantity.bits > limits.most - WHOLE  # no room left to grow
+    growing = not certain and (grows or (combined and limits.learnable < LEARNABLE))
     high = quantity.bits + max(above, limits.resolution)
     return Estimate(
         quantity.bits,
@@ -156,9 +156,9 @@ def learnable_share(blocks: tuple[Array, Array], groups: np.ndarray | None, sett
             fit_networks(blocks, labels, folds, seed, True, recipe, start),
             fit_reduced(blocks, labels, folds, choice, logistic),
         ]
-    own = folds.own_rows(2)
-    logs = [log_softmax(expert.logits(own), axis=1) for expert in experts]
-    log = fit_stack(logs, labels, folds).combine(logs, own)
+    rows = folds.own_rows(2)
+    logs = [log_softmax(expert.logits(rows), axis=1) for expert in experts]
+    log = fit_stack(logs, labels, folds).combine(logs, rows)
     entropy = -float(np.log(np.bincount(labels) / len(labels)) @ (np.bincount(labels) / len(labels)))
     return float(np.clip(1 + log[np.arange(len(labels)), labels].mean() / entropy, 0.0, 1.0))
 

@@ -25,7 +25,8 @@ from commlearn.information.pid.marginals import Array
 from commlearn.information.settings import Settings
 from commlearn.information.uncertainty import Estimate, Limits, bootstrap, resampled_weights, with_interval
 
-_MANY_CLASSES, _FEW = 20, 5  # number of classes above which resamplings are limited, and to how many
+# Number of classes above which resamplings are limited, and to how many.
+_MANY_CLASSES, _FEW_RESAMPLINGS = 20, 5
 _ROUGH = 1e-3  # certificate of the programs in resamplings, in bits: far below their variation
 
 
@@ -94,14 +95,14 @@ class View:
 
     def _pair(self, first: Subset, second: Subset) -> Pair:
         total = self.numbers[information_of(united(self.names, first, second))]
-        alone1, alone2 = (self.numbers[information_of(subset)].bits for subset in (first, second))
+        information1, information2 = (self.numbers[information_of(subset)].bits for subset in (first, second))
         return Pair(
             first,
             second,
             **{part: self.numbers[QuantityKey(part, (first, second))] for part in ATOMS},
             total=total,
-            least_redundant=max(0.0, alone1 + alone2 - total.bits),
-            most_redundant=min(alone1, alone2),
+            least_redundant=max(0.0, information1 + information2 - total.bits),
+            most_redundant=min(information1, information2),
         )
 
 
@@ -117,14 +118,16 @@ def make_view(
     cells: dict[Subset, Array] = {}
     measured = measure(logs, labels, cells=cells)
     limits = limits or Limits(measured.entropy)
-    resamplings = min(settings.bootstrap, _FEW if labels.max() >= _MANY_CLASSES else settings.bootstrap)
+    resamplings = min(
+        settings.bootstrap, _FEW_RESAMPLINGS if labels.max() >= _MANY_CLASSES else settings.bootstrap
+    )
     weights = resampled_weights(len(labels), resamplings, settings.seed, folds.groups)
     draws = bootstrap(  # without resamplings that miss a class, which happens with few groups
         lambda weight: measure(logs, labels, weight, _ROUGH, cells),
-        lambda again: {key: value.bits for key, value in quantities(again).items()},
+        lambda resampled: {key: value.bits for key, value in quantities(resampled).items()},
         weights[[np.bincount(labels, weights=weight).all() for weight in weights]],
     )
-    says = label_tests(logs, labels, folds, settings.permutations, settings.seed)
+    p_values = label_tests(logs, labels, folds, settings.permutations, settings.seed)
     numbers = {}
     for key, value in quantities(measured).items():
         change = growth.get(key)
@@ -132,18 +135,18 @@ def make_view(
             value, settings.level, limits, draws.get(key), folds.groups, change, combined=_combined(key)
         )
         bias = 0.0 if change is None else change.bits
-        numbers[key] = replace(number, p=_p_value(key, number, says, measured.names, folds.groups, bias))
-    right = {subset: log.argmax(axis=1) == labels for subset, log in logs.items()}
+        numbers[key] = replace(number, p=_p_value(key, number, p_values, measured.names, folds.groups, bias))
+    correct = {subset: log.argmax(axis=1) == labels for subset, log in logs.items()}
     return View(
         measured.names,
         measured.entropy,
         measured.gap,
         [union.cells for union in measured.unions],
         numbers,
-        accuracy={subset: float(hits.mean()) for subset, hits in right.items()},
+        accuracy={subset: float(hits.mean()) for subset, hits in correct.items()},
         balanced_accuracy={
             subset: float(np.mean([hits[labels == label].mean() for label in np.unique(labels)]))
-            for subset, hits in right.items()
+            for subset, hits in correct.items()
         },
         measured=measured,
     )
@@ -152,7 +155,7 @@ def make_view(
 def _p_value(
     key: QuantityKey,
     number: Estimate,
-    says: Mapping[Subset, float | None],
+    p_values: Mapping[Subset, float | None],
     names: Subset,
     groups: np.ndarray | None = None,
     bias: float = 0.0,
@@ -165,7 +168,7 @@ def _p_value(
     """
     if key.part == "shapley":
         return None
-    tests = [p for p in (says[subset] for subset in _sources(key, names)) if p is not None]
+    tests = [p for p in (p_values[subset] for subset in _sources(key, names)) if p is not None]
     if not tests:
         return None
     if number.bits <= 0:

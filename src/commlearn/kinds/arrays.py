@@ -108,8 +108,8 @@ def numbers_in(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
 
 def _lengths(cell: Any) -> str:
     """Return the different lengths of a list's rows, as text; "" if these are not the problem."""
-    listed = isinstance(cell, list | tuple) or (isinstance(cell, np.ndarray) and cell.ndim > 0)
-    rows = list(cell) if listed else []
+    is_list = isinstance(cell, list | tuple) or (isinstance(cell, np.ndarray) and cell.ndim > 0)
+    rows = list(cell) if is_list else []
     sizes = {len(row) for row in rows if isinstance(row, list | tuple)}
     return " and ".join(map(str, sorted(sizes))) if len(sizes) > 1 else ""
 
@@ -122,11 +122,11 @@ def file_of(cell: str | Path, root: Path, outside: bool = False) -> Path:
     path = os.path.normpath(os.path.join(folder, str(cell)))
     inside = path.startswith(os.path.join(folder, "")) and "\0" not in path
     if inside and not outside:  # a link inside the folder may lead out of it
-        inside = os.path.realpath(path).startswith(os.path.join(_real(folder), ""))
+        inside = os.path.realpath(path).startswith(os.path.join(_real_path(folder), ""))
     if not outside and not inside:
-        problem = f"{shown(cell)} is outside the table's folder. Move the file into it, or set outside: true"
+        message = f"{shown(cell)} is outside the table's folder. Move the file into it, or set outside: true"
         raise DataError(
-            f"{problem} for this modality (for a loaded export: commlearn.load(folder, outside=True))"
+            f"{message} for this modality (for a loaded export: commlearn.load(folder, outside=True))"
         )
     if "\0" in path or not os.path.isfile(path):
         slashes = " (with / in place of \\)" if "\\" in str(cell) else ""
@@ -137,7 +137,7 @@ def file_of(cell: str | Path, root: Path, outside: bool = False) -> Path:
 
 
 @lru_cache(maxsize=64)
-def _real(folder: str) -> str:
+def _real_path(folder: str) -> str:
     return os.path.realpath(folder)
 
 
@@ -148,10 +148,10 @@ def flat_lists(column: pd.Series) -> tuple[np.ndarray, np.ndarray] | None:
     """
     if not isinstance(column.dtype, pd.ArrowDtype):
         return None
-    sort = column.dtype.pyarrow_dtype
-    if not (pa.types.is_list(sort) or pa.types.is_large_list(sort) or pa.types.is_fixed_size_list(sort)):
+    dtype = column.dtype.pyarrow_dtype
+    if not (pa.types.is_list(dtype) or pa.types.is_large_list(dtype) or pa.types.is_fixed_size_list(dtype)):
         return None
-    if not (pa.types.is_integer(sort.value_type) or pa.types.is_floating(sort.value_type)):
+    if not (pa.types.is_integer(dtype.value_type) or pa.types.is_floating(dtype.value_type)):
         return None
     lists = column.array.__arrow_array__()
     chunks = lists.chunks if isinstance(lists, pa.ChunkedArray) else [lists]

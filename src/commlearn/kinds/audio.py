@@ -72,20 +72,20 @@ class Audio(Kind):
 
     def learn(self, cells: Cells) -> dict[str, Any]:
         """Return each band's mean and scale, and how many frames are averaged."""
-        frames, problems = self._each(cells, log_mel)
+        frames, problems = self._apply(cells, log_mel)
         raise_errors(self.column, problems)
         return learn_sequences(self.column, frames, self.max_length)
 
     def read(self, cells: Cells, state: dict[str, Any]) -> Column:
         """Return the frames, averaged and standardised."""
-        frames, problems = self._each(
+        frames, problems = self._apply(
             cells, lambda sound: standardise(log_mel(sound), state, self.max_length)
         )
         raise_errors(self.column, problems)
         return Sequences.of("audio", frames, MELS)
 
     def check(self, cells: Cells) -> list[Problem]:
-        spans, problems = self._each(cells, np.ptp)
+        spans, problems = self._apply(cells, np.ptp)
         if not problems and all(span is None for span in spans):
             problems = [Problem("no row has sound; name another column or drop the modality", self.column)]
         silent = [
@@ -95,7 +95,7 @@ class Audio(Kind):
         ]
         return first_ten(problems) + first_ten(silent)
 
-    def _each(self, cells: Cells, change: Callable[[np.ndarray], Any]) -> tuple[list[Any], list[Problem]]:
+    def _apply(self, cells: Cells, change: Callable[[np.ndarray], Any]) -> tuple[list[Any], list[Problem]]:
         """Apply `change` to each row's mono samples; return results (None without sound) and problems."""
         return each_row(
             cells.frame[self.column].tolist(),
@@ -178,7 +178,7 @@ def _of_cell(samples: np.ndarray) -> np.ndarray:
     if samples.dtype.kind not in "iu" or samples.dtype.itemsize == 1:
         return _scaled(samples)
     loudest = max(-int(samples.min(initial=0)), int(samples.max(initial=0)))
-    return samples / float(next(full for full in FULL_SCALES if loudest <= full))
+    return samples / float(next(scale for scale in FULL_SCALES if loudest <= scale))
 
 
 def _scaled(samples: np.ndarray) -> np.ndarray:

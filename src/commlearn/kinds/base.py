@@ -35,8 +35,8 @@ class Problem:
 
     def __str__(self) -> str:
         row = "" if self.row is None else f"row {self.row}" + (f" (id {self.id})" if self.id else "")
-        where = " ".join(part for part in (self.column, row) if part)
-        return f"{where}: {self.message}" if where else self.message
+        location = " ".join(part for part in (self.column, row) if part)
+        return f"{location}: {self.message}" if location else self.message
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class Kind:
 
     def columns(self) -> tuple[str, ...]:
         """Return the columns of the table that the kind reads, which its first field names."""
-        stated: str | Sequence[str] = getattr(self, fields(self)[0].name)  # type: ignore[arg-type]
-        return (stated,) if isinstance(stated, str) else tuple(stated)
+        columns: str | Sequence[str] = getattr(self, fields(self)[0].name)  # type: ignore[arg-type]
+        return (columns,) if isinstance(columns, str) else tuple(columns)
 
     def names(self) -> Sequence[str]:
         """Return the columns whose cells are read as text even if they look like numbers."""
@@ -114,14 +114,14 @@ def check_learned(state: Mapping[str, Any] | None, where: str = "preprocessing")
         _check(state, where, divisor=False)
 
 
-def _check(value: Any, where: str, divisor: bool) -> None:
+def _check(value: Any, location: str, divisor: bool) -> None:
     if isinstance(value, Mapping):
         for key, entry in value.items():
-            _check(entry, f"{where}.{key}", key in DIVISORS)
+            _check(entry, f"{location}.{key}", key in DIVISORS)
     elif isinstance(value, list | tuple):
-        for place, entry in enumerate(value):
-            _check(entry, f"{where}.{place}", divisor)
+        for index, entry in enumerate(value):
+            _check(entry, f"{location}.{index}", divisor)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise ConfigurationError(f"{where} is {value}; it should be a finite number.")
+        raise ConfigurationError(f"{location} is {value}; it should be a finite number.")
     elif divisor and isinstance(value, int | float) and not value > 0:
-        raise ConfigurationError(f"{where} is {value}; it should be above 0.")
+        raise ConfigurationError(f"{location} is {value}; it should be above 0.")

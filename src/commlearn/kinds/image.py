@@ -69,15 +69,17 @@ class Image(Kind):
         filled = [cell for cell in cells.frame[self.column].tolist() if not is_empty(cell)]
         decoder = Decoder(cells.root, self.outside)
         sample = [filled[row] for row in spread(len(filled), SAMPLE)]
-        looks = [
-            look for look in in_threads(lambda cell: _look(decoder, cell), sample) if isinstance(look, tuple)
+        measurements = [
+            measurement
+            for measurement in in_threads(lambda cell: _measure(decoder, cell), sample)
+            if isinstance(measurement, tuple)
         ]
-        if not looks:
+        if not measurements:
             raise DataError(f"{self.column}: none of the training rows has an image that can be read.")
-        side = statistics.median(min(width, height) for width, height, _ in looks)
-        affordable = [size for size in SIZES if len(filled) >= FEWEST.get(size, 0)]
-        nearest = min(affordable, key=lambda size: abs(math.log(size / side)))
-        brightest = max(value for _, _, value in looks)
+        side = statistics.median(min(width, height) for width, height, _ in measurements)
+        candidates = [size for size in SIZES if len(filled) >= FEWEST.get(size, 0)]
+        nearest = min(candidates, key=lambda size: abs(math.log(size / side)))
+        brightest = max(value for _, _, value in measurements)
         white = (
             next((depth for depth in DEPTHS if brightest <= depth), DEPTHS[-1]) if brightest else DEPTHS[-1]
         )
@@ -98,16 +100,16 @@ class Image(Kind):
             raise DataError(f"the learned image size is {size} pixels; it must be from 1 to {LARGEST}")
         rows = np.arange(len(cells)) + cells.first_row
         in_memory = len(sources) * 3 * size**2 <= IMAGES_IN_MEMORY
-        read = in_threads(
+        results = in_threads(
             (lambda cell: decoder.pixels(cell, size)) if in_memory else (lambda cell: _header(decoder, cell)),
             sources,
         )
-        raise_errors(self.column, unread(read, index, self.column, rows))
+        raise_errors(self.column, unread(results, index, self.column, rows))
         column = Pictures(decoder, size, sources, index, self.column, cells.first_row)
         if not in_memory:
             return column
         images = np.empty((max(len(sources), 1), 3, size, size), dtype=np.uint8)
-        for position, pixels in enumerate(read):
+        for position, pixels in enumerate(results):
             images[position] = pixels
         return replace(column, images=images)
 
@@ -116,18 +118,18 @@ class Image(Kind):
         if not sources:
             return [Problem("no row has an image; name another column or drop the modality", self.column)]
         decoder = Decoder(cells.root, self.outside)
-        read = in_threads(lambda cell: (decoder.pixels(cell, 32), _look(decoder, cell)), sources)
+        results = in_threads(lambda cell: (decoder.pixels(cell, 32), _measure(decoder, cell)), sources)
         rows = np.arange(len(cells)) + cells.first_row
-        problems = first_ten(unread(read, index, self.column, rows))
-        fine = [result for result in read if isinstance(result, tuple)]
-        looks = Counter(pixels.tobytes() for pixels, _ in fine)
-        if len(looks) == 1 and len(fine) == len(read) and (index >= 0).sum() > 1:
+        problems = first_ten(unread(results, index, self.column, rows))
+        decoded = [result for result in results if isinstance(result, tuple)]
+        contents = Counter(pixels.tobytes() for pixels, _ in decoded)
+        if len(contents) == 1 and len(decoded) == len(results) and (index >= 0).sum() > 1:
             problems.append(Problem("every row shows the same image", self.column, level="warning"))
-        long = [max(w, h) / min(w, h) for _, (w, h, _) in fine if max(w, h) >= ELONGATED * min(w, h)]
-        if long:
+        ratios = [max(w, h) / min(w, h) for _, (w, h, _) in decoded if max(w, h) >= ELONGATED * min(w, h)]
+        if ratios:
             message = (
-                f"{len(long)} images have a long side at least {ELONGATED} times the short one (up to "
-                f"{max(long):.0f} times); only the middle square is read"
+                f"{len(ratios)} images have a long side at least {ELONGATED} times the short one (up to "
+                f"{max(ratios):.0f} times); only the middle square is read"
             )
             problems.append(Problem(message, self.column, level="warning"))
         return problems
@@ -135,25 +137,25 @@ class Image(Kind):
 
 def _distinct(cells: list[Any]) -> tuple[list[Any], np.ndarray]:
     """Return the distinct cells, and which one each row holds (-1 = none), so that a file is decoded once."""
-    place_of: dict[Any, int] = {}
+    position_of: dict[Any, int] = {}
     sources: list[Any] = []
     index = np.full(len(cells), -1, dtype=np.int64)
     for row, cell in enumerate(cells):
         if is_empty(cell) or (isinstance(cell, dict) and not (cell.get("bytes") or cell.get("path"))):
             continue
         key = cell if isinstance(cell, str | bytes) else id(cell)
-        index[row] = place_of.setdefault(key, len(sources))
+        index[row] = position_of.setdefault(key, len(sources))
         if index[row] == len(sources):
             sources.append(cell)
     return sources, index
 
 
-def _look(decoder: Decoder, cell: Any) -> tuple[int, int, int]:
+def _measure(decoder: Decoder, cell: Any) -> tuple[int, int, int]:
     """Return width, height and, for an image of more than 8 bits, its largest value (otherwise 0)."""
     if isinstance(cell, np.ndarray | list):
-        deepest = cell.max(initial=0) if isinstance(cell, np.ndarray) and cell.dtype == np.uint16 else 0
+        brightest = cell.max(initial=0) if isinstance(cell, np.ndarray) and cell.dtype == np.uint16 else 0
         with decoder.open(cell) as picture:
-            return picture.width, picture.height, int(deepest)
+            return picture.width, picture.height, int(brightest)
     with decoder.open(cell) as picture:
         deep = is_deep(picture) and picture.mode != "F"
         return picture.width, picture.height, _largest(picture) if deep else 0

@@ -77,24 +77,24 @@ def wrong_numbers(cells: Cells, values: pd.Series, numbers: np.ndarray, wrong: n
 
 def learn_curve(numbers: np.ndarray) -> tuple[list[float], list[float]]:
     """Return knots and scores of a monotone curve to mean 0 and deviation 1; none if there is no number."""
-    given = numbers[~np.isnan(numbers)]
-    if not len(given):
+    observed = numbers[~np.isnan(numbers)]
+    if not len(observed):
         return [], []
-    low, high = given.min(), given.max()
+    low, high = observed.min(), observed.max()
     if high - low <= max(1e-13 * max(abs(low), abs(high)), 1 / LARGEST):  # constant apart from rounding
         reach = LIMIT * max(1.0, abs(low) / 100)
         return [float(low - reach), float(high + reach)], [-LIMIT, LIMIT]
-    if not _skewed(given):
-        mean, std = given.mean(), given.std()
+    if not _is_skewed(observed):
+        mean, std = observed.mean(), observed.std()
         return [float(mean - LIMIT * std), float(mean + LIMIT * std)], [-LIMIT, LIMIT]
-    end = ndtri(1 - 0.5 / len(given))
+    end = ndtri(1 - 0.5 / len(observed))
     scores = np.linspace(-end, end, KNOTS)  # scores of a Gaussian
-    quantiles = np.quantile(given, ndtr(scores))
+    quantiles = np.quantile(observed, ndtr(scores))
     quantiles[0], quantiles[-1] = low, high
-    knots, place = np.unique(quantiles, return_inverse=True)
-    scores = np.bincount(place, weights=scores) / np.bincount(place)  # ties share the mean of their scores
-    reached = np.interp(given, knots, scores)
-    scores = ((scores - reached.mean()) / reached.std()).clip(-LIMIT, LIMIT)
+    knots, index = np.unique(quantiles, return_inverse=True)
+    scores = np.bincount(index, weights=scores) / np.bincount(index)  # ties share the mean of their scores
+    observed_scores = np.interp(observed, knots, scores)
+    scores = ((scores - observed_scores.mean()) / observed_scores.std()).clip(-LIMIT, LIMIT)
     return knots.tolist(), scores.tolist()
 
 
@@ -102,8 +102,8 @@ def on_curve(numbers: np.ndarray, knots: list[float], scores: list[float]) -> np
     return np.interp(numbers, knots, scores) if knots else np.full(len(numbers), np.nan)
 
 
-def _skewed(given: np.ndarray) -> bool:
-    scaled = given / np.abs(given).max()  # so that powers of huge numbers do not overflow
+def _is_skewed(numbers: np.ndarray) -> bool:
+    scaled = numbers / np.abs(numbers).max()  # so that powers of huge numbers do not overflow
     centred = scaled - scaled.mean()
     deviation = np.sqrt((centred**2).mean())
     if deviation == 0:
@@ -130,12 +130,12 @@ def usual_range(values: np.ndarray, limit: float = LIMIT) -> tuple[np.ndarray, n
         lower, middle, upper = quantile(sample, (0.25, 0.5, 0.75), axis=0)
     reach = np.where(upper > lower, limit * (upper - lower) / QUARTILE_RANGE, np.inf)
     low, high = middle - reach, middle + reach
-    beyond, count = np.zeros(len(low)), np.zeros(len(low))
+    outliers, count = np.zeros(len(low)), np.zeros(len(low))
     for start in range(0, len(values), CHUNK):
         part = values[start : start + CHUNK]
-        beyond += outside(part, low, high).sum(axis=0)
+        outliers += outside(part, low, high).sum(axis=0)
         count += (~np.isnan(part)).sum(axis=0)
-    heavy = beyond > np.maximum(1, OUTLIERS * count)
+    heavy = outliers > np.maximum(1, OUTLIERS * count)
     return np.where(heavy, -np.inf, low), np.where(heavy, np.inf, high)
 
 

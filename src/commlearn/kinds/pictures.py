@@ -48,12 +48,14 @@ class Fitting:
     def square(self, picture: PIL.Image, size: int) -> PIL.Image:
         """Return the picture resized, and cropped at the centre to `size` pixels a side."""
         if isinstance(self.resize, int):
-            short = min(picture.size)
-            if max(picture.size) > LONGEST * short:  # a line of pixels would become a huge image
-                width, height = (min(side, LONGEST * short) for side in picture.size)
+            short_side = min(picture.size)
+            if max(picture.size) > LONGEST * short_side:  # a line of pixels would become a huge image
+                width, height = (min(side, LONGEST * short_side) for side in picture.size)
                 picture = ImageOps.fit(picture, (width, height), PIL.Resampling.NEAREST)
-            far = int(self.resize * max(picture.size) / short)
-            width, height = (self.resize, far) if picture.width <= picture.height else (far, self.resize)
+            long_side = int(self.resize * max(picture.size) / short_side)
+            width, height = (
+                (self.resize, long_side) if picture.width <= picture.height else (long_side, self.resize)
+            )
         else:
             height, width = self.resize
         resized = picture.resize((width, height), PIL.Resampling(self.resample))
@@ -72,7 +74,7 @@ class Decoder:
 
     def pixels(self, cell: Any, size: int) -> np.ndarray:
         """Return (3, size, size) uint8, scaled by the shorter side and cropped, or as `fitting` says."""
-        with _damage_named(cell), self.open(cell) as picture:
+        with _decoding_errors(cell), self.open(cell) as picture:
             if self.fitting is None:
                 picture.draft("RGB", (size, size))  # JPEG: decodes at a fraction of the size
             upright = self.rgb(ImageOps.exif_transpose(picture))
@@ -86,7 +88,7 @@ class Decoder:
         """Open the picture and read its header: its size and mode are known, its pixels are not."""
         if isinstance(cell, dict):  # as the `datasets` library stores images
             cell = cell.get("bytes") or cell.get("path")
-        with _damage_named(cell):
+        with _decoding_errors(cell):
             if isinstance(cell, PIL.Image):
                 return cell.copy()  # closing or drafting it must not change the caller's image
             if isinstance(cell, np.ndarray | list):
@@ -138,8 +140,8 @@ class Decoder:
             return PIL.fromarray(grey).convert("RGB")
         if picture.has_transparency_data:
             picture = picture.convert("RGBA")
-            ground = PIL.new("RGBA", picture.size, (255, 255, 255, 255))
-            return PIL.alpha_composite(ground, picture).convert("RGB")
+            background = PIL.new("RGBA", picture.size, (255, 255, 255, 255))
+            return PIL.alpha_composite(background, picture).convert("RGB")
         return picture.convert("RGB")
 
 
@@ -171,29 +173,31 @@ class Pictures:
         return len(self.index)
 
     def take(self, rows: np.ndarray) -> Modality:
-        chosen = self.index[rows]
-        images = self._decoded(rows, chosen) if self.images is None else self.images[chosen]
-        images[chosen < 0] = 0
-        absent = self.present is not None
-        return Modality(torch.from_numpy(images), None, torch.from_numpy(chosen >= 0) if absent else None)
+        indices = self.index[rows]
+        images = self._decode(rows, indices) if self.images is None else self.images[indices]
+        images[indices < 0] = 0
+        any_absent = self.present is not None
+        return Modality(
+            torch.from_numpy(images), None, torch.from_numpy(indices >= 0) if any_absent else None
+        )
 
     def raise_unreadable(self) -> None:
         """Check that all images can be decoded; otherwise errors appear only when images are taken."""
         if self.images is not None:
             return
-        read = in_threads(lambda cell: _refused(self.decoder, cell), self.sources)
+        results = in_threads(lambda cell: _try_decoding(self.decoder, cell), self.sources)
         rows = np.arange(len(self.index)) + self.first_row
-        raise_errors(self.column, unread(read, self.index, self.column, rows))
+        raise_errors(self.column, unread(results, self.index, self.column, rows))
 
-    def _decoded(self, rows: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    def _decode(self, rows: np.ndarray, indices: np.ndarray) -> np.ndarray:
         images = np.zeros((len(rows), 3, self.size, self.size), dtype=np.uint8)
-        shown_rows = np.flatnonzero(chosen >= 0)
-        read = in_threads(
-            lambda at: self.decoder.pixels(self.sources[at], self.size), chosen[shown_rows].tolist()
+        positions = np.flatnonzero(indices >= 0)
+        results = in_threads(
+            lambda index: self.decoder.pixels(self.sources[index], self.size), indices[positions].tolist()
         )
-        there = rows[shown_rows] + self.first_row
-        raise_errors(self.column, unread(read, np.arange(len(read)), self.column, there))
-        for position, pixels in zip(shown_rows, read, strict=True):
+        table_rows = rows[positions] + self.first_row
+        raise_errors(self.column, unread(results, np.arange(len(results)), self.column, table_rows))
+        for position, pixels in zip(positions, results, strict=True):
             images[position] = np.asarray(pixels)
         return images
 
@@ -201,14 +205,14 @@ class Pictures:
 def in_threads(work: Callable[[Any], Result], cells: Iterable[Any]) -> list[Result | DataError]:
     """Return the result of `work` for each cell, in order, or the error that says what is wrong with it."""
 
-    def one(cell: Any) -> Result | DataError:
+    def attempt(cell: Any) -> Result | DataError:
         try:
             return work(cell)
         except DataError as problem:
             return problem
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # PIL releases Python's lock to decode
-        return list(pool.map(one, cells))
+        return list(pool.map(attempt, cells))
 
 
 def unread(read: Sequence[Any], index: np.ndarray, column: str, rows: np.ndarray) -> list[Problem]:
@@ -227,7 +231,7 @@ def unread(read: Sequence[Any], index: np.ndarray, column: str, rows: np.ndarray
     ]
 
 
-def _refused(decoder: Decoder, cell: Any) -> None:
+def _try_decoding(decoder: Decoder, cell: Any) -> None:
     decoder.pixels(cell, GLANCE)
 
 
@@ -245,7 +249,7 @@ def shown(cell: Any) -> str:
 
 
 @contextmanager
-def _damage_named(cell: Any) -> Iterator[None]:
+def _decoding_errors(cell: Any) -> Iterator[None]:
     """Turn whatever PIL raises for a damaged file into one error that names the cell."""
     try:
         yield

@@ -40,8 +40,8 @@ class Pretrained:
             value, choices = getattr(self, name), get_args(hint)
             wrong = value not in choices if choices else type(value) is not hint
             if wrong:
-                wanted = f"one of {', '.join(choices)}" if choices else f"a value of type {hint.__name__}"
-                problems.add(f"{name} is {value!r:.60}; give {wanted}.")
+                expected = f"one of {', '.join(choices)}" if choices else f"a value of type {hint.__name__}"
+                problems.add(f"{name} is {value!r:.60}; give {expected}.")
         if type(self.views) is int and self.views < 0:
             problems.add(f"views is {self.views}; give 0 or more.")
         if not self.pretrained:
@@ -80,37 +80,37 @@ class Pretrained:
     def for_images(self) -> dict[str, Any]:
         """Return how images are prepared for the encoder, and the encoder's description."""
         folder = locate(self.pretrained)
-        described = self._described(folder, "image")
-        prepared = image_preparation(folder)
-        described |= {name: prepared.pop(name) for name in ("mean", "std")}
-        return {**prepared, "encoder": described}
+        description = self._describe(folder, "image")
+        preparation = image_preparation(folder)
+        description |= {name: preparation.pop(name) for name in ("mean", "std")}
+        return {**preparation, "encoder": description}
 
     def for_texts(self, max_length: int) -> dict[str, Any]:
         """Return the encoder's tokenizer and the encoder's description."""
         folder = locate(self.pretrained)
-        described = self._described(folder, "text")
-        tokenizing = subwords(folder, described["architecture"], described["config"])
-        ends = _tokenizer(tokenizing.tokenizer).num_special_tokens_to_add(is_pair=False)
-        if max_length <= ends:
+        description = self._describe(folder, "text")
+        plain_tokenizer = subwords(folder, description["architecture"], description["config"])
+        special_tokens = _tokenizer(plain_tokenizer.tokenizer).num_special_tokens_to_add(is_pair=False)
+        if max_length <= special_tokens:
             raise ConfigurationError(
-                f"Text max_length is {max_length}, and the tokenizer of {self.pretrained} adds {ends} tokens "
-                f"to each text; give at least {ends + 1}."
+                f"Text max_length is {max_length}, and the tokenizer of {self.pretrained} adds "
+                f"{special_tokens} tokens to each text; give at least {special_tokens + 1}."
             )
         return {
-            "tokenizer": tokenizing.tokenizer,
-            "ids": tokenizing.ids,
-            "max_length": min(max_length, tokenizing.longest),
-            "mask": tokenizing.mask,
-            "special": tokenizing.special,
-            "encoder": {**described, "padding": tokenizing.padding},
+            "tokenizer": plain_tokenizer.tokenizer,
+            "ids": plain_tokenizer.ids,
+            "max_length": min(max_length, plain_tokenizer.longest),
+            "mask": plain_tokenizer.mask,
+            "special": plain_tokenizer.special,
+            "encoder": {**description, "padding": plain_tokenizer.padding},
         }
 
-    def _described(self, folder: Path, kind: str) -> dict[str, Any]:
+    def _describe(self, folder: Path, kind: str) -> dict[str, Any]:
         architecture, config, features = architecture_of(folder, kind)
-        where = str(folder) if Path(self.pretrained).expanduser().is_dir() else self.pretrained
+        location = str(folder) if Path(self.pretrained).expanduser().is_dir() else self.pretrained
         return {
             **dataclasses.asdict(self),
-            "pretrained": where,
+            "pretrained": location,
             "architecture": architecture,
             "config": config,
             "features": features,
@@ -129,22 +129,22 @@ def ids_of(texts: Sequence[str], tokenizer: str, max_length: int) -> list[list[i
         tokenizer: the tokenizer as JSON.
         max_length: most tokens of a text that are read, including the special ones at its ends.
     """
-    made = _tokenizer(tokenizer)
-    made.enable_truncation(max_length)
+    loaded_tokenizer = _tokenizer(tokenizer)
+    loaded_tokenizer.enable_truncation(max_length)
     lists: list[list[int]] = []
     for start in range(0, len(texts), AT_ONCE):
         part = list(texts[start : start + AT_ONCE])
-        encodings = made.encode_batch(part, add_special_tokens=True)
+        encodings = loaded_tokenizer.encode_batch(part, add_special_tokens=True)
         lists += [encoding.ids if text else [] for text, encoding in zip(part, encodings, strict=True)]
     return lists
 
 
 @lru_cache(maxsize=2)
-def _tokenizer(plain: str) -> Any:
+def _tokenizer(text: str) -> Any:
     try:
         from tokenizers import Tokenizer
     except ImportError as problem:
         raise missing_extra("tokenizers") from problem
-    made = Tokenizer.from_str(plain)
-    made.no_padding()
-    return made
+    tokenizer = Tokenizer.from_str(text)
+    tokenizer.no_padding()
+    return tokenizer

@@ -76,15 +76,15 @@ def first_ten(problems: Sequence[Problem]) -> list[Problem]:
     """Return the first ten problems, and one that says how many more there are."""
     first = list(problems[:LISTED])
     if len(problems) > LISTED:
-        more = f"and {len(problems) - LISTED} more rows like these"
-        first.append(replace(problems[LISTED], message=more, row=None))
+        rest = f"and {len(problems) - LISTED} more rows like these"
+        first.append(replace(problems[LISTED], message=rest, row=None))
     return first
 
 
 def first_names(names: Sequence[str], between: str = ", ") -> str:
     """Return the first ten names as text, and how many more there are."""
-    more = f"{between.strip(', ')} and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return between.join(names[:LISTED]) + more
+    rest = f"{between.strip(', ')} and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return between.join(names[:LISTED]) + rest
 
 
 def raise_errors(column: str, problems: Sequence[Problem]) -> None:
@@ -125,9 +125,11 @@ def named_columns(kind: str, fields: Sequence[str] | str) -> tuple[str, ...]:
     columns = (fields,) if isinstance(fields, str) else tuple(fields)
     if not columns:
         raise ConfigurationError(f"{kind} needs at least one column; got none.")
-    twice = [column for column, count in Counter(columns).items() if count > 1]
-    if twice:
-        raise ConfigurationError(f"{kind} names {', '.join(map(repr, twice))} more than once; name it once.")
+    duplicates = [column for column, count in Counter(columns).items() if count > 1]
+    if duplicates:
+        raise ConfigurationError(
+            f"{kind} names {', '.join(map(repr, duplicates))} more than once; name it once."
+        )
     return columns
 
 
@@ -176,10 +178,10 @@ class Unreadable:
             try:
                 return read(cells), cells
             except UnreadableError as problem:
-                emptied = _emptied(kind, cells, problem.problems)
-                if emptied is None:
+                remaining = _empty_cells(kind, cells, problem.problems)
+                if remaining is None:
                     raise
-                cells = emptied
+                cells = remaining
                 self._note(name, problem.problems)
 
     def judge(self, at_end: bool = True) -> None:
@@ -234,7 +236,7 @@ class Unreadable:
                     self.entries.append({**entry, "problem": problem.message})
 
 
-def _emptied(kind: Kind, cells: Cells, problems: tuple[Problem, ...]) -> Cells | None:
+def _empty_cells(kind: Kind, cells: Cells, problems: tuple[Problem, ...]) -> Cells | None:
     """Empty the refused cells: single ones of a tabular modality, otherwise all of the modality in the row.
 
     Returns None if nothing would be emptied.
@@ -246,13 +248,13 @@ def _emptied(kind: Kind, cells: Cells, problems: tuple[Problem, ...]) -> Cells |
             single = kind.name == "tabular" and problem.column in empty
             for column in (problem.column,) if single else columns:
                 empty[column][problem.row - cells.first_row] = True
-    changes = any((cells.frame[column].notna() & hit).any() for column, hit in empty.items())
+    changes = any((cells.frame[column].notna() & mask).any() for column, mask in empty.items())
     if not changes:
         return None
     frame = cells.frame.assign(
         **{
-            column: cells.frame[column].astype(object).mask(hit, None) if hit.any() else cells.frame[column]
-            for column, hit in empty.items()
+            column: cells.frame[column].astype(object).mask(mask, None) if mask.any() else cells.frame[column]
+            for column, mask in empty.items()
         }
     )
     return Cells(frame, cells.root, cells.first_row)

@@ -64,8 +64,8 @@ class Series(Kind):
         """Return channels, their means and scales, how many steps to average, and whether gaps occur."""
         rows, problems = self._rows(cells)
         clock = _clock(rows, self.max_length)
-        arrays, more = self._arrays(cells, rows, clock)
-        problems += more + self._ragged(cells, arrays)
+        arrays, array_problems = self._arrays(cells, rows, clock)
+        problems += array_problems + self._ragged_rows(cells, arrays)
         raise_errors(label(self.columns()), problems)
         learned = learn_sequences(label(self.columns()), arrays, self.max_length)
         return learned if clock is None else {**learned, "clock": asdict(clock)}
@@ -78,42 +78,42 @@ class Series(Kind):
         """Return the series, averaged and standardised."""
         rows, problems = self._rows(cells)
         clock = Clock(**state["clock"]) if "clock" in state else None
-        arrays, more = self._arrays(
+        arrays, array_problems = self._arrays(
             cells,
             rows,
             clock,
-            lambda array: standardise(_of_width(array, state["channels"]), state, self.max_length),
+            lambda array: standardise(_check_width(array, state["channels"]), state, self.max_length),
         )
-        raise_errors(label(self.columns()), problems + more)
+        raise_errors(label(self.columns()), problems + array_problems)
         return Sequences.of("series", arrays, state["channels"] * (2 if state["gaps"] else 1))
 
     def check(self, cells: Cells) -> list[Problem]:
         rows, problems = self._rows(cells)
         clock = _clock(rows, self.max_length)
-        arrays, more = self._arrays(cells, rows, clock)
-        problems = first_ten(problems + more + self._ragged(cells, arrays))
-        there = [array for array in arrays if array is not None]
-        if problems or not there:
+        arrays, array_problems = self._arrays(cells, rows, clock)
+        problems = first_ten(problems + array_problems + self._ragged_rows(cells, arrays))
+        present = [array for array in arrays if array is not None]
+        if problems or not present:
             return problems or [Problem("no row has a series; drop the modality", label(self.columns()))]
         messages = [clock.note()] if clock is not None and clock.note() else []
-        twice = [row for row, steps in enumerate(rows) if isinstance(steps, Steps) and steps.at_one_time()]
-        if twice:
-            shown = ", ".join(str(cells.first_row + row) for row in twice[:LISTED])
+        repeated = [row for row, steps in enumerate(rows) if isinstance(steps, Steps) and steps.at_one_time()]
+        if repeated:
+            row_numbers = ", ".join(str(cells.first_row + row) for row in repeated[:LISTED])
             messages.append(
-                f"several steps have the same time (rows {shown}{', ...' if len(twice) > LISTED else ''}): "
-                "their mean is used"
+                f"several steps have the same time (rows {row_numbers}"
+                f"{', ...' if len(repeated) > LISTED else ''}): their mean is used"
             )
-        channels = there[0].shape[1]
+        channels = present[0].shape[1]
         with np.errstate(invalid="ignore"):
-            low = np.fmin.reduce([np.fmin.reduce(array) for array in there])
-            high = np.fmax.reduce([np.fmax.reduce(array) for array in there])
+            low = np.fmin.reduce([np.fmin.reduce(array) for array in present])
+            high = np.fmax.reduce([np.fmax.reduce(array) for array in present])
         constant = np.flatnonzero(~(low < high)).tolist()
         if constant:
             messages.append(
                 f"channels {constant} of {channels} are constant or empty in every row and carry no "
                 "information"
             )
-        if channels > max(len(array) for array in there):
+        if channels > max(len(array) for array in present):
             messages.append(f"has {channels} channels and fewer steps; transpose to (length, channels)")
         warnings = [Problem(message, label(self.columns()), level="warning") for message in messages]
         return first_ten(self._outliers(cells, arrays)) + warnings
@@ -138,7 +138,7 @@ class Series(Kind):
         """Apply `change` to each row's (length, channels) at even times; return results and problems."""
         return each_row(
             rows,
-            lambda row: None if row is None else change(_even(row, clock, self.max_length)),
+            lambda row: None if row is None else change(_resample(row, clock, self.max_length)),
             label(self.columns()),
             cells.first_row,
         )
@@ -147,8 +147,8 @@ class Series(Kind):
         """Join a row's channels side by side; empty ones become gaps."""
         if len(parts) == 1:
             return parts[0]
-        named = zip(self.columns(), parts, strict=True)
-        steps = {column: part for column, part in named if isinstance(part, Steps)}
+        pairs = zip(self.columns(), parts, strict=True)
+        steps = {column: part for column, part in pairs if isinstance(part, Steps)}
         arrays = [part for part in parts if isinstance(part, np.ndarray)]
         if steps and not arrays:
             return side_by_side(steps)
@@ -165,8 +165,8 @@ class Series(Kind):
                     "equal length"
                 )
         gap = np.full((lengths.pop(), 1), np.nan, dtype=np.float32)
-        whole = [part if isinstance(part, np.ndarray) else gap for part in parts]
-        return np.concatenate(whole, axis=1)
+        channels = [part if isinstance(part, np.ndarray) else gap for part in parts]
+        return np.concatenate(channels, axis=1)
 
     def _outliers(self, cells: Cells, arrays: list[np.ndarray | None]) -> list[Problem]:
         """Return a warning for each row with a step far from all others."""
@@ -181,7 +181,7 @@ class Series(Kind):
                 problems.append(Problem(message, label(self.columns()), cells.first_row + row, "warning"))
         return problems
 
-    def _ragged(self, cells: Cells, arrays: list[np.ndarray | None]) -> list[Problem]:
+    def _ragged_rows(self, cells: Cells, arrays: list[np.ndarray | None]) -> list[Problem]:
         """Return a problem for each row whose number of channels differs from that of most rows."""
         counts = Counter(array.shape[1] for array in arrays if array is not None)
         if len(counts) < 2:
@@ -196,21 +196,21 @@ class Series(Kind):
 
 def learn_sequences(name: str, arrays: Sequence[np.ndarray | None], max_length: int) -> dict[str, Any]:
     """Return the statistics of training rows, each (length, channels), leaving out outliers."""
-    there = [array for array in arrays if array is not None]
-    if not there:
+    present = [array for array in arrays if array is not None]
+    if not present:
         raise DataError(f"{name}: none of the training rows has a series.")
-    length = float(np.quantile([len(array) for array in there], LONGEST))
+    length = float(np.quantile([len(array) for array in present], LONGEST))
     stride = max(1, math.ceil(length / max_length))
-    steps = np.concatenate([_average(array, stride, max_length) for array in there])
-    given = ~np.isnan(steps)
-    usual = given & ~outside(steps, *usual_range(steps, STEP_LIMIT))
-    count = np.maximum(usual.sum(axis=0), 1)
-    mean = np.where(usual, steps, 0).sum(axis=0, dtype=np.float64) / count
-    scale = np.sqrt((np.where(usual, steps - mean, 0) ** 2).sum(axis=0) / count)
+    steps = np.concatenate([_average(array, stride, max_length) for array in present])
+    observed = ~np.isnan(steps)
+    inliers = observed & ~outside(steps, *usual_range(steps, STEP_LIMIT))
+    count = np.maximum(inliers.sum(axis=0), 1)
+    mean = np.where(inliers, steps, 0).sum(axis=0, dtype=np.float64) / count
+    scale = np.sqrt((np.where(inliers, steps - mean, 0) ** 2).sum(axis=0) / count)
     return {
         "channels": steps.shape[1],
         "stride": stride,
-        "gaps": not given.all(),
+        "gaps": not observed.all(),
         "mean": mean.tolist(),
         "scale": np.where(scale > 1e-12 * np.abs(mean), scale, 1.0).tolist(),
     }
@@ -219,10 +219,10 @@ def learn_sequences(name: str, arrays: Sequence[np.ndarray | None], max_length: 
 def standardise(array: np.ndarray, state: dict[str, Any], max_length: int) -> np.ndarray:
     """Average one series and scale it to the training rows' mean 0 and deviation 1, clipped; gaps are 0."""
     steps = _average(array, state["stride"], max_length)
-    given = ~np.isnan(steps)
+    observed = ~np.isnan(steps)
     scaled = (steps - np.array(state["mean"])) / np.array(state["scale"])
-    values = np.where(given, scaled.clip(-STEP_LIMIT, STEP_LIMIT), 0)
-    return np.concatenate([values, given] if state["gaps"] else [values], axis=1, dtype=np.float32)
+    values = np.where(observed, scaled.clip(-STEP_LIMIT, STEP_LIMIT), 0)
+    return np.concatenate([values, observed] if state["gaps"] else [values], axis=1, dtype=np.float32)
 
 
 def _average(array: np.ndarray, stride: int, max_length: int) -> np.ndarray:
@@ -231,9 +231,9 @@ def _average(array: np.ndarray, stride: int, max_length: int) -> np.ndarray:
     if stride == 1:
         return array
     starts = np.arange(0, len(array), stride)
-    given = ~np.isnan(array)
-    total = np.add.reduceat(np.where(given, array, 0), starts, axis=0, dtype=np.float64)
-    count = np.add.reduceat(given, starts, axis=0, dtype=np.float64)
+    observed = ~np.isnan(array)
+    total = np.add.reduceat(np.where(observed, array, 0), starts, axis=0, dtype=np.float64)
+    count = np.add.reduceat(observed, starts, axis=0, dtype=np.float64)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
@@ -243,7 +243,7 @@ def _clock(rows: Sequence[np.ndarray | Steps | None], longest: int) -> Clock | N
     return clock_of(steps, longest) if 2 * len(steps) > sum(row is not None for row in rows) else None
 
 
-def _even(row: np.ndarray | Steps, clock: Clock | None, longest: int) -> np.ndarray:
+def _resample(row: np.ndarray | Steps, clock: Clock | None, longest: int) -> np.ndarray:
     """Return the values of a row at even times."""
     if isinstance(row, Steps):
         return row.values if clock is None else clock.even(row, longest)
@@ -285,7 +285,7 @@ def _cells_of(column: pd.Series) -> list[Any]:
     ]
 
 
-def _of_width(array: np.ndarray, channels: int) -> np.ndarray:
+def _check_width(array: np.ndarray, channels: int) -> np.ndarray:
     if array.shape[1] != channels:
         raise DataError(_wrong_width(array, channels))
     return array

@@ -37,17 +37,17 @@ class Steps:
         """Return whether a channel has several values at the same time."""
         if self.times is None:
             return False
-        moments, moment = np.unique(self.times, return_inverse=True)
+        moments, index = np.unique(self.times, return_inverse=True)
         values = np.zeros((len(moments), len(self.names)), dtype=np.int64)
-        np.add.at(values, moment, ~np.isnan(self.values))
+        np.add.at(values, index, ~np.isnan(self.values))
         return bool((values > 1).any())
 
     def under(self, names: Sequence[str]) -> np.ndarray:
         """Return the channels of these names, (steps, names); NaN for a name without a channel."""
         values = np.full((len(self.values), len(names)), np.nan)
-        for place, name in enumerate(self.names):
+        for channel, name in enumerate(self.names):
             if name in names:
-                values[:, names.index(name)] = self.values[:, place]
+                values[:, names.index(name)] = self.values[:, channel]
         return values
 
 
@@ -68,9 +68,9 @@ class Clock:
             steps: steps of one row.
             longest: usual limit on even steps; rows of more than 8 times as many get coarser ones.
         """
-        if strange := [name for name in steps.names if name not in self.names]:
+        if unknown := [name for name in steps.names if name not in self.names]:
             names = ", ".join(self.names)
-            raise DataError(f"has channels {', '.join(strange)} that no training row has (they have {names})")
+            raise DataError(f"has channels {', '.join(unknown)} that no training row has (they have {names})")
         values = steps.under(self.names)
         if steps.times is None or not self.step:
             if (steps.times is None) != (not self.step):
@@ -78,29 +78,29 @@ class Clock:
             return values
         if steps.dated != self.dated:
             raise DataError(f"has {'dates' if steps.dated else 'numbers'} as times, unlike training rows")
-        places = np.round((steps.times - steps.times[0]) / self.step)
-        if not places[-1] < FARTHEST:
+        positions = np.round((steps.times - steps.times[0]) / self.step)
+        if not positions[-1] < FARTHEST:
             raise DataError(
-                f"spans {places[-1]:.3g} times the usual gap between two steps; correct its times"
+                f"spans {positions[-1]:.3g} times the usual gap between two steps; correct its times"
             )
-        places = (places // max(1, math.ceil((places[-1] + 1) / (8 * longest)))).astype(np.int64)
-        given, shape = ~np.isnan(values), (places[-1] + 1, values.shape[1])
+        positions = (positions // max(1, math.ceil((positions[-1] + 1) / (8 * longest)))).astype(np.int64)
+        observed, shape = ~np.isnan(values), (positions[-1] + 1, values.shape[1])
         total, count = np.zeros(shape), np.zeros(shape)
-        np.add.at(total, places, np.where(given, values, 0))
-        np.add.at(count, places, given)
+        np.add.at(total, positions, np.where(observed, values, 0))
+        np.add.at(count, positions, observed)
         return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
     def note(self) -> str:
         """Return a line for the log about uneven times; empty if times are even."""
         if self.longest - self.shortest <= EVEN * self.step:
             return ""
-        gaps = f"{self._shown(self.shortest)} to {self._shown(self.longest)}"
-        return f"times are uneven ({gaps} apart): values are read every {self._shown(self.step)}, with gaps"
+        gaps = f"{self._format(self.shortest)} to {self._format(self.longest)}"
+        return f"times are uneven ({gaps} apart): values are read every {self._format(self.step)}, with gaps"
 
-    def _shown(self, gap: float) -> str:
+    def _format(self, gap: float) -> str:
         if not self.dated:
             return f"{gap:.3g}"
-        unit, size = next((each for each in UNITS if gap >= each[1]), ("s", 1))
+        unit, size = next((entry for entry in UNITS if gap >= entry[1]), ("s", 1))
         return f"{gap / size:.3g} {unit}"
 
 
@@ -131,8 +131,8 @@ def clock_of(rows: Sequence[Steps], longest: int) -> Clock:
         if len(gaps)
         else 1.0
     )
-    ends = (float(gaps.min()), float(gaps.max())) if len(gaps) else (0.0, 0.0)
-    return Clock(names, step, sum(row.dated for row in timed) > len(timed) / 2, *ends)
+    extremes = (float(gaps.min()), float(gaps.max())) if len(gaps) else (0.0, 0.0)
+    return Clock(names, step, sum(row.dated for row in timed) > len(timed) / 2, *extremes)
 
 
 def steps_of(cell: Any) -> Steps | None:
@@ -147,23 +147,23 @@ def steps_of(cell: Any) -> Steps | None:
             cell = parse_json(cell)
         except ValueError:
             return None
-    listed = isinstance(cell, list) or (isinstance(cell, np.ndarray) and cell.ndim == 1)
-    if not listed or not len(cell) or not isinstance(cell[0], Mapping):
+    is_list = isinstance(cell, list) or (isinstance(cell, np.ndarray) and cell.ndim == 1)
+    if not is_list or not len(cell) or not isinstance(cell[0], Mapping):
         return None
     if not all(isinstance(step, Mapping) for step in cell):
         raise DataError(
             f"{brief(cell, str)!r} mixes objects with other values; give objects such as {{t: 0, v: 1.5}}"
         )
     keys = sorted({name for step in cell for name in step}, key=str)
-    when = next((key for word in TIMES for key in keys if str(key).lower() == word), None)
-    names = tuple(str(name) for name in keys if name != when)
-    values = np.array([[_number(step.get(name), name) for name in keys if name != when] for step in cell])
+    time_key = next((key for word in TIMES for key in keys if str(key).lower() == word), None)
+    names = tuple(str(name) for name in keys if name != time_key)
+    values = np.array([[_number(step.get(name), name) for name in keys if name != time_key] for step in cell])
     values = values.reshape(len(cell), len(names))
-    if when is None:
+    if time_key is None:
         return Steps(names, values)
-    times = [_time(step.get(when), when, place) for place, step in enumerate(cell)]
+    times = [_time(step.get(time_key), time_key, index) for index, step in enumerate(cell)]
     if len({dated for _, dated in times}) > 1:
-        raise DataError(f"has both numbers and dates as times '{when}'; give only one kind")
+        raise DataError(f"has both numbers and dates as times '{time_key}'; give only one kind")
     instants = np.array([instant for instant, _ in times])
     order = np.argsort(instants, kind="stable")
     return Steps(names, values[order], instants[order], times[0][1])
@@ -198,11 +198,11 @@ def _number(cell: Any, name: Any) -> float:
         ) from problem
 
 
-def _time(cell: Any, name: Any, place: int) -> tuple[float, bool]:
+def _time(cell: Any, name: Any, index: int) -> tuple[float, bool]:
     """Return a time as a number or as the seconds of a date, and whether it was a date."""
     cell = pd.Timestamp(cell) if isinstance(cell, np.datetime64) else cell
     if is_empty(cell):
-        raise DataError(f"step {place} has no time '{name}'; give every step one")
+        raise DataError(f"step {index} has no time '{name}'; give every step one")
     if isinstance(cell, str):
         try:
             cell = float(cell)
@@ -217,6 +217,6 @@ def _time(cell: Any, name: Any, place: int) -> tuple[float, bool]:
         moment = cell if isinstance(cell, datetime) else datetime(cell.year, cell.month, cell.day)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), True
     raise DataError(
-        f"step {place} has the time '{name}' {brief(cell)}, which is neither a number nor a date that can be "
+        f"step {index} has the time '{name}' {brief(cell)}, which is neither a number nor a date that can be "
         "read (such as 2024-01-31T12:30)"
     )

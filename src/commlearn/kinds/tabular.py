@@ -59,15 +59,15 @@ class Tabular(Kind):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fields", named_columns("Tabular", self.fields))
-        chosen = (self.categorical,) if isinstance(self.categorical, str) else tuple(self.categorical)
-        object.__setattr__(self, "categorical", chosen)
-        for column in chosen:
+        categorical = (self.categorical,) if isinstance(self.categorical, str) else tuple(self.categorical)
+        object.__setattr__(self, "categorical", categorical)
+        for column in categorical:
             if column not in self.fields:
                 raise ConfigurationError("categorical: " + unknown("column", column, self.fields))
-        object.__setattr__(self, "forms", self._checked_forms())
+        object.__setattr__(self, "forms", self._check_forms())
         check_whole("max_categories", self.max_categories, 1, "at least 1")
 
-    def _checked_forms(self) -> dict[str, str]:
+    def _check_forms(self) -> dict[str, str]:
         if not isinstance(self.forms, Mapping):
             raise ConfigurationError(
                 f"forms is {self.forms!r:.60}; give column: form, such as {{bought: date}}."
@@ -89,7 +89,10 @@ class Tabular(Kind):
     def learn(self, cells: Cells) -> dict[str, Any]:
         """Return curves of numeric columns, names of categorical ones, and what forms learned."""
         problems = [self._problems(cells, cells.frame[column]) for column in self.columns()]
-        raise_errors(", ".join(self.columns()), [problem for of_column in problems for problem in of_column])
+        raise_errors(
+            ", ".join(self.columns()),
+            [problem for column_problems in problems for problem in column_problems],
+        )
         state: dict[str, Any] = {"numbers": [], "categories": []}
         forms = {column: {"form": form} for column, form in self.forms.items()}
         for column in self.columns():
@@ -97,12 +100,12 @@ class Tabular(Kind):
             if column in forms:
                 forms[column] |= FORMS[self.forms[column]].learn(values)
             for part, numbers, categories in self._parts(values, forms.get(column)):
-                place = {"column": column} | ({} if part is None else {"part": part})
+                origin = {"column": column} | ({} if part is None else {"part": part})
                 if categories is not None:
-                    state["categories"].append({**place, "names": self._names(categories)})
+                    state["categories"].append({**origin, "names": self._names(categories)})
                 else:
                     knots, scores = learn_curve(numbers)
-                    state["numbers"].append({**place, "knots": knots, "scores": scores})
+                    state["numbers"].append({**origin, "knots": knots, "scores": scores})
         state |= {"forms": forms} if forms else {}
         learned = [*state["numbers"], *state["categories"]]
         if not any(part.get("knots") or part.get("names") for part in learned):
@@ -115,56 +118,56 @@ class Tabular(Kind):
         width = shape[0] + len(state["categories"])
         table = np.empty((len(cells), width), dtype=np.float32)
         problems: list[Problem] = []
-        written: dict[str, Parts] = {}
+        parts_of: dict[str, Parts] = {}
         for column, learned in state.get("forms", {}).items():
-            written[column] = FORMS[learned["form"]].read(cells.frame[column], learned)
-            problems += _wrong_cells(cells, column, written[column])
-            _warn_of_cells(cells, column, written[column].other)
-        for place, part in enumerate(state["numbers"]):
+            parts_of[column] = FORMS[learned["form"]].read(cells.frame[column], learned)
+            problems += _wrong_cells(cells, column, parts_of[column])
+            _warn_of_cells(cells, column, parts_of[column].other)
+        for index, part in enumerate(state["numbers"]):
             values = cells.frame[part["column"]]
-            if part["column"] in written:
-                numbers = written[part["column"]].numbers[part["part"]]
+            if part["column"] in parts_of:
+                numbers = parts_of[part["column"]].numbers[part["part"]]
             else:
                 numbers, wrong = numbers_of(values)
                 problems += wrong_numbers(cells, values, numbers, wrong)
-            table[:, place] = on_curve(numbers, part["knots"], part["scores"])
-        for place, part in enumerate(state["categories"], start=shape[0]):
+            table[:, index] = on_curve(numbers, part["knots"], part["scores"])
+        for index, part in enumerate(state["categories"], start=shape[0]):
             values = cells.frame[part["column"]]
-            if part["column"] in written:
-                values = written[part["column"]].categories[part["part"]].rename(part["column"])
+            if part["column"] in parts_of:
+                values = parts_of[part["column"]].categories[part["part"]].rename(part["column"])
             problems += _wrong_categories(cells, values)
             if not problems:
-                table[:, place] = _codes(values, part["names"])
-                _warn_of_others(cells, values, table[:, place] == OTHER)
+                table[:, index] = _codes(values, part["names"])
+                _warn_of_others(cells, values, table[:, index] == OTHER)
         raise_errors(", ".join(self.columns()), problems)
         numbers, codes = np.split(table, [shape[0]], axis=1)
-        given = (~np.isnan(numbers)).sum(axis=1) + (codes != MISSING).sum(axis=1)  # (records,)
-        return ArrayColumn(table, Spec("tabular", shape), present_or_none(given > 0))
+        counts = (~np.isnan(numbers)).sum(axis=1) + (codes != MISSING).sum(axis=1)  # (records,)
+        return ArrayColumn(table, Spec("tabular", shape), present_or_none(counts > 0))
 
     def check(self, cells: Cells) -> list[Problem]:
-        problems_of_all = []
+        all_problems = []
         for column in self.columns():
             values = cells.frame[column]
             problems = self._problems(cells, values)
-            category = column not in self.forms and not problems and self._is_category(values)
-            problems_of_all += first_ten(problems) if problems else self._warnings(values, category)
-        return problems_of_all
+            is_category = column not in self.forms and not problems and self._is_category(values)
+            all_problems += first_ten(problems) if problems else self._warnings(values, is_category)
+        return all_problems
 
     def notes(self, state: Mapping[str, Any]) -> Sequence[str]:
-        read = {part["column"] for part in [*state["numbers"], *state["categories"]]}
-        return [f"{column} {NOTHING}" for column in state.get("forms", {}) if column not in read]
+        used_columns = {part["column"] for part in [*state["numbers"], *state["categories"]]}
+        return [f"{column} {NOTHING}" for column in state.get("forms", {}) if column not in used_columns]
 
     def _parts(
         self, values: pd.Series, learned: dict[str, Any] | None
     ) -> Iterator[tuple[str | None, np.ndarray, pd.Series | None]]:
         """Yield the numbers or categories of a column; for a column with a form, each part with its name."""
-        nothing = np.zeros(0)
+        empty = np.zeros(0)
         if learned is not None:
             parts = FORMS[learned["form"]].read(values, learned)
             yield from ((name, numbers, None) for name, numbers in parts.numbers.items())
-            yield from ((name, nothing, categories) for name, categories in parts.categories.items())
+            yield from ((name, empty, categories) for name, categories in parts.categories.items())
         elif self._is_category(values):
-            yield None, nothing, values
+            yield None, empty, values
         else:
             yield None, numbers_of(values)[0], None
 
@@ -173,9 +176,9 @@ class Tabular(Kind):
 
     def _names(self, values: pd.Series) -> list[str]:
         """Return the names of the most frequent categories, in an order that is independent of the rows'."""
-        places, keys = _keys(values)
+        indices, keys = _keys(values)
         counts: Counter[str] = Counter()
-        for key, count in zip(keys, np.bincount(places[places >= 0], minlength=len(keys)), strict=True):
+        for key, count in zip(keys, np.bincount(indices[indices >= 0], minlength=len(keys)), strict=True):
             if key is not None:
                 counts[key] += int(count)
         ranked = sorted(counts, key=lambda key: (-counts[key], key))
@@ -193,24 +196,24 @@ class Tabular(Kind):
             return wrong_numbers(cells, values, *numbers_of(values))
         return [Problem(sort, str(values.name))]
 
-    def _warnings(self, values: pd.Series, category: bool) -> list[Problem]:
+    def _warnings(self, values: pd.Series, is_category: bool) -> list[Problem]:
         column, messages = str(values.name), []
         if column in self.forms:
             distinct = int(values.astype(str).where(values.notna()).nunique())
             learned = {"form": self.forms[column], **FORMS[self.forms[column]].learn(values)}
             if distinct > 1 and not list(self._parts(values, learned)):
                 messages.append(NOTHING)
-        elif category:
+        elif is_category:
             names = {key for key in _keys(values)[1] if key is not None}
-            distinct, full = len(names), int(values.count())
-            text = types.infer_dtype(values, skipna=True) == "string"
-            if distinct > 2 and text:
+            distinct, filled = len(names), int(values.count())
+            is_text = types.infer_dtype(values, skipna=True) == "string"
+            if distinct > 2 and is_text:
                 messages += _numbers_as_text(sorted(names))
             if distinct > self.max_categories:
                 messages.append(f"has {distinct} categories; all but {self.max_categories} count as other")
-            if distinct > 20 and distinct > 0.9 * full:
+            if distinct > 20 and distinct > 0.9 * filled:
                 messages.append(
-                    f"has {distinct} categories in {full} cells, like an identifier; leave it out"
+                    f"has {distinct} categories in {filled} cells, like an identifier; leave it out"
                 )
         else:
             numbers = numbers_of(values)[0]
@@ -232,8 +235,10 @@ def _numbers_as_text(names: list[str]) -> list[str]:
     marks = [name[:20] for name, number in zip(names, numeric, strict=True) if not number]
     if numeric.sum() <= MANY or numeric.mean() < MOSTLY:
         return []
-    shown = ", ".join(map(repr, marks[:3]))
-    return [f"holds numbers except for {shown}, and is read as categories; empty these cells to read numbers"]
+    examples = ", ".join(map(repr, marks[:3]))
+    return [
+        f"holds numbers except for {examples}, and is read as categories; empty these cells to read numbers"
+    ]
 
 
 def _sort(values: pd.Series) -> str:
@@ -256,10 +261,10 @@ def _sort(values: pd.Series) -> str:
     filled = values.dropna()
     if not len(filled):
         return "number"
-    some = str(filled.iloc[0])
+    example = str(filled.iloc[0])
     if sort.startswith(("date", "time", "period", "interval")):
-        return f"holds {sort} cells such as {some!r}; convert them to numbers, such as days since a date"
-    text = next((cell for cell in values if isinstance(cell, str)), some)
+        return f"holds {sort} cells such as {example!r}; convert them to numbers, such as days since a date"
+    text = next((cell for cell in values if isinstance(cell, str)), example)
     return (
         f"mixes numbers with text such as {text!r}; correct these cells, or list the column in `categorical`"
     )
@@ -267,8 +272,8 @@ def _sort(values: pd.Series) -> str:
 
 def _keys(values: pd.Series) -> tuple[np.ndarray, list[str | None]]:
     """Return each cell's index into the distinct cells (-1: empty), and their names (None: blank)."""
-    places, distinct = pd.factorize(values)
-    return np.asarray(places), [_key(value) for value in distinct]
+    indices, distinct = pd.factorize(values)
+    return np.asarray(indices), [_key(value) for value in distinct]
 
 
 def _key(value: Any) -> str | None:
@@ -281,26 +286,26 @@ def _key(value: Any) -> str | None:
         return str(int(value))
     if is_empty(value):
         return None
-    whole = WHOLE.fullmatch(str(value))
-    return str(value) if whole is None else whole[1].replace("-0", "0")
+    match = WHOLE.fullmatch(str(value))
+    return str(value) if match is None else match[1].replace("-0", "0")
 
 
 def _codes(values: pd.Series, names: list[str]) -> np.ndarray:
-    places, keys = _keys(values)
+    indices, keys = _keys(values)
     code_of = {_key(name): code for code, name in enumerate(names, start=FIRST)}
     # words such as NA count as missing unless they were learned: earlier versions emptied them in CSV
-    nothing = {None, *MISSING_NUMBERS} - code_of.keys()
-    codes = [MISSING if key is None or key in nothing else code_of.get(key, OTHER) for key in keys]
-    return np.array([*codes, MISSING])[places]  # an empty cell's place is -1, the last entry
+    missing = {None, *MISSING_NUMBERS} - code_of.keys()
+    codes = [MISSING if key is None or key in missing else code_of.get(key, OTHER) for key in keys]
+    return np.array([*codes, MISSING])[indices]  # an empty cell's index is -1, the last entry
 
 
 def _warn_of_others(cells: Cells, values: pd.Series, others: np.ndarray) -> None:
     """Warn about categories that the model never saw; this is not an error."""
     rows = np.flatnonzero(others)
     if len(rows):
-        more = f" and {len(rows) - 1} more rows" if len(rows) > 1 else ""
+        rest = f" and {len(rows) - 1} more rows" if len(rows) > 1 else ""
         message = (
-            f"{str(values.iloc[rows[0]])[:60]!r}{more}: not among the learned categories; counted as other"
+            f"{str(values.iloc[rows[0]])[:60]!r}{rest}: not among the learned categories; counted as other"
         )
         problem = Problem(message, str(values.name), cells.first_row + int(rows[0]), "warning")
         warnings.warn(DataWarning(str(problem)), stacklevel=2)
@@ -313,9 +318,9 @@ def _wrong_cells(cells: Cells, column: str, parts: Parts) -> list[Problem]:
 def _warn_of_cells(cells: Cells, column: str, other: Mapping[int, str]) -> None:
     """Warn about valid cells whose content was too rare in training rows; they count as missing."""
     if other:
-        row, what = min(other.items())
-        more = f", as are {len(other) - 1} more rows" if len(other) > 1 else ""
-        message = f"{what} that too few training rows have; read as empty{more}"
+        row, description = min(other.items())
+        rest = f", as are {len(other) - 1} more rows" if len(other) > 1 else ""
+        message = f"{description} that too few training rows have; read as empty{rest}"
         warnings.warn(DataWarning(str(Problem(message, column, cells.first_row + row))), stacklevel=2)
 
 

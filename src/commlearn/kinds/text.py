@@ -65,7 +65,7 @@ class Text(Kind):
         if not any(texts):
             raise DataError(f"{self.column}: none of the training rows has text.")
         words = self._words(texts)
-        cut = self._cut(texts, Tokenizer(words))
+        cut = self._count_cut(texts, Tokenizer(words))
         return {"words": words} | ({"cut": cut} if cut else {})
 
     def notes(self, state: Mapping[str, Any]) -> Sequence[str]:
@@ -74,11 +74,11 @@ class Text(Kind):
     def read(self, cells: Cells, state: dict[str, Any]) -> Sentences:
         if "tokenizer" in state:
             lists = ids_of(self._texts(cells), state["tokenizer"], state["max_length"])
-            return _end_to_end(lists, state["ids"], (state["mask"], *state["special"]))
+            return _concatenate(lists, state["ids"], (state["mask"], *state["special"]))
         tokenizer = Tokenizer(state["words"])
         texts = self._texts(cells)
         lists = [tokenizer(text)[: self.max_length] if text else [] for text in texts]
-        return _end_to_end(lists, tokenizer.ids, texts=texts)
+        return _concatenate(lists, tokenizer.ids, texts=texts)
 
     def check(self, cells: Cells) -> list[Problem]:
         texts, problems = _decode(cells.frame[self.column].tolist(), self.column, cells.first_row)
@@ -90,7 +90,7 @@ class Text(Kind):
             message = f"every text is the same: '{filled[0][:60]}'"
             problems.append(Problem(message, self.column, level="warning"))
         pretrained = isinstance(self.encoder, Pretrained)  # its tokenizer is not loaded here
-        cut = self._cut(filled, split if pretrained else Tokenizer(self._words(filled)))
+        cut = self._count_cut(filled, split if pretrained else Tokenizer(self._words(filled)))
         if cut:
             message = self._cut_note(cut, "words" if pretrained else "tokens")
             problems.append(Problem(message, self.column, level="warning"))
@@ -101,16 +101,18 @@ class Text(Kind):
         counts: Counter[str] = Counter()
         for text in texts:
             counts.update(split(text))
-        often = sorted((-count, word) for word, count in counts.items() if count > 1)
-        return [word for _, word in often[: self.vocabulary]]
+        ranked = sorted((-count, word) for word, count in counts.items() if count > 1)
+        return [word for _, word in ranked[: self.vocabulary]]
 
-    def _cut(self, texts: Sequence[str], read: Callable[[str], Sequence[Any]]) -> int:
+    def _count_cut(self, texts: Sequence[str], tokenize: Callable[[str], Sequence[Any]]) -> int:
         """Return how many texts are longer than the part that is read."""
-        return sum(len(text) > self.max_length and len(read(text)) > self.max_length for text in texts)
+        return sum(len(text) > self.max_length and len(tokenize(text)) > self.max_length for text in texts)
 
     def _cut_note(self, cut: int, unit: str) -> str:
-        why = " (a word without a token of its own takes one per letter)" if unit == "tokens" else ""
-        return f"{cut} texts have more than {self.max_length} {unit}{why} and are cut there; raise max_length"
+        reason = " (a word without a token of its own takes one per letter)" if unit == "tokens" else ""
+        return (
+            f"{cut} texts have more than {self.max_length} {unit}{reason} and are cut there; raise max_length"
+        )
 
     def _texts(self, cells: Cells) -> list[str]:
         texts, problems = _decode(cells.frame[self.column].tolist(), self.column, cells.first_row)
@@ -187,18 +189,18 @@ class Sentences:
 
     def take(self, rows: np.ndarray) -> Modality:
         lengths = (self.starts[1:] - self.starts[:-1])[rows]
-        place = np.arange(max(lengths.max(initial=0), 1))
-        filled = place < lengths[:, None]  # (batch, length)
+        positions = np.arange(max(lengths.max(initial=0), 1))
+        filled = positions < lengths[:, None]  # (batch, length)
         values = np.zeros(filled.shape, dtype=np.int64)
-        values[filled] = self.tokens[(self.starts[rows][:, None] + place)[filled]]
+        values[filled] = self.tokens[(self.starts[rows][:, None] + positions)[filled]]
         absent = lengths == 0
         values[absent, 0], filled[absent, 0] = UNKNOWN, True  # one token to attend to; its output is not used
         present = None if self.present is None else torch.from_numpy(~absent)
-        taken = torch.from_numpy(values), torch.from_numpy(~filled), present
-        return Texts(*taken, tuple(self.texts[row] for row in rows)) if self.texts else Modality(*taken)
+        tensors = torch.from_numpy(values), torch.from_numpy(~filled), present
+        return Texts(*tensors, tuple(self.texts[row] for row in rows)) if self.texts else Modality(*tensors)
 
 
-def _end_to_end(
+def _concatenate(
     lists: list[list[int]], ids: int, reserved: tuple[int, ...] = (), texts: Sequence[str] = ()
 ) -> Sentences:
     lengths = np.fromiter((len(tokens) for tokens in lists), dtype=np.int64, count=len(lists))

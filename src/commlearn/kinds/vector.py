@@ -84,10 +84,9 @@ class Vector(Kind):
         constant = np.flatnonzero(np.ptp(values, axis=0) == 0)
         if not len(constant):
             return []
-        shown_ones = ", ".join(map(str, constant[:10])) + (", ..." if len(constant) > 10 else "")
+        indices = ", ".join(map(str, constant[:10])) + (", ..." if len(constant) > 10 else "")
         message = (
-            f"{len(constant)} of {values.shape[1]} features are constant and carry no information: "
-            f"{shown_ones}"
+            f"{len(constant)} of {values.shape[1]} features are constant and carry no information: {indices}"
         )
         return [Problem(message, label(self.columns()), level="warning")]
 
@@ -119,19 +118,19 @@ class Vector(Kind):
         values = np.zeros((len(column), features), dtype=np.float32)
         problems: list[Problem] = []
         for start in range(0, len(rows), CHUNK):
-            chosen = rows[start : start + CHUNK]
-            stacked = _stack([column[row] for row in chosen], features)
+            chunk = rows[start : start + CHUNK]
+            stacked = _stack([column[row] for row in chunk], features)
             if stacked is not None:
-                values[chosen] = stacked
+                values[chunk] = stacked
                 continue
-            for row in chosen:
+            for row in chunk:
                 try:
-                    values[row] = self._one(cells, column[row], features)
+                    values[row] = self._vector_of(cells, column[row], features)
                 except DataError as problem:
                     problems.append(Problem(str(problem), row=cells.first_row + row))
         return values, present, problems
 
-    def _one(self, cells: Cells, cell: Any, features: int) -> np.ndarray:
+    def _vector_of(self, cells: Cells, cell: Any, features: int) -> np.ndarray:
         array = array_of(cell, cells.root, self.outside)
         if max(array.shape, default=1) != array.size:
             raise DataError(f"holds an array of {shown(array)}; a vector has one axis")
@@ -156,13 +155,13 @@ def _wrong_length(length: int, features: int) -> str:
 
 def _stack(chunk: list[Any], features: int) -> np.ndarray | None:
     """Stack cells that are alike as rows of one array; return None if they are not alike."""
-    sorts = set(map(type, chunk))
+    cell_types = set(map(type, chunk))
     try:
         with np.errstate(over="ignore"):
-            if sorts == {np.ndarray} and {cell.shape for cell in chunk} == {(features,)}:
+            if cell_types == {np.ndarray} and {cell.shape for cell in chunk} == {(features,)}:
                 if all(dtype.kind in "biuf" for dtype in {cell.dtype for cell in chunk}):
                     return np.concatenate(chunk).reshape(-1, features)
-            elif sorts <= {list, tuple} and set(map(len, chunk)) == {features}:
+            elif cell_types <= {list, tuple} and set(map(len, chunk)) == {features}:
                 stacked = np.array(chunk)
                 return stacked if stacked.ndim == 2 and stacked.dtype.kind in "biuf" else None
     except (TypeError, ValueError, OverflowError):  # reported cell by cell
@@ -192,19 +191,19 @@ def _from_flat(
 def _from_numbers(cells: Cells, columns: list[pd.Series]) -> tuple[np.ndarray, np.ndarray, list[Problem]]:
     values = np.empty((len(cells), len(columns)), dtype=np.float32)
     problems: list[Problem] = []
-    for place, column in enumerate(columns):
+    for index, column in enumerate(columns):
         numbers, wrong = numbers_of(column)
         problems += wrong_numbers(cells, column, numbers, wrong)
         with np.errstate(over="ignore"):
-            values[:, place] = numbers
+            values[:, index] = numbers
     missing = np.isnan(values)
     present = missing.sum(axis=1) < len(columns)
     if not problems:
-        for row, place in np.argwhere(missing & present[:, None]).tolist():
+        for row, index in np.argwhere(missing & present[:, None]).tolist():
             message = (
                 "is empty, but other features of the row are not; fill it, or read the columns as Tabular"
             )
-            problems.append(Problem(message, str(columns[place].name), cells.first_row + row))
+            problems.append(Problem(message, str(columns[index].name), cells.first_row + row))
         values[~present] = 0
     return values, present, problems
 
@@ -214,9 +213,11 @@ def _not_finite(values: np.ndarray, column: str, first_row: int) -> list[Problem
     for start in range(0, len(values), CHUNK):
         part = values[start : start + CHUNK]
         for row in np.flatnonzero(~np.isfinite(part).all(axis=1)).tolist():
-            place = int(np.flatnonzero(~np.isfinite(part[row]))[0])
-            message = f"feature {place} is {part[row, place]}; give finite numbers, or leave the cell empty"
-            if np.isnan(part[row, place]):
+            feature = int(np.flatnonzero(~np.isfinite(part[row]))[0])
+            message = (
+                f"feature {feature} is {part[row, feature]}; give finite numbers, or leave the cell empty"
+            )
+            if np.isnan(part[row, feature]):
                 message += "; where gaps are usual, read the column as a Series"
             problems.append(Problem(message, column, first_row + start + row))
     return problems
@@ -228,9 +229,9 @@ def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     parts = [values[start : start + CHUNK] for start in range(0, len(values), CHUNK)]
     count, total, square = (np.zeros(len(low)) for _ in range(3))
     for part in parts:
-        beyond = outside(part, low, high)
-        count += (~beyond).sum(axis=0)
-        total += np.where(beyond, 0, part).sum(axis=0, dtype=np.float64)
+        outliers = outside(part, low, high)
+        count += (~outliers).sum(axis=0)
+        total += np.where(outliers, 0, part).sum(axis=0, dtype=np.float64)
     mean = total / count
     for part in parts:
         square += np.where(outside(part, low, high), 0, np.square(part - mean)).sum(axis=0)

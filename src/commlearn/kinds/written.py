@@ -65,32 +65,34 @@ def _distinct(values: pd.Series) -> tuple[np.ndarray, list[Cell]]:
     plain = values.astype(object) if isinstance(values.dtype, pd.ArrowDtype) else values
     hashable = plain.dtype != object or all(isinstance(cell, HASHABLE) for cell in plain)
     if hashable:
-        places, cells = pd.factorize(plain)
+        indices, cells = pd.factorize(plain)
         cells = list(cells)
     else:
-        cells, places = plain.tolist(), np.arange(len(plain))
+        cells, indices = plain.tolist(), np.arange(len(plain))
     empty = np.array([is_empty(cell) for cell in cells] + [True])
-    return np.where(empty[places], -1, places), cells
+    return np.where(empty[indices], -1, indices), cells
 
 
-def _each(values: pd.Series, read: Callable[[Cell], Any]) -> tuple[np.ndarray, list[Any]]:
-    """Return the indices of `_distinct`, and its cells as parsed by `read` (None if that fails)."""
-    places, cells = _distinct(values)
-    used = set(places.tolist())
-    return places, [read(cell) if place in used else None for place, cell in enumerate(cells)]
+def _parse_distinct(values: pd.Series, parse: Callable[[Cell], Any]) -> tuple[np.ndarray, list[Any]]:
+    """Return the indices of `_distinct`, and its cells as parsed by `parse` (None if that fails)."""
+    indices, cells = _distinct(values)
+    used = set(indices.tolist())
+    return indices, [parse(cell) if index in used else None for index, cell in enumerate(cells)]
 
 
-def _wrong(values: pd.Series, places: np.ndarray, results: list[Any], what: str) -> dict[int, str]:
-    unread = np.array([result is None for result in results] + [False])
+def _describe_wrong(
+    values: pd.Series, indices: np.ndarray, results: list[Any], description: str
+) -> dict[int, str]:
+    failed = np.array([result is None for result in results] + [False])
     return {
-        row: f"{brief(values.iloc[row], str)!r} is not {what}; correct it, or leave the cell empty"
-        for row in np.flatnonzero(unread[places]).tolist()
+        row: f"{brief(values.iloc[row], str)!r} is not {description}; correct it, or leave the cell empty"
+        for row in np.flatnonzero(failed[indices]).tolist()
     }
 
 
-def _numbers(places: np.ndarray, results: Iterable[float | None]) -> np.ndarray:
+def _numbers(indices: np.ndarray, results: Iterable[float | None]) -> np.ndarray:
     numbers = [math.nan if result is None else _float(result) for result in results]
-    return np.array([*numbers, math.nan])[places]  # an empty cell's place is -1, the last entry
+    return np.array([*numbers, math.nan])[indices]  # an empty cell's index is -1, the last entry
 
 
 def _float(number: Any) -> float:
@@ -101,38 +103,38 @@ def _float(number: Any) -> float:
         return math.inf if number > 0 else -math.inf
 
 
-def _parted(
+def _parse_numbers(
     values: pd.Series,
-    read: Callable[[Cell], Any],
-    what: str,
+    parse: Callable[[Cell], Any],
+    description: str,
     numbers: Mapping[str, Callable[[Any], float | None]],
-    strange: Callable[[Any], str] = lambda result: "",
+    describe_other: Callable[[Any], str] = lambda result: "",
 ) -> Parts:
     """Parse each cell and return columns of numbers computed from the results.
 
     Args:
         values: the cells.
-        read: parses one cell; None if that fails.
-        what: what a cell should be, for messages.
+        parse: parses one cell; None if that fails.
+        description: what a cell should be, for messages.
         numbers: for each new column, the function that computes its number from a parsed cell.
-        strange: describes content of a parsed cell that is valid but was not learned; "" if there is none.
+        describe_other: describes content of a parsed cell that is valid but was not learned; "" if none.
     """
-    places, results = _each(values, read)
-    parts = Parts(wrong=_wrong(values, places, results, what))
+    indices, results = _parse_distinct(values, parse)
+    parts = Parts(wrong=_describe_wrong(values, indices, results, description))
     for name, number in numbers.items():
-        made = [None if result is None else number(result) for result in results]
-        parts.numbers[name] = _numbers(places, made)
-    unlearned = ["" if result is None else strange(result) for result in results] + [""]
-    for row, place in enumerate(places.tolist()):
-        if unlearned[place]:
-            parts.other[row] = f"{brief(values.iloc[row], str)!r} {unlearned[place]}"
+        column = [None if result is None else number(result) for result in results]
+        parts.numbers[name] = _numbers(indices, column)
+    unlearned = ["" if result is None else describe_other(result) for result in results] + [""]
+    for row, index in enumerate(indices.tolist()):
+        if unlearned[index]:
+            parts.other[row] = f"{brief(values.iloc[row], str)!r} {unlearned[index]}"
     return parts
 
 
-def _given(values: pd.Series, read: Callable[[Cell], Any]) -> list[Any]:
+def _parse_filled(values: pd.Series, parse: Callable[[Cell], Any]) -> list[Any]:
     """Return the parsed cells of all rows, without those that are empty or cannot be parsed."""
-    places, results = _each(values, read)
-    return [results[place] for place in places[places >= 0].tolist() if results[place] is not None]
+    indices, results = _parse_distinct(values, parse)
+    return [results[index] for index in indices[indices >= 0].tolist() if results[index] is not None]
 
 
 MONTHS = {
@@ -215,7 +217,7 @@ def _order(values: pd.Series) -> str:
 
 def _learn_dates(values: pd.Series, order: str = "") -> Learned:
     order = order or _order(values)
-    moments = _given(values, lambda cell: moment_of(cell, order))
+    moments = _parse_filled(values, lambda cell: moment_of(cell, order))
     newest = max((moment.toordinal() for moment in moments), default=0)
     parts = _date_parts(moments, newest)
     varied = [name for name, part in parts.items() if len(part) and np.ptp(part) > 0]
@@ -240,14 +242,14 @@ def _date_parts(moments: list[datetime], newest: int) -> dict[str, np.ndarray]:
 
 
 def _read_dates(values: pd.Series, learned: Learned) -> Parts:
-    places, moments = _each(values, lambda cell: moment_of(cell, learned["order"]))
+    indices, moments = _parse_distinct(values, lambda cell: moment_of(cell, learned["order"]))
     stand_in = datetime.fromordinal(max(learned["newest"], 1))
     parts = _date_parts([moment or stand_in for moment in moments], learned["newest"])
-    missing = np.array([moment is None for moment in moments] + [True])[places]
+    missing = np.array([moment is None for moment in moments] + [True])[indices]
     numbers = {
-        name: np.where(missing, np.nan, np.append(parts[name], np.nan)[places]) for name in learned["parts"]
+        name: np.where(missing, np.nan, np.append(parts[name], np.nan)[indices]) for name in learned["parts"]
     }
-    wrong = _wrong(values, places, moments, "a date that can be read (such as 2024-01-31)")
+    wrong = _describe_wrong(values, indices, moments, "a date that can be read (such as 2024-01-31)")
     for row in wrong:
         if not learned["order"] and moment_of(values.iloc[row], "day first"):
             cell = brief(values.iloc[row], str)
@@ -268,7 +270,7 @@ SAME = (  # units that are converted into one another
     {"ms": 1e-3, "s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0},
 )
 MONEY = {*CURRENCIES.values()}
-FACTORS = {unit: (place, factor) for place, group in enumerate(SAME) for unit, factor in group.items()}
+FACTORS = {unit: (index, factor) for index, group in enumerate(SAME) for unit, factor in group.items()}
 WITHOUT_UNIT = "without unit"
 DIGITS = r"[+-]?\d(?:[\d.,'’\u00a0\u202f]*\d)?"
 UNIT = r"[^\W\d_][^\s\d]{0,9}|[%€$£¥₹₽°′″][^\s\d]{0,4}"
@@ -333,23 +335,23 @@ def _signs(amounts: list[Amount]) -> dict[str, str]:
         sign = _fraction_sign(amount.written)
         if sign and {".", ","} & {*amount.written}:
             counts.setdefault(amount.unit, Counter())[sign] += 1
-    usual = {sign for counted in counts.values() for sign in counted}
+    all_signs = {sign for sign_counts in counts.values() for sign in sign_counts}
     units = {amount.unit for amount in amounts}
-    signs = dict.fromkeys(units, next(iter(usual))) if len(usual) == 1 else {}
+    signs = dict.fromkeys(units, next(iter(all_signs))) if len(all_signs) == 1 else {}
     signs |= dict.fromkeys(units & MONEY, "")  # no price has three decimals
-    return signs | {unit: counted.most_common(1)[0][0] for unit, counted in counts.items()}
+    return signs | {unit: sign_counts.most_common(1)[0][0] for unit, sign_counts in counts.items()}
 
 
 def _learn_amounts(values: pd.Series, fewest: int = FEWEST) -> Learned:
-    amounts: list[Amount] = _given(values, amount_of)
+    amounts: list[Amount] = _parse_filled(values, amount_of)
     counts, signs = Counter(amount.unit for amount in amounts), _signs(amounts)
     units: dict[str, list[Any]] = {}
-    into: dict[int, str] = {}  # the most frequent unit of each group of units
+    target_of: dict[int, str] = {}  # the most frequent unit of each group of units
     for unit, count in counts.most_common():
         if count < min(fewest, counts.most_common(1)[0][1]) or len(units) == MOST:
             continue
         group, factor = FACTORS.get(unit, (None, 1.0))
-        target = unit if group is None else into.setdefault(group, unit)
+        target = unit if group is None else target_of.setdefault(group, unit)
         units[unit] = [target, factor / FACTORS.get(target, (None, 1.0))[1], signs.get(unit, ".")]
     return {"units": units}
 
@@ -362,20 +364,20 @@ def one_amount(values: pd.Series) -> tuple[np.ndarray, dict[int, str]]:
         (array([1299.,  950.,   nan,   nan]), {3: "'12 kg': most cells are in EUR; give all in one unit"})
     """
     parts = _read_amounts(values, _learn_amounts(values, fewest=1))
-    filled = {unit: int(np.isfinite(numbers).sum()) for unit, numbers in parts.numbers.items()}
-    unit = max(filled, key=lambda name: filled[name], default="")
+    counts = {unit: int(np.isfinite(numbers).sum()) for unit, numbers in parts.numbers.items()}
+    unit = max(counts, key=lambda name: counts[name], default="")
     numbers = parts.numbers.get(unit, np.full(len(values), np.nan))
-    wrong, signs = dict(parts.wrong), _signs(_given(values, amount_of))
+    wrong, signs = dict(parts.wrong), _signs(_parse_filled(values, amount_of))
     for row, cell in enumerate(values):
         amount = None if is_empty(cell) else amount_of(cell)
         if amount is None:
             continue
         if np.isnan(numbers[row]):
-            where = unit if unit == WITHOUT_UNIT else f"in {unit}"
-            wrong[row] = f"{brief(cell, str)!r}: most cells are {where}; give all in one unit"
+            description = unit if unit == WITHOUT_UNIT else f"in {unit}"
+            wrong[row] = f"{brief(cell, str)!r}: most cells are {description}; give all in one unit"
         elif amount.unit not in signs and not _fraction_sign(amount.written):
-            both = " or ".join(f"{amount.number(sign):g}" for sign in ",.")
-            wrong[row] = f"{brief(cell, str)!r} may mean {both}; write it without a thousands separator"
+            readings = " or ".join(f"{amount.number(sign):g}" for sign in ",.")
+            wrong[row] = f"{brief(cell, str)!r} may mean {readings}; write it without a thousands separator"
     return numbers, wrong
 
 
@@ -384,12 +386,18 @@ def _read_amounts(values: pd.Series, learned: Learned) -> Parts:
     units = learned["units"]
 
     def number_in(target: str) -> Callable[[Amount], float | None]:
-        own = {unit: (factor, sign) for unit, (into, factor, sign) in units.items() if into == target}
+        conversions = {
+            unit: (factor, sign)
+            for unit, (unit_target, factor, sign) in units.items()
+            if unit_target == target
+        }
         return lambda amount: (
-            amount.number(own[amount.unit][1]) * own[amount.unit][0] if amount.unit in own else None
+            amount.number(conversions[amount.unit][1]) * conversions[amount.unit][0]
+            if amount.unit in conversions
+            else None
         )
 
-    return _parted(
+    return _parse_numbers(
         values,
         amount_of,
         "a number, with or without a unit",
@@ -410,7 +418,7 @@ def _yes_or_no(cell: Cell) -> float | None:
 
 
 def _read_answers(values: pd.Series, learned: Learned) -> Parts:
-    return _parted(values, _yes_or_no, "yes or no", {"": float})
+    return _parse_numbers(values, _yes_or_no, "yes or no", {"": float})
 
 
 SHARE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:/|out of|of|von|sur|de)\s*(\d+)")
@@ -426,12 +434,12 @@ def share_of(cell: Cell) -> tuple[float, int] | None:
     match = SHARE.fullmatch(cell.strip().lower()) if isinstance(cell, str) else None
     if match is None or not 0 < float(match[2]) <= LARGEST:
         return None
-    points, most = float(match[1].replace(",", ".")), int(match[2])
-    return (points, most) if points <= most else None
+    points, maximum = float(match[1].replace(",", ".")), int(match[2])
+    return (points, maximum) if points <= maximum else None
 
 
 def _read_ratings(values: pd.Series, learned: Learned) -> Parts:
-    return _parted(values, share_of, "a rating such as 4/5", {"": lambda share: share[0] / share[1]})
+    return _parse_numbers(values, share_of, "a rating such as 4/5", {"": lambda share: share[0] / share[1]})
 
 
 SIGN = r"\s*(?:/|[xX×]|;|,\s|,(?=\d+\.))\s*"
@@ -451,19 +459,21 @@ def numbers_in(cell: Cell) -> tuple[float, ...] | None:
 
 
 def _learn_several(values: pd.Series) -> Learned:
-    counts = Counter(len(numbers) for numbers in _given(values, numbers_in))
+    counts = Counter(len(numbers) for numbers in _parse_filled(values, numbers_in))
     return {"count": counts.most_common(1)[0][0] if counts else 2}
 
 
 def _read_several(values: pd.Series, learned: Learned) -> Parts:
     count = learned["count"]
 
-    def read(cell: Cell) -> tuple[float, ...] | None:
+    def parse(cell: Cell) -> tuple[float, ...] | None:
         numbers = numbers_in(cell)
         return numbers if numbers is not None and len(numbers) == count else None
 
-    what = f"a row of {count} numbers such as {'/'.join(['12'] * count)}"
-    return _parted(values, read, what, {str(place + 1): itemgetter(place) for place in range(count)})
+    description = f"a row of {count} numbers such as {'/'.join(['12'] * count)}"
+    return _parse_numbers(
+        values, parse, description, {str(index + 1): itemgetter(index) for index in range(count)}
+    )
 
 
 def labels_of(cell: Cell, separator: str) -> tuple[str, ...] | None:
@@ -498,15 +508,15 @@ def separator_of(values: pd.Series) -> str:
 def _learn_labels(values: pd.Series) -> Learned:
     separator = separator_of(values)
     counts = Counter(
-        name for labels in _given(values, lambda cell: labels_of(cell, separator)) for name in labels
+        name for labels in _parse_filled(values, lambda cell: labels_of(cell, separator)) for name in labels
     )
-    often = sorted((-count, name) for name, count in counts.items() if count >= min(FEWEST, len(values)))
-    return {"separator": separator, "names": sorted(name for _, name in often[:MOST])}
+    ranked = sorted((-count, name) for name, count in counts.items() if count >= min(FEWEST, len(values)))
+    return {"separator": separator, "names": sorted(name for _, name in ranked[:MOST])}
 
 
 def _read_labels(values: pd.Series, learned: Learned) -> Parts:
     names = learned["names"]
-    return _parted(
+    return _parse_numbers(
         values,
         lambda cell: labels_of(cell, learned["separator"]),
         "a list of labels",
@@ -539,11 +549,11 @@ def object_of(cell: Cell) -> dict[str, Any] | None:
 
 
 def _learn_objects(values: pd.Series) -> Learned:
-    objects: list[dict[str, Any]] = _given(values, object_of)
-    counts = Counter(key for each in objects for key in each)
-    often = sorted((-count, key) for key, count in counts.items() if count >= min(FEWEST, len(values)))
-    keys = sorted(key for _, key in often[:MOST])
-    numeric = {key: all(not isinstance(each.get(key), str) for each in objects) for key in keys}
+    objects: list[dict[str, Any]] = _parse_filled(values, object_of)
+    counts = Counter(key for entry in objects for key in entry)
+    ranked = sorted((-count, key) for key, count in counts.items() if count >= min(FEWEST, len(values)))
+    keys = sorted(key for _, key in ranked[:MOST])
+    numeric = {key: all(not isinstance(entry.get(key), str) for entry in objects) for key in keys}
     return {
         "numbers": [key for key in keys if numeric[key]],
         "categories": [key for key in keys if not numeric[key]],
@@ -551,17 +561,17 @@ def _learn_objects(values: pd.Series) -> Learned:
 
 
 def _read_objects(values: pd.Series, learned: Learned) -> Parts:
-    places, objects = _each(values, object_of)
-    parts = Parts(wrong=_wrong(values, places, objects, 'a JSON object such as {"width": 40}'))
+    indices, objects = _parse_distinct(values, object_of)
+    parts = Parts(wrong=_describe_wrong(values, indices, objects, 'a JSON object such as {"width": 40}'))
     for key in learned["numbers"]:
-        cells = [None if each is None else each.get(key) for each in objects]
-        parts.numbers[key] = _numbers(places, [None if isinstance(cell, str) else cell for cell in cells])
-        texts = np.array([isinstance(cell, str) for cell in cells] + [False])
-        for row in np.flatnonzero(texts[places]).tolist():
-            parts.wrong[row] = f"{key} is {brief(cells[places[row]])}, but was a number in training rows"
+        cells = [None if entry is None else entry.get(key) for entry in objects]
+        parts.numbers[key] = _numbers(indices, [None if isinstance(cell, str) else cell for cell in cells])
+        is_text = np.array([isinstance(cell, str) for cell in cells] + [False])
+        for row in np.flatnonzero(is_text[indices]).tolist():
+            parts.wrong[row] = f"{key} is {brief(cells[indices[row]])}, but was a number in training rows"
     for key in learned["categories"]:
-        cells = [None if each is None else each.get(key) for each in objects]
-        parts.categories[key] = pd.Series(np.array([*cells, None], dtype=object)[places], dtype=object)
+        cells = [None if entry is None else entry.get(key) for entry in objects]
+        parts.categories[key] = pd.Series(np.array([*cells, None], dtype=object)[indices], dtype=object)
     return parts
 
 

@@ -62,9 +62,9 @@ class Method(nn.Module):
         self.encoders = nn.ModuleDict(encoders)
         fewest, most = self.modality_count
         if len(self.modalities) < fewest or (most is not None and len(self.modalities) > most):
-            wanted = f"{fewest}" if most == fewest else f"at least {fewest}"
+            required = f"{fewest}" if most == fewest else f"at least {fewest}"
             raise ConfigurationError(
-                f"{type(self).__name__} needs {wanted} modalities; the data have {len(self.modalities)} "
+                f"{type(self).__name__} needs {required} modalities; the data have {len(self.modalities)} "
                 f"({', '.join(self.modalities)}). Choose another method, such as comm."
             )
 
@@ -115,8 +115,8 @@ class Method(nn.Module):
 
     def subset(self, modalities: Sequence[str] | None, view: View) -> Subset:
         """Return the chosen modalities in schema order; reject those that were not trained or not given."""
-        wanted = self.modalities if modalities is None else tuple(modalities)
-        for name in wanted:
+        requested = self.modalities if modalities is None else tuple(modalities)
+        for name in requested:
             if name not in self.encoders:
                 raise ConfigurationError(unknown("modality", name, self.modalities))
             if name not in view:
@@ -124,9 +124,9 @@ class Method(nn.Module):
                     f"Modality '{name}' is not in the data, which have {', '.join(view)}. Embed only the "
                     "others with modalities=[...]."
                 )
-        if not wanted:
+        if not requested:
             raise ConfigurationError(f"Name at least one modality: {', '.join(self.modalities)}.")
-        return tuple(name for name in self.modalities if name in wanted)
+        return tuple(name for name in self.modalities if name in requested)
 
 
 def present_rows(view: View, subset: Subset) -> Tensor | None:
@@ -167,10 +167,10 @@ def term_weights(weights: Mapping[str, float], subsets: Sequence[Subset]) -> dic
             raise ConfigurationError(f"method.weights: {unknown('term', name, names)}")
         if not float(weight) >= 0:
             raise ConfigurationError(f"method.weights.{name} is {weight}; give 0 or more.")
-    chosen = {subset: float(weights.get(name, 1.0)) for name, subset in names.items()}
-    if not sum(chosen.values()) > 0:
+    by_subset = {subset: float(weights.get(name, 1.0)) for name, subset in names.items()}
+    if not sum(by_subset.values()) > 0:
         raise ConfigurationError("method.weights are all 0; give at least one term a weight above 0.")
-    return chosen
+    return by_subset
 
 
 def weighted_mean(terms: Mapping[Subset, Tensor], weights: Mapping[Subset, float]) -> Tensor:

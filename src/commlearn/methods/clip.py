@@ -76,12 +76,12 @@ class CLIP(Method):
         scale = self.log_scale.exp().clamp(max=self.largest_scale)
         terms, accuracy = {}, {}
         for pair in combinations(self.modalities, 2):
-            having = rows.having(pair)
-            one, other = (projected[name] if having is None else projected[name][having] for name in pair)
-            if len(one) < 2 and having is not None:  # too few records of this batch have both
+            mask = rows.having(pair)
+            first, second = (projected[name] if mask is None else projected[name][mask] for name in pair)
+            if len(first) < 2 and mask is not None:  # too few records of this batch have both
                 continue
-            terms[subset_name(pair)] = clip_loss(one, other, scale, rows.groups_of(having))
-            accuracy[subset_name(pair)] = retrieval_accuracy(one, other)
+            terms[subset_name(pair)] = clip_loss(first, second, scale, rows.groups_of(mask))
+            accuracy[subset_name(pair)] = retrieval_accuracy(first, second)
         loss = torch.stack(list(terms.values())).mean() if terms else 0.0 * scale
         return Step(loss, terms, accuracy=accuracy)
 

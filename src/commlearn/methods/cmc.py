@@ -39,4 +39,4 @@ class CMC(SeparateHeads):
 
     def contrasts(self, views: Sequence[Mapping[str, Tensor]]) -> Contrasts:
         (view,) = views
-        return {(one, other): [(view[one], view[other])] for one, other in combinations(self.modalities, 2)}
+        return {(a, b): [(view[a], view[b])] for a, b in combinations(self.modalities, 2)}

@@ -121,8 +121,10 @@ class CoMM(Method):
         for view in views:
             self.subset(None, view)  # raises an error if a modality is missing
         projections = self.project(self.represent(Batch(augmented=views)))
-        one, two = ({subset_name(key): rows for key, rows in view.items()} for view in projections)
-        return one, two
+        named_first, named_second = (
+            {subset_name(key): rows for key, rows in view.items()} for view in projections
+        )
+        return named_first, named_second
 
     def represent(self, batch: Batch) -> Rows:
         return rows_of(batch, self.fused_views(batch)[1])
@@ -168,8 +170,8 @@ class CoMM(Method):
         all_terms = self.objective(first, second, full, temperatures, present, rows.groups)
         terms = {subset: all_terms[subset] for subset in self.subsets}
         accuracy = accuracies({subset: (first[subset], second[full]) for subset in terms}, present)
-        named = {subset_name(subset): term for subset, term in terms.items()}
-        step = Step(weighted_mean(terms, self.weights), named, accuracy=accuracy)
+        by_name = {subset_name(subset): term for subset, term in terms.items()}
+        step = Step(weighted_mean(terms, self.weights), by_name, accuracy=accuracy)
         if self.prediction is None:
             return step
         return step.plus("prediction", mean_error(rows.vectors[PREDICTED]), self.prediction.weight)

@@ -69,10 +69,10 @@ class CoMMLoss(nn.Module):
         modalities = {part for subset in subsets.values() for part in subset}
         full = next((subset for subset in subsets.values() if modalities == {*subset}), None)
         if full is None or {*first} != {*second}:
-            wanted = "+".join(dict.fromkeys(part for subset in subsets.values() for part in subset))
+            full_name = "+".join(dict.fromkeys(part for subset in subsets.values() for part in subset))
             raise ConfigurationError(
                 f"The first view has projections of {', '.join(first)}, and the second of "
-                f"{', '.join(second)}; both need the same, and one of all modalities, '{wanted}'."
+                f"{', '.join(second)}; both need the same, and one of all modalities, '{full_name}'."
             )
         count = len(next(iter(first.values())))
         for name, mask in (present or {}).items():
@@ -84,12 +84,14 @@ class CoMMLoss(nn.Module):
                     f"({count},)."
                 )
         rows = Rows({}, dict(present or {}), groups=groups).apply(gather)
-        one, two = ({subsets[name]: gather(part) for name, part in view.items()} for view in (first, second))
+        all_first, all_second = (
+            {subsets[name]: gather(part) for name, part in view.items()} for view in (first, second)
+        )
         terms = comm_terms(
-            one,
-            two,
+            all_first,
+            all_second,
             full,
-            term_temperatures(self.temperature, one, full, progress),
+            term_temperatures(self.temperature, all_first, full, progress),
             rows.masks(subset for subset in subsets.values() if subset != full),
             rows.groups,
         )

@@ -98,10 +98,10 @@ class COrAL(CoMM):
 
     def represent(self, batch: Batch) -> Rows:
         tokens, full = self.encode(merge(batch.augmented)), self.modalities
-        shown = hide_complements(tokens, self.share) if self.share else tokens
-        vectors = self.fusion(shown, [full])
+        visible = hide_complements(tokens, self.share) if self.share else tokens
+        vectors = self.fusion(visible, [full])
         for name in full:
-            vectors[name,] = self.unique[name](pool(shown[name]))
+            vectors[name,] = self.unique[name](pool(visible[name]))
         return rows_of(batch, vectors)
 
     def head_of(self, subset: Subset) -> nn.Module:
@@ -111,20 +111,20 @@ class COrAL(CoMM):
     def contrast(self, first: Mapping[Subset, Tensor], second: Mapping[Subset, Tensor], rows: Rows) -> Step:
         """Return the loss: each vector agrees with itself in the other view and is orthogonal to the rest."""
         present = self.present(rows)
-        degrees = term_temperatures(self.temperature, self.subsets, self.modalities, rows.progress)
+        temperatures = term_temperatures(self.temperature, self.subsets, self.modalities, rows.progress)
         terms = {}
         for subset in self.subsets:
             views = {subset: first[subset]}, {subset: second[subset]}
-            alone = comm_terms(*views, subset, degrees[subset], present, rows.groups)
-            terms[subset_name(subset)] = alone[subset]
+            result = comm_terms(*views, subset, temperatures[subset], present, rows.groups)
+            terms[subset_name(subset)] = result[subset]
         masks = [present.get(subset) for subset in self.subsets]
-        apart = orthogonality(
+        penalty = orthogonality(
             [rows.stacked(subset) for subset in self.subsets],
             [None if mask is None else mask.repeat(2) for mask in masks],
         )
         accuracy = accuracies({subset: (first[subset], second[subset]) for subset in self.subsets}, present)
         contrasts = Step(torch.stack(list(terms.values())).sum(), terms, accuracy=accuracy)
-        return contrasts.plus("orthogonal", apart, self.orthogonal)
+        return contrasts.plus("orthogonal", penalty, self.orthogonal)
 
     def embed(self, view: Mapping[str, Tensor | Modality], modalities: Sequence[str] | None = None) -> Tensor:
         """Return the fused vector and, with `fused+unique`, the unique ones after it, zeros if absent."""
@@ -147,18 +147,18 @@ def hide_complements(tokens: Mapping[str, Tokens], share: float) -> dict[str, To
     """
     example = next(iter(tokens.values())).values
     records, device = len(example) // 2, example.device
-    places = torch.rand(records, len(tokens), device=device).argsort(dim=1)  # random order of the modalities
-    turn = torch.rand(records, 1, device=device) < 0.5
-    more = (places % 2 == 0) ^ turn  # (records, modalities): whether the first view hides more
+    order = torch.rand(records, len(tokens), device=device).argsort(dim=1)  # random order of the modalities
+    swap = torch.rand(records, 1, device=device) < 0.5
+    hides_share = (order % 2 == 0) ^ swap  # (records, modalities): whether the first view hides `share`
     hidden = {}
-    for (name, part), first in zip(tokens.items(), more.unbind(dim=1), strict=True):
+    for (name, part), in_first in zip(tokens.items(), hides_share.unbind(dim=1), strict=True):
         length = part.values.shape[1]
         draw = torch.rand(records, length, device=device).repeat(2, 1)  # the same for both views
-        absent = torch.zeros_like(draw, dtype=torch.bool) if part.padding is None else part.padding
-        rank = draw.masked_fill(absent, 2.0).argsort(dim=1).argsort(dim=1)  # padding comes last
-        count = (~absent).sum(dim=1, keepdim=True)  # (2 * records, 1)
-        most = (share * count).round().minimum(count - 1)
-        rest = (rank >= most) & (most > 0)
-        hides = torch.where(torch.cat([first, ~first])[:, None], rank < most, rest)
-        hidden[name] = Tokens(part.values, absent | hides, part.present)
+        padding = torch.zeros_like(draw, dtype=torch.bool) if part.padding is None else part.padding
+        rank = draw.masked_fill(padding, 2.0).argsort(dim=1).argsort(dim=1)  # padding comes last
+        count = (~padding).sum(dim=1, keepdim=True)  # (2 * records, 1)
+        quota = (share * count).round().minimum(count - 1)
+        complement = (rank >= quota) & (quota > 0)
+        mask = torch.where(torch.cat([in_first, ~in_first])[:, None], rank < quota, complement)
+        hidden[name] = Tokens(part.values, padding | mask, part.present)
     return hidden

@@ -71,8 +71,7 @@ class CrossSelf(SeparateHeads):
     def contrasts(self, views: Sequence[Mapping[str, Tensor]]) -> Contrasts:
         first, second = views
         pairs: Contrasts = {
-            (one, other): [(view[one], view[other]) for view in views]
-            for one, other in combinations(self.modalities, 2)
+            (a, b): [(view[a], view[b]) for view in views] for a, b in combinations(self.modalities, 2)
         }
         return pairs | {(name,): [(first[name], second[name])] for name in self.within}
 
@@ -168,11 +167,12 @@ class CoMMCrossSelf(CoMM):
     def compare(self, rows: Rows) -> Step:
         step = super().compare(rows)
         means: dict[Subset, Tensor] = {(name,): rows.vectors[mean_token(name)] for name in self.modalities}
-        apart = self.token_loss.compare(replace(rows, vectors=means))
+        token_step = self.token_loss.compare(replace(rows, vectors=means))
         return Step(
-            loss=step.loss + self.token_weight * apart.loss,
-            terms=step.terms | {f"tokens: {name}": term for name, term in apart.terms.items()},
-            accuracy=step.accuracy | {f"tokens: {name}": share for name, share in apart.accuracy.items()},
+            loss=step.loss + self.token_weight * token_step.loss,
+            terms=step.terms | {f"tokens: {name}": term for name, term in token_step.terms.items()},
+            accuracy=step.accuracy
+            | {f"tokens: {name}": value for name, value in token_step.accuracy.items()},
         )
 
 

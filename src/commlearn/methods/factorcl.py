@@ -138,9 +138,9 @@ class FactorCL(Method):
         return cls(encoders, **parts(encoders, width, factor, condition=2 * factor), upper=UPPER[upper])
 
     def parameter_groups(self) -> dict[str, list[Parameter]]:
-        theirs = list(self.removers.parameters())
-        critics = {id(parameter) for parameter in theirs}
-        return {"main": [p for p in self.parameters() if id(p) not in critics], "critics": theirs}
+        critics = list(self.removers.parameters())
+        ids = {id(parameter) for parameter in critics}
+        return {"main": [p for p in self.parameters() if id(p) not in ids], "critics": critics}
 
     def steps(self, batch: Batch) -> Iterator[Step]:
         seen = self.see(batch)
@@ -155,17 +155,17 @@ class FactorCL(Method):
             return None
         s, u = (choose(pair, rows) for pair in self.factorise(plain))  # plain images may be larger than crops
         s_augmented, u_augmented = (choose(pair, rows) for pair in self.factorise(augmented))
-        given = [torch.cat(pair, dim=1).detach() for pair in (s_augmented, u_augmented)]
-        conditions = [Given(condition, near(condition)) for condition in given]
+        values = [torch.cat(pair, dim=1).detach() for pair in (s_augmented, u_augmented)]
+        conditions = [Given(condition, near(condition)) for condition in values]
         return Seen(s, u, u_augmented, *conditions)
 
     def factorise(self, view: View) -> tuple[Pair, Pair]:
         """Return the shared and the unique factor of both modalities, normalised to one scale."""
-        one, other = (
+        first, second = (
             [F.layer_norm(half, half.shape[1:]) for half in self.factors[name](rows).chunk(2, dim=1)]
             for name, rows in pooled(self, view).items()
         )
-        return (one[0], other[0]), (one[1], other[1])
+        return (first[0], second[0]), (first[1], second[1])
 
     def catch_up(self, seen: Seen) -> Step:
         """Return the step in which the upper bounds' critics maximise InfoNCE on fixed factors."""
@@ -184,8 +184,8 @@ class FactorCL(Method):
             for name, (left, right, among) in removed(seen).items()
         }
         loss = torch.stack(list(upper.values())).sum() - torch.stack(list(lower.values())).sum()
-        own = torch.arange(len(seen.shared[0]), device=loss.device)
-        accuracy = {name: (part.argmax(dim=1) == own).float().mean() for name, part in scores.items()}
+        targets = torch.arange(len(seen.shared[0]), device=loss.device)
+        accuracy = {name: (part.argmax(dim=1) == targets).float().mean() for name, part in scores.items()}
         return Step(loss, {**lower, **upper}, accuracy=accuracy)
 
     def nothing(self, group: str) -> Step:
@@ -241,8 +241,8 @@ class SupervisedFactorCL(FactorCL):
     ) -> SupervisedFactorCL:
         """Build FactorCL with labels, with room for `most_classes` classes."""
         positive(most_classes, "method.most_classes")
-        made = parts(encoders, width, factor, condition=factor)
-        return cls(encoders, **made, classes=nn.Embedding(most_classes, factor), target=target)
+        modules = parts(encoders, width, factor, condition=factor)
+        return cls(encoders, **modules, classes=nn.Embedding(most_classes, factor), target=target)
 
     def check_records(self, records: Records) -> None:
         self.target = class_target("factorcl-sup", self.target, records)
@@ -290,20 +290,20 @@ Scored = dict[str, tuple[Tensor, Tensor, Tensor | None]]
 
 def raised(seen: Seen) -> Scored:
     """Return the information that lower bounds raise."""
-    one, other = seen.unique
+    first, second = seen.unique
     return {
         "shared": (*seen.shared, None),
-        "unique1": (one, seen.tasks[0], None),
-        "unique2": (other, seen.tasks[1], None),
-        "unique_given": (torch.cat([one, seen.given_unique.condition], 1), other, seen.given_unique.among),
+        "unique1": (first, seen.tasks[0], None),
+        "unique2": (second, seen.tasks[1], None),
+        "unique_given": (torch.cat([first, seen.given_unique.condition], 1), second, seen.given_unique.among),
     }
 
 
 def removed(seen: Seen) -> Scored:
     """Return the information that upper bounds lower."""
-    one, other = seen.shared
+    first, second = seen.shared
     return {
-        "shared_given": (torch.cat([one, seen.given_shared.condition], 1), other, seen.given_shared.among),
+        "shared_given": (torch.cat([first, seen.given_shared.condition], 1), second, seen.given_shared.among),
         "unique_both": (*seen.unique, None),
     }
 
@@ -317,12 +317,12 @@ def complete(view: View, modalities: Sequence[str]) -> Tensor:
     """Return the positions, over all ranks, of the records that have all modalities."""
     rows = present_rows(view, tuple(modalities))
     if rows is None:
-        first = next(iter(view.values())).values
-        rows = torch.ones(len(first), dtype=torch.bool, device=first.device)
+        example = next(iter(view.values())).values
+        rows = torch.ones(len(example), dtype=torch.bool, device=example.device)
     return gather(rows).nonzero()[:, 0]
 
 
 def choose(pair: Pair, rows: Tensor) -> Pair:
     """Return the rows of these records, over all ranks, for both modalities."""
-    one, other = (gather(part)[rows] for part in pair)
-    return one, other
+    first, second = (gather(part)[rows] for part in pair)
+    return first, second

@@ -107,12 +107,12 @@ class InfMasking(CoMM):
         first, second = self.project(rows)
         step = self.contrast(first, second, rows)
         projected = self.head(rows.stacked(MASKED)).unflatten(0, (self.versions, 2, -1))
-        of_first, of_second = projected.unbind(dim=1)  # (versions, records, dim)
+        masked_first, masked_second = projected.unbind(dim=1)  # (versions, records, dim)
         full = self.modalities
         temperature = term_temperatures(self.temperature, [full], full, rows.progress)[full]
         halves = (
-            masked_contrast(first[full], of_second, temperature, rows.groups),
-            masked_contrast(second[full], of_first, temperature, rows.groups),
+            masked_contrast(first[full], masked_second, temperature, rows.groups),
+            masked_contrast(second[full], masked_first, temperature, rows.groups),
         )
         return step.plus("masked", (halves[0] + halves[1]) / 2, self.masking.weight_at(rows.progress))
 
@@ -130,13 +130,13 @@ def hide(tokens: Mapping[str, Tokens], share: tuple[float, float]) -> dict[str, 
     lengths = [part.values.shape[1] for part in tokens.values()]
     example = next(iter(tokens.values())).values
     draw = torch.rand(len(example), sum(lengths), device=example.device)  # (batch, all tokens)
-    for part, place in zip(tokens.values(), draw.split(lengths, dim=1), strict=True):
+    for part, block in zip(tokens.values(), draw.split(lengths, dim=1), strict=True):
         if part.padding is not None:
-            place.masked_fill_(part.padding, -1.0)
+            block.masked_fill_(part.padding, -1.0)
     least, most = share
-    masked = least + (most - least) * torch.rand(len(example), 1, device=example.device)  # (batch, 1)
-    stays = (draw >= masked) | (draw == draw.amax(dim=1, keepdim=True))
-    hidden = (~stays | (draw < 0)).split(lengths, dim=1)
+    threshold = least + (most - least) * torch.rand(len(example), 1, device=example.device)  # (batch, 1)
+    visible = (draw >= threshold) | (draw == draw.amax(dim=1, keepdim=True))
+    hidden = (~visible | (draw < 0)).split(lengths, dim=1)
     return {
         name: Tokens(part.values, padding)
         for (name, part), padding in zip(tokens.items(), hidden, strict=True)

@@ -61,10 +61,10 @@ class Rows:
         if not _ranks() > 1:
             return self
         sizes = share_sizes(len(next(iter(self.vectors.values()))))
-        together = iter(_gather_together(list(self.vectors.values()), sizes))
+        vectors = iter(_gather_together(list(self.vectors.values()), sizes))
         others = replace(self, vectors={}).apply(lambda rows: gather(rows, sizes))
         present = {name: mask for name, mask in others.present.items() if not mask.all()}
-        return replace(others, vectors={subset: next(together) for subset in self.vectors}, present=present)
+        return replace(others, vectors={subset: next(vectors) for subset in self.vectors}, present=present)
 
 
 def rows_of(batch: Batch, vectors: dict[Subset, Tensor]) -> Rows:
@@ -75,8 +75,8 @@ def rows_of(batch: Batch, vectors: dict[Subset, Tensor]) -> Rows:
         vectors: vectors by subset of modalities.
     """
     view = batch.plain if batch.plain is not None else batch.augmented[0]
-    every = _ranks() > 1  # another rank may have absent records, and all must exchange the same masks
-    present = {name: part.there for name, part in view.items() if every or part.present is not None}
+    distributed = _ranks() > 1  # another rank may have absent records, and all must exchange the same masks
+    present = {name: part.there for name, part in view.items() if distributed or part.present is not None}
     by_record = {
         subset: stacked.unflatten(0, (-1, len(batch))).transpose(0, 1) for subset, stacked in vectors.items()
     }
@@ -86,15 +86,15 @@ def rows_of(batch: Batch, vectors: dict[Subset, Tensor]) -> Rows:
 def joined(parts: Sequence[Rows]) -> Rows:
     """Concatenate the rows of several parts of one batch."""
 
-    def together(each: Iterable[dict[Any, Tensor]]) -> dict[Any, Tensor]:
-        dicts = list(each)
+    def concatenate(mappings: Iterable[dict[Any, Tensor]]) -> dict[Any, Tensor]:
+        dicts = list(mappings)
         return {key: torch.cat([part[key] for part in dicts]) for key in dicts[0]}
 
     groups = [part.groups for part in parts if part.groups is not None]
     return Rows(
-        together(part.vectors for part in parts),
-        together(part.present for part in parts),
-        together(part.targets for part in parts),
+        concatenate(part.vectors for part in parts),
+        concatenate(part.present for part in parts),
+        concatenate(part.targets for part in parts),
         parts[0].progress,
         torch.cat(groups) if groups else None,
     )
@@ -146,11 +146,11 @@ class _Gather(Function):
         ctx.sizes = sizes
         padded = rows.new_zeros(max(sizes), *rows.shape[1:])
         padded[: len(rows)] = rows
-        everyone = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(everyone, padded)
-        return torch.cat([part[:size] for part, size in zip(everyone, sizes, strict=True)])
+        gathered = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(gathered, padded)
+        return torch.cat([part[:size] for part, size in zip(gathered, sizes, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        mine = gradients[0].split(ctx.sizes)[dist.get_rank()]
-        return mine * len(ctx.sizes), None
+        local = gradients[0].split(ctx.sizes)[dist.get_rank()]
+        return local * len(ctx.sizes), None

@@ -51,12 +51,12 @@ class SeparateHeads(Method):
     def compare(self, rows: Rows) -> Step:
         terms, accuracy = {}, {}
         for subset, pairs in self.contrasts(self.project(rows)).items():
-            having = rows.having(subset)
-            complete = pairs if having is None else [(a[having], b[having]) for a, b in pairs]
-            if having is not None and len(complete[0][0]) < 2:  # too few records of this batch have it
+            mask = rows.having(subset)
+            complete = pairs if mask is None else [(a[mask], b[mask]) for a, b in pairs]
+            if mask is not None and len(complete[0][0]) < 2:  # too few records of this batch have it
                 continue
-            groups = rows.groups_of(having)
-            losses = [info_nce(one, other, self.temperature, groups) for one, other in complete]
+            groups = rows.groups_of(mask)
+            losses = [info_nce(first, second, self.temperature, groups) for first, second in complete]
             terms[subset_name(subset)] = torch.stack(losses).mean()
             accuracy[subset_name(subset)] = retrieval_accuracy(*complete[0])
         return Step(self.combine(terms), terms, accuracy=accuracy)

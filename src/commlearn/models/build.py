@@ -64,13 +64,13 @@ FUSIONS: dict[str, Callable[..., nn.Module]] = {
 
 def build_fusion(modalities: Sequence[str], width: int, chosen: Mapping[str, Any]) -> nn.Module:
     """Build the fusion that a configuration names, with its options."""
-    part = dict(chosen)
-    name = part.pop("name")
+    options = dict(chosen)
+    name = options.pop("name")
     if name not in FUSIONS:
         raise ConfigurationError(unknown("fusion", name, FUSIONS))
-    _check_options(f"fusion {name}", FUSIONS[name], part)
+    _check_options(f"fusion {name}", FUSIONS[name], options)
     try:
-        return FUSIONS[name](modalities, width, **part)
+        return FUSIONS[name](modalities, width, **options)
     except ValueError as problem:
         raise ConfigurationError(f"model.fusion: {problem}") from problem
 
@@ -102,18 +102,18 @@ def build_encoders(
         if described and name in described and name not in chosen:
             encoders[name] = pretrained(spec.shape, width, described[name], fresh)
             continue
-        part = dict(encoder_part(chosen, name, specs))
-        encoder = part.pop("name")
+        options = dict(encoder_part(chosen, name, specs))
+        encoder = options.pop("name")
         if encoder not in ENCODERS:
             raise ConfigurationError(unknown("encoder", encoder, ENCODERS))
         build = ENCODERS[encoder]
-        _check_options(f"encoder {encoder}", build, part)
-        reads: Any = spec.shape
+        _check_options(f"encoder {encoder}", build, options)
+        source: Any = spec.shape
         if encoder == FIXED:
-            reads = _features(features, name)
+            source = _features(features, name)
         elif encoder == OWN:
-            reads = _module(copies, name)
-        encoders[name] = build(reads, width, **part)
+            source = _module(copies, name)
+        encoders[name] = build(source, width, **options)
     for name in copies:
         raise ConfigurationError(
             f"A module was passed as the encoder of '{name}', but only these modalities have such an "

@@ -74,11 +74,11 @@ class Fusion(nn.Module):
         """
         tokens, subsets = tokens_of(parts), list(subsets)
         if len(self.layers) > 1:
-            return {subset: self._deep([tokens[name] for name in subset]) for subset in subsets}
-        read = {name: tokens[name] for name in dict.fromkeys(name for subset in subsets for name in subset)}
-        few = not torch.compiler.is_compiling()  # a compiled graph takes any number of tokens
-        if few and sum(part.values.shape[1] for part in read.values()) <= FEW:
-            return self._few(read, subsets)
+            return {subset: self._fuse_deep([tokens[name] for name in subset]) for subset in subsets}
+        inputs = {name: tokens[name] for name in dict.fromkeys(name for subset in subsets for name in subset)}
+        eager = not torch.compiler.is_compiling()  # a compiled graph takes any number of tokens
+        if eager and sum(part.values.shape[1] for part in inputs.values()) <= FEW:
+            return self._fuse_few(inputs, subsets)
         return {subset: self.norm(row) for subset, row in self.first_layer(tokens, subsets).items()}
 
     def first_layer(self, tokens: Mapping[str, Tokens], subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
@@ -87,14 +87,14 @@ class Fusion(nn.Module):
         batch = next(iter(tokens.values())).values.shape[0]
         cls = self.cls.expand(batch, 1, -1)  # (batch, 1, width)
         reader = layer.reader(self.cls[None])
-        itself = layer.read(reader, Tokens(cls))
-        parts = {name: layer.read(reader, sequence) for name, sequence in tokens.items()}
+        cls_reading = layer.read(reader, Tokens(cls))
+        readings = {name: layer.read(reader, sequence) for name, sequence in tokens.items()}
         return {
-            subset: layer.conclude(cls[:, 0], [itself, *(parts[name] for name in subset)])
+            subset: layer.conclude(cls[:, 0], [cls_reading, *(readings[name] for name in subset)])
             for subset in subsets
         }
 
-    def _few(self, tokens: Mapping[str, Tokens], subsets: Sequence[Subset]) -> dict[Subset, Tensor]:
+    def _fuse_few(self, tokens: Mapping[str, Tokens], subsets: Sequence[Subset]) -> dict[Subset, Tensor]:
         """Fuse few tokens with one layer: all subsets go through its matrices side by side."""
         if not subsets:
             return {}
@@ -102,7 +102,7 @@ class Fusion(nn.Module):
         rows = self.norm(layer.conclude_few(self.cls[None], tokens, subsets))  # (subsets * batch, width)
         return dict(zip(subsets, rows.chunk(len(subsets)), strict=True))
 
-    def _deep(self, tokens: list[Tokens]) -> Tensor:
+    def _fuse_deep(self, tokens: list[Tokens]) -> Tensor:
         """Fuse with several layers: compute all but the last in full, then only the [CLS] row of the last."""
         sequence = prepend(self.cls, tokens)
         for layer in self.layers[:-1]:
@@ -198,17 +198,17 @@ class FusionLayer(AttentionLayer):
     def conclude_few(self, cls: Tensor, tokens: Mapping[str, Tokens], subsets: Sequence[Subset]) -> Tensor:
         """Return the [CLS] rows of several subsets, (subsets * batch, width), projecting each token once."""
         reader = self.reader(cls)[0].T  # (width, heads)
-        every = {CLS: Tokens(cls[None]), **tokens}
-        read = {name: self._score(reader, part) for name, part in every.items()}
-        own, own_value = read[CLS]  # (1, 1, heads), (1, 1, heads, features)
+        sequences = {CLS: Tokens(cls[None]), **tokens}
+        projections = {name: self._score(reader, part) for name, part in sequences.items()}
+        cls_score, cls_value = projections[CLS]  # (1, 1, heads), (1, 1, heads, features)
         contexts = []
         for subset in subsets:
-            scores = torch.cat([read[name][0] for name in subset], dim=1)  # (batch, length, heads)
-            together = torch.cat([own.expand(scores.shape[0], -1, -1), scores], dim=1)
-            shares = together.softmax(dim=1)[..., None]  # (batch, 1 + length, heads, 1)
-            context, start = shares[:, 0] * own_value[:, 0], 1
+            scores = torch.cat([projections[name][0] for name in subset], dim=1)  # (batch, length, heads)
+            all_scores = torch.cat([cls_score.expand(scores.shape[0], -1, -1), scores], dim=1)
+            shares = all_scores.softmax(dim=1)[..., None]  # (batch, 1 + length, heads, 1)
+            context, start = shares[:, 0] * cls_value[:, 0], 1
             for name in subset:
-                value = read[name][1]  # (batch, length, heads, features)
+                value = projections[name][1]  # (batch, length, heads, features)
                 part = shares[:, start : start + value.shape[1]]
                 context = context + (part * value).sum(dim=1)
                 start += value.shape[1]

@@ -46,10 +46,10 @@ class ClassAttentionFusion(Fusion):
             subset: [layer.read(readers[subset], Tokens(row[:, None]))] for subset, row in rows.items()
         }
         for name, sequence in tokens.items():
-            asking = [subset for subset in rows if name in subset]
-            if asking:
-                together = layer.read(torch.cat([readers[subset] for subset in asking], dim=1), sequence)
-                for subset, part in zip(asking, together.split(len(asking)), strict=True):
+            matching = [subset for subset in rows if name in subset]
+            if matching:
+                combined = layer.read(torch.cat([readers[subset] for subset in matching], dim=1), sequence)
+                for subset, part in zip(matching, combined.split(len(matching)), strict=True):
                     readings[subset].append(part)
         return {subset: layer.conclude(row, readings[subset]) for subset, row in rows.items()}
 
@@ -111,18 +111,18 @@ class CrossAttentionFusion(nn.Module):
         for layer in self.layers:
             tokens = {
                 name: Tokens(
-                    layer(own, self._others([tokens[other] for other in tokens if other != name], own)),
+                    layer(own, self._join_others([tokens[other] for other in tokens if other != name], own)),
                     own.padding,
                 )
                 for name, own in tokens.items()
             }
         means = torch.stack([pool(sequence) for sequence in tokens.values()])  # (modalities, batch, width)
-        present = [sequence.real.any(dim=1) for sequence in tokens.values()]
-        there = torch.stack(present).to(means.dtype)  # (modalities, batch)
-        count = there.sum(dim=0).clamp(min=1)[:, None]
-        return self.norm((means * there[..., None]).sum(dim=0) / count)
+        masks = [sequence.real.any(dim=1) for sequence in tokens.values()]
+        present = torch.stack(masks).to(means.dtype)  # (modalities, batch)
+        count = present.sum(dim=0).clamp(min=1)[:, None]
+        return self.norm((means * present[..., None]).sum(dim=0) / count)
 
-    def _others(self, others: list[Tokens], own: Tokens) -> Tokens:
+    def _join_others(self, others: list[Tokens], own: Tokens) -> Tokens:
         """Join the learned token and the others' tokens into one sequence."""
         batch = own.values.shape[0]
         values = torch.cat([self.none.expand(batch, 1, -1), *(part.values for part in others)], dim=1)
@@ -134,5 +134,5 @@ class CrossLayer(AttentionLayer):
     """A layer in which tokens attend to other tokens."""
 
     def forward(self, own: Tokens, others: Tokens) -> Tensor:  # (batch, length, width)
-        read = Tokens(self.norm(others.values), others.padding)
-        return self.attend(own.values, self.norm(own.values), read)
+        context = Tokens(self.norm(others.values), others.padding)
+        return self.attend(own.values, self.norm(own.values), context)

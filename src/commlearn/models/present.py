@@ -79,11 +79,11 @@ def moments_at_rest(module: nn.Module) -> Iterator[None]:
 
     Batch norms still use the statistics of their batch.
     """
-    moving: list[Any] = [part for part in module.modules() if getattr(part, "track_running_stats", False)]
-    for part in moving:
+    trackers: list[Any] = [part for part in module.modules() if getattr(part, "track_running_stats", False)]
+    for part in trackers:
         part.track_running_stats = False
     try:
         yield
     finally:
-        for part in moving:
+        for part in trackers:
             part.track_running_stats = True

@@ -34,9 +34,9 @@ class SelfPrediction(nn.Module):
     def __init__(self, encoders: Mapping[str, nn.Module], width: int, weight: float) -> None:
         super().__init__()
         self.weight = weight
-        read = {name: part for name, part in encoders.items() if isinstance(part, FeatureEncoder)}
-        sizes = {name: read[name].features.dim if name in read else width for name in encoders}
-        self.readers = [read]  # in a list, so that they are not submodules
+        readers = {name: part for name, part in encoders.items() if isinstance(part, FeatureEncoder)}
+        sizes = {name: readers[name].features.dim if name in readers else width for name in encoders}
+        self.readers = [readers]  # in a list, so that they are not submodules
         self.heads = nn.ModuleDict(
             {
                 name: nn.Sequential(nn.Linear(width, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, size))
@@ -56,23 +56,23 @@ class SelfPrediction(nn.Module):
             (2 * records, 2). A modality that a record lacks is not predicted, and a subset predicts only for
             records that have all of it, unless it is the full one.
         """
-        total: list[Tensor] = []
+        errors: list[Tensor] = []
         for name, head in self.heads.items():
-            wanted = other_version(self.target(name, view[name], tokens[name]))
+            target = other_version(self.target(name, view[name], tokens[name]))
             for subset, vectors in fused.items():
-                error = (head(vectors).float() - wanted).square().mean(dim=1)
-                needed = {name} if len(subset) == len(self.heads) else {name, *subset}
-                there = torch.stack([view[each].there for each in needed]).all(dim=0).float()
-                total.append(torch.stack([error * there, there], dim=1))
-        return torch.stack(total).sum(dim=0)
+                error = (head(vectors).float() - target).square().mean(dim=1)
+                required = {name} if len(subset) == len(self.heads) else {name, *subset}
+                present = torch.stack([view[modality].there for modality in required]).all(dim=0).float()
+                errors.append(torch.stack([error * present, present], dim=1))
+        return torch.stack(errors).sum(dim=0)
 
     @torch.no_grad()
     def target(self, name: str, modality: Modality, tokens: Tokens) -> Tensor:
         """Return the fixed features or mean tokens to predict for a modality, (2 * records, size)."""
         reader = self.readers[0].get(name)
         if reader is not None:
-            given = isinstance(modality, FeatureValues)
-            return modality.values.float() if given else cast(Tensor, reader.features(modality)).float()
+            precomputed = isinstance(modality, FeatureValues)
+            return modality.values.float() if precomputed else cast(Tensor, reader.features(modality)).float()
         means = pool(tokens).float()
         return F.layer_norm(means, means.shape[1:])
 

@@ -28,8 +28,8 @@ def texture_energies(images: Tensor, patterns: Tensor) -> Tensor:
     values = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     grey = StandardImage()((values.nan_to_num() - 0.5) / 0.25).mean(dim=1, keepdim=True)
     height, width = (max(0, SIDE - side) for side in grey.shape[2:])  # pixels that a small picture lacks
-    answers = F.conv2d(F.pad(grey, (0, width, 0, height)), patterns[:, None])  # (batch, patterns, ...)
-    energies = torch.linalg.vector_norm(answers, dim=(2, 3)) / answers[0, 0].numel() ** 0.5
+    responses = F.conv2d(F.pad(grey, (0, width, 0, height)), patterns[:, None])  # (batch, patterns, ...)
+    energies = torch.linalg.vector_norm(responses, dim=(2, 3)) / responses[0, 0].numel() ** 0.5
     return energies.clamp(min=LEAST).log()
 
 
@@ -62,8 +62,8 @@ class StandardImage(nn.Module):
 
 def waves(size: int) -> Tensor:
     """Return unit-norm 2-D cosines of every frequency pair, coarse to fine, (size * size, size, size)."""
-    place = (torch.arange(size) + 0.5) * math.pi / size
-    cosines = torch.cos(torch.arange(size)[:, None] * place)  # (frequency, place)
+    positions = (torch.arange(size) + 0.5) * math.pi / size
+    cosines = torch.cos(torch.arange(size)[:, None] * positions)  # (frequency, position)
     pairs = torch.einsum("fi,gj->fgij", cosines, cosines).flatten(0, 1)
     total = torch.arange(size)[:, None] + torch.arange(size)  # sum of both frequencies
     pairs = pairs[total.flatten().sort(stable=True).indices]

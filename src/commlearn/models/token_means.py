@@ -62,8 +62,8 @@ class Expectation(nn.Module):
 
     def forward(self, given: Tensor) -> Tensor:
         """Return the guess, (rows, wanted)."""
-        slope, start = self.weights[:-1], self.weights[-1]
-        return given @ slope.to(given.dtype) + start.to(given.dtype)
+        slope, intercept = self.weights[:-1], self.weights[-1]
+        return given @ slope.to(given.dtype) + intercept.to(given.dtype)
 
 
 EACH = 16  # first steps, all of which are observed
@@ -114,8 +114,8 @@ class TokenMeans(nn.Module):
         if len(subsets) <= AT_A_TIME:
             return list(subsets)
         step = int(self.steps)
-        looks = step if step <= EACH else EACH + (step - EACH) // EVERY
-        return [subsets[(AT_A_TIME * looks + place) % len(subsets)] for place in range(AT_A_TIME)]
+        observations = step if step <= EACH else EACH + (step - EACH) // EVERY
+        return [subsets[(AT_A_TIME * observations + offset) % len(subsets)] for offset in range(AT_A_TIME)]
 
     @torch.no_grad()
     def follow(
@@ -131,8 +131,8 @@ class TokenMeans(nn.Module):
             fused: fused vectors that are already computed.
             fuse: computes the fused vectors of further subsets.
         """
-        rests = self.in_turn(all_but_one(tuple(self.norms)))
-        self.observe(tokens, {**fused, **fuse([subset for subset in rests if subset not in fused])})
+        subsets = self.in_turn(all_but_one(tuple(self.norms)))
+        self.observe(tokens, {**fused, **fuse([subset for subset in subsets if subset not in fused])})
 
     @torch.no_grad()
     def observe(self, tokens: Mapping[str, Tokens], fused: Mapping[Subset, Tensor]) -> None:
@@ -140,21 +140,21 @@ class TokenMeans(nn.Module):
         if not self.training:
             return
         tokens = self.chosen(tokens)
-        there = {name: _there(part) for name, part in tokens.items()}
+        present = {name: _present(part) for name, part in tokens.items()}
         for name, norm in self.norms.items():
             means = pool(tokens[name]).float()
-            if there[name].sum() < 2:
+            if present[name].sum() < 2:
                 continue
-            norm(means[there[name]])
-            standard, given, wanted = self._standard(name, means), [], []
+            norm(means[present[name]])
+            standard, inputs, targets = self._standard(name, means), [], []
             others = [subset for subset in fused if name not in subset]
-            alone = self.in_turn([subset for subset in others if len(subset) == 1])
-            for subset in [*alone, *(subset for subset in others if len(subset) > 1)]:
-                rows = there[name] & torch.stack([there[other] for other in subset]).any(dim=0)
-                given.append(fused[subset][rows])
-                wanted.append(standard[rows])
-            if sum(map(len, given)) > 1:
-                self._guess(name).observe(torch.cat(given), torch.cat(wanted))
+            singles = self.in_turn([subset for subset in others if len(subset) == 1])
+            for subset in [*singles, *(subset for subset in others if len(subset) > 1)]:
+                rows = present[name] & torch.stack([present[other] for other in subset]).any(dim=0)
+                inputs.append(fused[subset][rows])
+                targets.append(standard[rows])
+            if sum(map(len, inputs)) > 1:
+                self._guess(name).observe(torch.cat(inputs), torch.cat(targets))
 
     def forward(self, tokens: Mapping[str, Tokens], fused: Tensor) -> Tensor:
         """Return the means or guesses of all modalities side by side, (batch, modalities * width)."""
@@ -164,9 +164,9 @@ class TokenMeans(nn.Module):
                 parts.append(self._guess(name)(fused))
                 continue
             means = self._standard(name, pool(tokens[name]))
-            absent = tokens[name].padding is not None
-            present = _there(tokens[name])[:, None]
-            parts.append(torch.where(present, means, self._guess(name)(fused)) if absent else means)
+            padded = tokens[name].padding is not None
+            present = _present(tokens[name])[:, None]
+            parts.append(torch.where(present, means, self._guess(name)(fused)) if padded else means)
         return torch.cat(parts, dim=1)
 
     def _load_from_state_dict(
@@ -206,7 +206,7 @@ def _textures(tokens: Tokens) -> Tokens:
     return Tokens(energies[:, None], padding, tokens.present)
 
 
-def _there(tokens: Tokens) -> Tensor:
+def _present(tokens: Tokens) -> Tensor:
     """Return which records have any token, (batch,) bool."""
     if tokens.padding is None:
         return torch.ones(tokens.values.shape[0], dtype=torch.bool, device=tokens.values.device)

@@ -73,9 +73,9 @@ def pool(tokens: Tokens) -> Tensor:
     """
     if tokens.padding is None:
         return tokens.values.mean(dim=1)
-    counted = (~tokens.padding).unsqueeze(-1).to(tokens.values.dtype)  # (batch, length, 1)
-    total = (tokens.values * counted).sum(dim=1)
-    return total / counted.sum(dim=1).clamp(min=1)
+    real = (~tokens.padding).unsqueeze(-1).to(tokens.values.dtype)  # (batch, length, 1)
+    total = (tokens.values * real).sum(dim=1)
+    return total / real.sum(dim=1).clamp(min=1)
 
 
 def absent_as_padding(values: Tensor, padding: Tensor | None, present: Tensor | None) -> Tensor | None:

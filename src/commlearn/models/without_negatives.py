@@ -54,8 +54,8 @@ class SIGReg(nn.Module):
         self.step += self.training
 
         def loss(rows: Tensor, other: Tensor) -> Tensor:
-            apart = F.mse_loss(rows, other) / 4  # squared distance of both from their midpoint
-            return (1 - self.weight) * apart + self.weight * sigreg(rows, directions.to(rows.dtype))
+            distance = F.mse_loss(rows, other) / 4  # squared distance of both from their midpoint
+            return (1 - self.weight) * distance + self.weight * sigreg(rows, directions.to(rows.dtype))
 
         return _terms(loss, first, second, full, present)
 
@@ -94,9 +94,11 @@ def _terms(
         if rows is not None and rows.sum() < 2:
             terms[subset] = 0.0 * first[subset].sum()
             continue
-        four = first[subset], second[full], second[subset], first[full]
-        wide = [part.to(torch.promote_types(part.dtype, torch.float32)) for part in four]
-        one, all_two, two, all_one = [part if rows is None else part[rows] for part in wide]
-        with torch.autocast(one.device.type, enabled=False):
-            terms[subset] = (loss(one, all_two) + loss(two, all_one)) / 2
+        vectors = first[subset], second[full], second[subset], first[full]
+        promoted = [part.to(torch.promote_types(part.dtype, torch.float32)) for part in vectors]
+        first_rows, full_second, second_rows, full_first = [
+            part if rows is None else part[rows] for part in promoted
+        ]
+        with torch.autocast(first_rows.device.type, enabled=False):
+            terms[subset] = (loss(first_rows, full_second) + loss(second_rows, full_first)) / 2
     return terms

@@ -48,11 +48,11 @@ def club_bound(scores: Tensor, among: Tensor | None = None) -> Tensor:
         >>> club_bound(torch.eye(4)).item()
         1.0
     """
-    others = _weights(scores, among).clone().fill_diagonal_(0.0)
-    total = others.sum(dim=1)  # (N,)
-    counted = (total > 0).to(scores.dtype)
-    apart = (others * scores).sum(dim=1) / total.clamp(min=torch.finfo(scores.dtype).tiny)
-    return ((scores.diagonal() - apart) * counted).sum() / counted.sum().clamp(min=1)
+    weights = _weights(scores, among).clone().fill_diagonal_(0.0)
+    total = weights.sum(dim=1)  # (N,)
+    valid = (total > 0).to(scores.dtype)
+    negative = (weights * scores).sum(dim=1) / total.clamp(min=torch.finfo(scores.dtype).tiny)
+    return ((scores.diagonal() - negative) * valid).sum() / valid.sum().clamp(min=1)
 
 
 def leave_one_out_bound(scores: Tensor, among: Tensor | None = None) -> Tensor:
@@ -72,12 +72,12 @@ def leave_one_out_bound(scores: Tensor, among: Tensor | None = None) -> Tensor:
         >>> round(leave_one_out_bound(torch.eye(4)).item(), 4)
         1.0
     """
-    others = _weights(scores, among).clone().fill_diagonal_(0.0)
-    rows = others.sum(dim=1) > 0
-    if not rows.any():
+    weights = _weights(scores, among).clone().fill_diagonal_(0.0)
+    valid = weights.sum(dim=1) > 0
+    if not valid.any():
         return 0.0 * scores.sum()
-    apart = (scores[rows] + others[rows].log()).logsumexp(dim=1) - others[rows].sum(dim=1).log()
-    return (scores.diagonal()[rows] - apart).mean()
+    negative = (scores[valid] + weights[valid].log()).logsumexp(dim=1) - weights[valid].sum(dim=1).log()
+    return (scores.diagonal()[valid] - negative).mean()
 
 
 def near(conditions: Tensor, bandwidth: float = 0.25) -> Tensor:

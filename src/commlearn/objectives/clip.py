@@ -29,5 +29,5 @@ def clip_loss(first: Tensor, second: Tensor, scale: float | Tensor, groups: Tens
     check_pair(first, second, groups)
     first, second = scale * unit_rows(first, 1.0), unit_rows(second, 1.0)
     rows, columns = log_sums_between(first, second, groups)  # (N,), (N,)
-    chosen = (first * second).sum(dim=1)  # (N,): each row with its own sample
-    return ((rows + columns) / 2 - chosen).mean()
+    positives = (first * second).sum(dim=1)  # (N,): each row with its own sample
+    return ((rows + columns) / 2 - positives).mean()

@@ -50,51 +50,53 @@ def comm_terms(
         check_pair(first[subset], second[full], groups)
         check_pair(second[subset], first[full], groups)
     by_term = temperature if isinstance(temperature, Mapping) else dict.fromkeys(first, temperature)
-    alike = not present and len({*by_term.values()}) == 1
-    if alike and len(first) > 1 and in_one_block(first[full]):
+    uniform = not present and len({*by_term.values()}) == 1
+    if uniform and len(first) > 1 and in_one_block(first[full]):
         return _few_terms(first, second, full, by_term[full], groups)
-    wholes: dict[float | Tensor, list[Tensor]] = {}  # by temperature: what its complete terms share
+    cache: dict[float | Tensor, list[Tensor]] = {}  # by temperature: what its complete terms share
     terms = {}
     for subset in first:
-        degree = by_term[subset]
-        if degree not in wholes:
-            whole = [unit_rows(view[full], degree) for view in (first, second)]
-            wholes[degree] = [*whole, *(log_sums_within(rows, groups) for rows in whole)]
-        all_one, all_two, *sums = wholes[degree]
-        one, two = all_one, all_two
+        t = by_term[subset]
+        if t not in cache:
+            full_rows = [unit_rows(view[full], t) for view in (first, second)]
+            cache[t] = [*full_rows, *(log_sums_within(rows, groups) for rows in full_rows)]
+        full_first, full_second, *sums = cache[t]
+        first_rows, second_rows = full_first, full_second
         if subset != full:
-            one, two = unit_rows(first[subset], degree), unit_rows(second[subset], degree)
-        alone = sums[0], sums[1]
+            first_rows, second_rows = unit_rows(first[subset], t), unit_rows(second[subset], t)
+        full_sums = sums[0], sums[1]
         rows = (present or {}).get(subset)
         if rows is None:
-            terms[subset] = _term(one, two, all_one, all_two, alone, groups)
+            terms[subset] = _term(first_rows, second_rows, full_first, full_second, full_sums, groups)
         elif rows.sum() < 2:
             terms[subset] = 0.0 * first[subset].sum()
         else:
-            one_all, two_all = all_one[rows], all_two[rows]
-            own = None if groups is None else groups[rows]
-            sums_of_rows = (
-                log_sums_within(one_all, own),
-                log_sums_within(two_all, own),
+            present_first, present_second = full_first[rows], full_second[rows]
+            row_groups = None if groups is None else groups[rows]
+            row_sums = (
+                log_sums_within(present_first, row_groups),
+                log_sums_within(present_second, row_groups),
             )
-            terms[subset] = _term(one[rows], two[rows], one_all, two_all, sums_of_rows, own)
+            terms[subset] = _term(
+                first_rows[rows], second_rows[rows], present_first, present_second, row_sums, row_groups
+            )
     return terms
 
 
 def _term(
-    one: Tensor,
-    two: Tensor,
-    all_one: Tensor,
-    all_two: Tensor,
-    alone: tuple[Tensor, Tensor],
+    first: Tensor,
+    second: Tensor,
+    full_first: Tensor,
+    full_second: Tensor,
+    full_sums: tuple[Tensor, Tensor],
     groups: Tensor | None,
 ) -> Tensor:
     """Return one subset's term, given the log sums within each view of the full fusion."""
-    if one is all_one:  # the full subset: both halves are the same contrast
-        return contrast(one, two, *alone, groups)
+    if first is full_first:  # the full subset: both halves are the same contrast
+        return contrast(first, second, *full_sums, groups)
     halves = (
-        contrast(one, all_two, log_sums_within(one, groups), alone[1], groups),
-        contrast(two, all_one, log_sums_within(two, groups), alone[0], groups),
+        contrast(first, full_second, log_sums_within(first, groups), full_sums[1], groups),
+        contrast(second, full_first, log_sums_within(second, groups), full_sums[0], groups),
     )
     return (halves[0] + halves[1]) / 2
 
@@ -110,9 +112,14 @@ def _few_terms(
     order = [full, *(subset for subset in first if subset != full)]
     rows = torch.stack([view[subset] for view in (first, second) for subset in order])
     rows = unit_rows(rows, temperature)  # (2 * subsets, N, dim)
-    (one, two), (sums_one, sums_two) = rows.chunk(2), log_sums_within(rows, groups).chunk(2)
-    halves = contrast(one, two[0], sums_one, sums_two[0], groups)  # (subsets,)
-    others = contrast(two[1:], one[0], sums_two[1:], sums_one[0], groups)  # (subsets - 1,)
-    terms = torch.cat([halves[:1], (halves[1:] + others) / 2])
+    (first_rows, second_rows), (first_sums, second_sums) = (
+        rows.chunk(2),
+        log_sums_within(rows, groups).chunk(2),
+    )
+    halves = contrast(first_rows, second_rows[0], first_sums, second_sums[0], groups)  # (subsets,)
+    reverse = contrast(
+        second_rows[1:], first_rows[0], second_sums[1:], first_sums[0], groups
+    )  # (subsets - 1,)
+    terms = torch.cat([halves[:1], (halves[1:] + reverse) / 2])
     by_subset = dict(zip(order, terms.unbind(), strict=True))
     return {subset: by_subset[subset] for subset in first}

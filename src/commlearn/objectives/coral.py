@@ -26,12 +26,12 @@ def orthogonality(vectors: Sequence[Tensor], present: Sequence[Tensor | None] | 
         >>> orthogonality([one, other]).item(), orthogonality([one, one]).item()
         (0.0, 1.0)
     """
-    everyone = vectors[0].new_ones(len(vectors[0]), dtype=torch.bool)
-    masks = [everyone if mask is None else mask for mask in present or [None] * len(vectors)]
+    all_present = vectors[0].new_ones(len(vectors[0]), dtype=torch.bool)
+    masks = [all_present if mask is None else mask for mask in present or [None] * len(vectors)]
     unit = [unit_rows(part, 1.0) for part in vectors]
     terms = [
-        ((unit[a] * unit[b]).sum(dim=1).square() * both).sum() / both.sum().clamp(min=1)
+        ((unit[a] * unit[b]).sum(dim=1).square() * both_present).sum() / both_present.sum().clamp(min=1)
         for a, b in combinations(range(len(unit)), 2)
-        for both in [masks[a] & masks[b]]
+        for both_present in [masks[a] & masks[b]]
     ]
     return torch.stack(terms).sum()

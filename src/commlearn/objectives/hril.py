@@ -35,13 +35,13 @@ def alignment(
         >>> round(alignment([z, z], [z, z], least=0.0).item(), 4)
         0.0
     """
-    one, two = (_side_by_side(view) for view in (first, second))
-    apart = (1 - (one * two).sum(dim=1)).square().mean()
+    first_joint, second_joint = (_side_by_side(view) for view in (first, second))
+    disagreement = (1 - (first_joint * second_joint).sum(dim=1)).square().mean()
     masks = present or [None] * len(first)
-    blocks = ((one + two) / 2).split([part.shape[1] for part in first], dim=1)
+    blocks = ((first_joint + second_joint) / 2).split([part.shape[1] for part in first], dim=1)
     rows = [block if mask is None else block[mask] for block, mask in zip(blocks, masks, strict=True)]
-    flat = [spread_below(part, least) for part in rows if len(part) > 1]  # one row has no deviation
-    return apart + torch.cat(flat).mean() if flat else apart
+    shortfalls = [spread_below(part, least) for part in rows if len(part) > 1]  # one row has no deviation
+    return disagreement + torch.cat(shortfalls).mean() if shortfalls else disagreement
 
 
 def concentration(vectors: Sequence[Tensor], limit: float = 0.5) -> Tensor:
@@ -75,8 +75,8 @@ def concentration(vectors: Sequence[Tensor], limit: float = 0.5) -> Tensor:
             core = core.movedim(mode, 0)
             unfolded = core.flatten(1)  # (dim, the rest)
             finite = unfolded.detach().nan_to_num(0.0, 0.0, 0.0)  # if values diverged, the loss is NaN
-            turn = torch.linalg.svd(finite, full_matrices=False).U
-            core = (turn.T @ unfolded).reshape(-1, *core.shape[1:]).movedim(0, mode)
+            rotation = torch.linalg.svd(finite, full_matrices=False).U
+            core = (rotation.T @ unfolded).reshape(-1, *core.shape[1:]).movedim(0, mode)
         squares = core.square()
         return F.relu(squares.max() / squares.sum().clamp(min=1e-12) - limit)
 

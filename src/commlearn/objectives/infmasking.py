@@ -45,6 +45,6 @@ def masked_contrast(
     variance, mean = torch.var_mean(similarity, dim=0)  # (N, N)
     logits = mean / temperature + variance / (2 * temperature**2)
     if groups is not None:
-        together = (groups[:, None] == groups).fill_diagonal_(False)
-        logits = logits.masked_fill(together, float("-inf"))
+        same_group = (groups[:, None] == groups).fill_diagonal_(False)
+        logits = logits.masked_fill(same_group, float("-inf"))
     return (logits.logsumexp(dim=1) - mean.diagonal() / temperature).mean()

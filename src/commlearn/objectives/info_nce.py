@@ -61,9 +61,9 @@ def contrast(
         A scalar for each view in `first`, (...).
     """
     rows, columns = log_sums_between(first, second, groups)  # (..., N), (..., N)
-    chosen = (first * second).sum(dim=-1)  # (..., N): each row with its other view
-    everything = torch.logaddexp(rows, within_first) + torch.logaddexp(columns, within_second)
-    return (everything / 2 - chosen).mean(dim=-1)
+    positives = (first * second).sum(dim=-1)  # (..., N): each row with its other view
+    log_sums = torch.logaddexp(rows, within_first) + torch.logaddexp(columns, within_second)
+    return (log_sums / 2 - positives).mean(dim=-1)
 
 
 def unit_rows(rows: Tensor, temperature: float | Tensor) -> Tensor:
@@ -88,7 +88,7 @@ def retrieval_accuracy(first: Tensor, second: Tensor, present: Tensor | None = N
     if present is not None:
         first, second = first[present], second[present]
     targets = F.normalize(second, dim=1).T  # (dim, N); row lengths of `first` do not change the order
-    most_similar = torch.cat([(first[some] @ targets).argmax(dim=1) for some in blocks(first)])
+    most_similar = torch.cat([(first[block] @ targets).argmax(dim=1) for block in blocks(first)])
     return (most_similar == torch.arange(len(first), device=first.device)).float().mean()
 
 

@@ -73,35 +73,35 @@ def blocks(rows: Tensor) -> Iterator[slice]:
 class _Between(Function):
     @staticmethod
     def forward(ctx: Any, first: Tensor, second: Tensor, groups: Tensor | None) -> tuple[Tensor, Tensor]:
-        rows, columns = _nothing(first), _nothing(first, len(second))
+        rows, columns = _empty_sums(first), _empty_sums(first, len(second))
         for i in blocks(first):
             for k in blocks(second):
                 products = _products(first, second, i, k, groups)
                 _include(rows[..., i], products, -1)
                 _include(columns[..., k], products, -2)
-        few = _if_few(products, first.shape[-2], len(second))
-        ctx.save_for_backward(first, second, groups, rows, columns, few)
+        cached = _keep_if_few(products, first.shape[-2], len(second))
+        ctx.save_for_backward(first, second, groups, rows, columns, cached)
         return rows, columns
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_rows: Tensor, of_columns: Tensor) -> tuple[Tensor, Tensor, None]:
-        first, second, groups, rows, columns, few = ctx.saved_tensors
-        to_first, to_second = torch.zeros_like(first), torch.zeros_like(second)
+    def backward(ctx: Any, row_gradients: Tensor, column_gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        first, second, groups, rows, columns, cached = ctx.saved_tensors
+        first_gradient, second_gradient = torch.zeros_like(first), torch.zeros_like(second)
         for i in blocks(first):
             for k in blocks(second):
-                products = _products(first, second, i, k, groups) if few is None else few
-                weights = _shares(products, rows[..., i, None], of_rows[..., i, None])
-                weights += _shares(products, columns[..., None, k], of_columns[..., None, k])
-                to_first[..., i, :].add_(weights @ second[k])
-                to_second[k].addmm_(weights.flatten(0, -2).T, first[..., i, :].flatten(0, -2))
-        return to_first, to_second, None
+                products = _products(first, second, i, k, groups) if cached is None else cached
+                weights = _shares(products, rows[..., i, None], row_gradients[..., i, None])
+                weights += _shares(products, columns[..., None, k], column_gradients[..., None, k])
+                first_gradient[..., i, :].add_(weights @ second[k])
+                second_gradient[k].addmm_(weights.flatten(0, -2).T, first[..., i, :].flatten(0, -2))
+        return first_gradient, second_gradient, None
 
 
 class _Within(Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, groups: Tensor | None) -> Tensor:
-        sums = _nothing(rows)
+        sums = _empty_sums(rows)
         for i in blocks(rows):
             for k in blocks(rows):
                 if k.start < i.start:
@@ -111,31 +111,31 @@ class _Within(Function):
                 if i != k:
                     _include(sums[..., k], products, -2)
         count = rows.shape[-2]
-        ctx.save_for_backward(rows, groups, sums, _if_few(products, count, count))
+        ctx.save_for_backward(rows, groups, sums, _keep_if_few(products, count, count))
         return sums
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_sums: Tensor) -> tuple[Tensor, None]:
-        rows, groups, sums, few = ctx.saved_tensors
+    def backward(ctx: Any, sum_gradients: Tensor) -> tuple[Tensor, None]:
+        rows, groups, sums, cached = ctx.saved_tensors
         sums = sums.masked_fill(sums.isinf(), 0.0)  # every share of an empty sum is 0, not 0 / 0
-        to_rows = torch.zeros_like(rows)
+        gradient = torch.zeros_like(rows)
         for i in blocks(rows):
             for k in blocks(rows):
                 if k.start < i.start:
                     continue
-                products = _products_of_others(rows, i, k, groups) if few is None else few
-                weights = _shares(products, sums[..., i, None], of_sums[..., i, None])
+                products = _products_of_others(rows, i, k, groups) if cached is None else cached
+                weights = _shares(products, sums[..., i, None], sum_gradients[..., i, None])
                 if i == k:  # symmetric: the shares of the columns are those of the rows
-                    to_rows[..., i, :].add_((weights + weights.mT) @ rows[..., i, :])
+                    gradient[..., i, :].add_((weights + weights.mT) @ rows[..., i, :])
                     continue
-                weights += _shares(products, sums[..., None, k], of_sums[..., None, k])
-                to_rows[..., i, :].add_(weights @ rows[..., k, :])
-                to_rows[..., k, :].add_(weights.mT @ rows[..., i, :])
-        return to_rows, None
+                weights += _shares(products, sums[..., None, k], sum_gradients[..., None, k])
+                gradient[..., i, :].add_(weights @ rows[..., k, :])
+                gradient[..., k, :].add_(weights.mT @ rows[..., i, :])
+        return gradient, None
 
 
-def _nothing(rows: Tensor, count: int | None = None) -> Tensor:
+def _empty_sums(rows: Tensor, count: int | None = None) -> Tensor:
     """Return the logarithm of an empty sum for each row, or for each of `count` rows."""
     return rows.new_full((*rows.shape[:-2], count or rows.shape[-2]), float("-inf"))
 
@@ -144,8 +144,8 @@ def _products(first: Tensor, second: Tensor, i: slice, k: slice, groups: Tensor 
     """Return the products of a block of both, -inf for a pair of one group except a row's own pair."""
     products = first[..., i, :] @ second[..., k, :].mT  # (..., block, block)
     if groups is not None:
-        together = groups[i, None] == groups[k]
-        products.masked_fill_(together.fill_diagonal_(False) if i == k else together, float("-inf"))
+        same_group = groups[i, None] == groups[k]
+        products.masked_fill_(same_group.fill_diagonal_(False) if i == k else same_group, float("-inf"))
     return products
 
 
@@ -157,7 +157,7 @@ def _products_of_others(rows: Tensor, i: slice, k: slice, groups: Tensor | None)
     return products
 
 
-def _if_few(products: Tensor, rows: int, columns: int) -> Tensor | None:
+def _keep_if_few(products: Tensor, rows: int, columns: int) -> Tensor | None:
     """Return the products if they are in one block and few enough to be kept for the backward pass."""
     return products if products.shape[-2:] == (rows, columns) and max(rows, columns) <= FEW else None
 

@@ -33,12 +33,12 @@ def supcon(first: Tensor, second: Tensor, classes: Tensor, temperature: float | 
         raise ValueError(
             f"Every sample needs a class: {samples} samples, classes of shape {tuple(classes.shape)}."
         )
-    own = -1 - torch.arange(samples, device=classes.device)  # a separate class each, below all real ones
-    group = torch.where(classes < 0, own, classes).repeat(2)  # (2N,)
+    codes = -1 - torch.arange(samples, device=classes.device)  # a separate class each, below all real ones
+    group = torch.where(classes < 0, codes, classes).repeat(2)  # (2N,)
     rows = unit_rows(torch.cat([first, second]), 1.0)  # (2N, dim)
-    itself = torch.eye(2 * samples, dtype=torch.bool, device=rows.device)
+    diagonal = torch.eye(2 * samples, dtype=torch.bool, device=rows.device)
     with torch.autocast(rows.device.type, enabled=False):
-        logits = (rows @ rows.T / temperature).masked_fill(itself, float("-inf"))  # (2N, 2N)
-    share = logits.log_softmax(dim=1)
-    positive = (group[:, None] == group) & ~itself
-    return -(share.masked_fill(~positive, 0.0).sum(dim=1) / positive.sum(dim=1)).mean()
+        logits = (rows @ rows.T / temperature).masked_fill(diagonal, float("-inf"))  # (2N, 2N)
+    log_probs = logits.log_softmax(dim=1)
+    positive = (group[:, None] == group) & ~diagonal
+    return -(log_probs.masked_fill(~positive, 0.0).sum(dim=1) / positive.sum(dim=1)).mean()

@@ -35,8 +35,8 @@ def sigreg(rows: Tensor, directions: Tensor, points: int = 17, reach: float = 5.
     times = torch.linspace(0.0, reach, (points + 1) // 2, dtype=rows.dtype, device=rows.device)  # even in t
     angles = (rows @ directions)[..., None] * times  # (N, slices, times)
     gaussian = (-times.square() / 2).exp()
-    apart = (angles.cos().mean(dim=0) - gaussian).square() + angles.sin().mean(dim=0).square()
-    return 2 * len(rows) * torch.trapezoid(apart * gaussian, times, dim=-1).mean()
+    distance = (angles.cos().mean(dim=0) - gaussian).square() + angles.sin().mean(dim=0).square()
+    return 2 * len(rows) * torch.trapezoid(distance * gaussian, times, dim=-1).mean()
 
 
 def vicreg(
@@ -62,9 +62,9 @@ def vicreg(
         True
     """
     check_pair(first, second)
-    flat = (spread_below(first, 1.0).mean() + spread_below(second, 1.0).mean()) / 2
-    tied = _covariances(first) + _covariances(second)
-    return invariance * F.mse_loss(first, second) + variance * flat + covariance * tied
+    shortfall = (spread_below(first, 1.0).mean() + spread_below(second, 1.0).mean()) / 2
+    squared_covariances = _covariances(first) + _covariances(second)
+    return invariance * F.mse_loss(first, second) + variance * shortfall + covariance * squared_covariances
 
 
 def _covariances(rows: Tensor) -> Tensor:

@@ -44,17 +44,17 @@ def comparison_chart(table: dict[str, Any], path: Path) -> None:
 def _panel(axes: Axes, table: dict[str, Any], score: str) -> None:
     cells = {name: row["scores"][score] for name, row in table["methods"].items()}
     published = {name: row["published"].get(score) for name, row in table["methods"].items()}
-    least = min([0.0, *(cell["mean"] for cell in cells.values() if cell["mean"] is not None)])
-    for place, (name, cell) in enumerate(cells.items()):
+    lowest = min([0.0, *(cell["mean"] for cell in cells.values() if cell["mean"] is not None)])
+    for position, (name, cell) in enumerate(cells.items()):
         role = table["methods"][name]["role"]
         colour = ROLES[role][0]
         if cell["mean"] is not None:
             error = {"xerr": cell["std"], "ecolor": "#333333"} if cell["std"] else {}
-            axes.barh(place, cell["mean"], 0.72, color=colour, **error)
+            axes.barh(position, cell["mean"], 0.72, color=colour, **error)
         if published[name] is not None:
-            axes.plot(published[name], place, "D", mfc="white", mec="black", ms=5, zorder=3, clip_on=False)
-        _value(axes, place, cell, published[name], "white" if role == "method" else "black")
-    axes.set_xlim(least * 1.1, TICKS[-1] + 3)  # the same for every score, so that bars can be compared
+            axes.plot(published[name], position, "D", mfc="white", mec="black", ms=5, zorder=3, clip_on=False)
+        _value(axes, position, cell, published[name], "white" if role == "method" else "black")
+    axes.set_xlim(lowest * 1.1, TICKS[-1] + 3)  # the same for every score, so that bars can be compared
     axes.set_xticks(TICKS)
     chance = table["chance"][score]
     if chance is not None:
@@ -68,17 +68,17 @@ def _panel(axes: Axes, table: dict[str, Any], score: str) -> None:
     axes.tick_params(labelsize=8)
 
 
-def _value(axes: Axes, place: int, cell: dict[str, Any], published: float | None, ink: str) -> None:
+def _value(axes: Axes, position: int, cell: dict[str, Any], published: float | None, ink: str) -> None:
     """Write the value inside its bar if it fits, otherwise after the bar and after a diamond that is near."""
     mean, std = cell["mean"], cell["std"]
     if mean is None:
-        axes.text(2, place, "failed", va="center", fontsize=8)
+        axes.text(2, position, "failed", va="center", fontsize=8)
         return
     text = f"{mean:.1f}" + (f" ± {std:.1f}" if std is not None else "")
     if mean >= ROOM:
-        axes.text(2, place, text, va="center", fontsize=8, color=ink)
+        axes.text(2, position, text, va="center", fontsize=8, color=ink)
         return
     end = max(mean + (std or 0.0), 0.0)
     if published is not None and end - 4 < published < end + ROOM:
         end = published
-    axes.text(end + 4, place, text, va="center", fontsize=8)
+    axes.text(end + 4, position, text, va="center", fontsize=8)

@@ -49,8 +49,8 @@ def information(report: Any, axes: Axes | None = None) -> Axes:
         labels.append(legible(heading, 2 * TICK + 3))
         for name, part in parts.items():
             shared = name.startswith("shared")
-            look = SHARED if shared else {"color": colours.get(name[5:], INK), "alpha": 0.6}
-            axes.barh(len(labels), part["bits"], height=0.62, **look)
+            style = SHARED if shared else {"color": colours.get(name[5:], INK), "alpha": 0.6}
+            axes.barh(len(labels), part["bits"], height=0.62, **style)
             axes.annotate(
                 f"{part['bits']:.2f}",
                 (max(part["bits"], whisker(axes, len(labels), part)), len(labels)),
@@ -84,8 +84,8 @@ def whisker(axes: Axes, place: int, part: Mapping[str, Any]) -> float:
 
 def _words(part: str) -> str:
     if part.startswith("synergy"):
-        several = part.removeprefix("synergy").removeprefix(" of ")
-        return f"only {several or 'both'} together"
+        count = part.removeprefix("synergy").removeprefix(" of ")
+        return f"only {count or 'both'} together"
     return part
 
 
@@ -117,12 +117,12 @@ def _views(report: Any) -> list[tuple[str, Mapping[str, Any]]]:
         return [(VIEWS.get(name, name), view) for name, view in values["views"].items()]
     if "alone" in values:
         pairs = sorted(values["pairs"], key=lambda pair: -pair["total"]["bits"])
-        view_of = {"spectrum": [None, None]}
-        return [(joined("+".join(p["first"] + p["second"])), {**view_of, "pairs": [p]}) for p in pairs]
+        template = {"spectrum": [None, None]}
+        return [(joined("+".join(p["first"] + p["second"])), {**template, "pairs": [p]}) for p in pairs]
     views: list[tuple[str, Mapping[str, Any]]] = []
-    several = values["labels"] if isinstance(values.get("target"), str) else values
-    for name, one in several.items():
-        plain = one if isinstance(one, Mapping) else one.to_dict()
+    reports = values["labels"] if isinstance(values.get("target"), str) else values
+    for name, member in reports.items():
+        plain = member if isinstance(member, Mapping) else member.to_dict()
         if "views" in plain:
             views.append((name, plain["views"]["data"]))
         else:

@@ -51,15 +51,15 @@ def gallery(
     figure = Picture(figsize=(0.95 * (versions + 1), 1.0 * len(pages) + 0.1), layout="constrained")
     grid = figure.subplots(len(pages), versions + 1, squeeze=False).view(Panels)
     for number, page in enumerate(pages):
-        for place, (cell, seen) in enumerate(zip(grid[number], page, strict=True)):
-            seen.draw(cell)
+        for column, (cell, version) in enumerate(zip(grid[number], page, strict=True)):
+            version.draw(cell)
             if not number:
-                cell.set_title("clean" if not place else f"version {place}", fontsize=8)
-        _one_scale(grid[number])
+                cell.set_title("clean" if not column else f"version {column}", fontsize=8)
+        _share_scale(grid[number])
     return grid
 
 
-def _one_scale(row: Sequence[Axes]) -> None:
+def _share_scale(row: Sequence[Axes]) -> None:
     """Give the lines and bars of one record's versions the same scale, so that they can be compared."""
     drawn = [cell for cell in row if cell.lines or cell.containers]
     limits = [cell.get_ylim() for cell in drawn]
@@ -115,22 +115,22 @@ def versions_of(
         data = data.train
     if not isinstance(data, Records):
         data = trained.records(data)
-    there = np.flatnonzero(presence(data.columns[modality]))
-    rows = there[np.asarray(list(spread(len(there), records)), dtype=np.int64)]
-    others = np.setdiff1d(there, rows)[:OTHERS]
-    rows, shown = np.concatenate([rows, others]), len(rows)
-    some = as_encoders_read(Records({modality: data.columns[modality]}).choose(rows), trained.method)
-    clean, spec = some.view(slice(None))[modality], some.specs[modality]
+    present = np.flatnonzero(presence(data.columns[modality]))
+    rows = present[np.asarray(list(spread(len(present), records)), dtype=np.int64)]
+    others = np.setdiff1d(present, rows)[:OTHERS]
+    rows, count = np.concatenate([rows, others]), len(rows)
+    sample = as_encoders_read(Records({modality: data.columns[modality]}).choose(rows), trained.method)
+    clean, spec = sample.view(slice(None))[modality], sample.specs[modality]
     augmentation = build_augmentations(trained.experiment, trained.specs).get(modality)
     generator = torch.Generator().manual_seed(seed)
-    seen = [clean]
+    variants = [clean]
     for _ in range(versions):
-        seen.append(clean if augmentation is None else augmentation(clean, generator, spec))
+        variants.append(clean if augmentation is None else augmentation(clean, generator, spec))
     words = (trained.state or {}).get(modality, {}).get("words", ())
-    return [[_seen(version, row, spec.kind, words) for version in seen] for row in range(shown)]
+    return [[_make_seen(version, row, spec.kind, words) for version in variants] for row in range(count)]
 
 
-def _seen(modality: Modality, row: int, kind: str, words: Any) -> Seen:
+def _make_seen(modality: Modality, row: int, kind: str, words: Any) -> Seen:
     values = modality.values[row]
     if modality.padding is not None:
         values = values[~modality.padding[row]]

@@ -31,7 +31,7 @@ def interaction_figure(values: Mapping[str, Any], path: str | Path | None = None
     figure.suptitle(f"{title}\n{fill(values['verdict'], 130)}", x=0.01, ha="left", fontsize=9, color=INK)
     information(values, left)
     _draw_ladder(right, values)
-    return _written(figure, path)
+    return _write(figure, path)
 
 
 @styled
@@ -43,16 +43,16 @@ def pairs_figure(values: Mapping[str, Any], path: str | Path | None = None) -> F
         path: file to write; its extension determines the format.
     """
     best = sorted(values["pairs"], key=lambda pair: -pair["total"]["bits"])[:MOST]
-    shown = {**values, "pairs": best}
-    figure, (axes,) = side_by_side([tallness(shown)], 8)
-    information(shown, axes)
-    more = len(values["pairs"]) - len(best)
-    rest = f" (the {len(best)} most informative of {len(values['pairs'])})" if more else ""
-    axes.set_title(f"{legible(values['target'])}, pair by pair{rest}: {values['records']:,} records")
-    return _written(figure, path)
+    best_values = {**values, "pairs": best}
+    figure, (axes,) = side_by_side([tallness(best_values)], 8)
+    information(best_values, axes)
+    omitted = len(values["pairs"]) - len(best)
+    note = f" (the {len(best)} most informative of {len(values['pairs'])})" if omitted else ""
+    axes.set_title(f"{legible(values['target'])}, pair by pair{note}: {values['records']:,} records")
+    return _write(figure, path)
 
 
-def _written(figure: Figure, path: str | Path | None) -> Figure:
+def _write(figure: Figure, path: str | Path | None) -> Figure:
     FigureCanvasAgg(figure)
     if path is not None:
         figure.savefig(path, dpi=150)
@@ -64,11 +64,11 @@ def _draw_ladder(axes: Axes, values: Mapping[str, Any]) -> None:
     ladder = values["views"]["data"]["ladder"]
     names = ["+".join(rung["modalities"]) for rung in ladder]
     colours = modality_colours(names)
-    for place, (name, rung) in enumerate(zip(names, ladder, strict=True)):
-        axes.barh(place, rung["bits"], 0.62, color=colours.get(name, INK), alpha=0.6)
-        whisker(axes, place, rung)
+    for position, (name, rung) in enumerate(zip(names, ladder, strict=True)):
+        axes.barh(position, rung["bits"], 0.62, color=colours.get(name, INK), alpha=0.6)
+        whisker(axes, position, rung)
         text = f"{100 * rung['accuracy']:.0f} % correct"
-        axes.annotate(text, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+        axes.annotate(text, (1.02, position), xycoords=("axes fraction", "data"), va="center", fontsize=8)
     as_list(axes, [joined(name, list(colours)) for name in names])
     axes.axvline(values["entropy"], color=INK, linestyle=":")
     axes.set_xlabel("bits each provides (dotted: certainty)")

@@ -31,12 +31,12 @@ def ladder(rungs: Mapping[str, Any], title: str = "", axes: Axes | None = None) 
         title: title of the plot, such as the target's name.
         axes: axes to draw on.
     """
-    whole = list(dict.fromkeys("+".join(rungs).split("+")))
-    labels = [joined(name, whole) for name in rungs]
+    modalities = list(dict.fromkeys("+".join(rungs).split("+")))
+    labels = [joined(name, modalities) for name in rungs]
     axes = axes or new_axes(3.8 + 0.06 * max(map(len, labels)), 0.9 + 0.27 * len(rungs))
     colours = modality_colours(rungs)
-    for place, (name, result) in enumerate(rungs.items()):
-        _score(axes, place, result, colours.get(name, INK), "D" if "+" in name else "o")
+    for position, (name, result) in enumerate(rungs.items()):
+        _score(axes, position, result, colours.get(name, INK), "D" if "+" in name else "o")
     as_list(axes, labels)
     chance = next(iter(rungs.values())).chance
     axes.axvline(chance, color=QUIET, ls="--", lw=1, zorder=0)
@@ -57,21 +57,23 @@ def audit(result: Audit, axes: Axes | None = None) -> Axes:
         headings.append(len(labels))
         labels.append(legible(name, 2 * TICK))
         for row in sorted((row for row in result.rows if row.modality == name), key=lambda row: row.strength):
-            twice = f", x {row.strength}" if row.strength not in (0, 1) else ""
-            seen = f"augmented as in training{twice}" if row.strength else "not augmented"
+            factor = f", x {row.strength}" if row.strength not in (0, 1) else ""
+            condition = f"augmented as in training{factor}" if row.strength else "not augmented"
             _score(axes, len(labels), row.result, colours.get(name, INK), "X" if row.destroys else "o")
-            labels.append(f"{seen}: the label is lost" if row.destroys else seen)
+            labels.append(f"{condition}: the label is lost" if row.destroys else condition)
     as_list(axes, labels, headings)
     axes.set_xlabel(MEASURES[result.rows[0].result.measure])
     axes.set_title(legible(result.target))
     return axes
 
 
-def _score(axes: Axes, place: int, result: Any, colour: str, marker: str) -> None:
+def _score(axes: Axes, position: int, result: Any, colour: str, marker: str) -> None:
     """Draw a score with its interval, followed by its value."""
     low, high = result.interval
     score = score_of(result)
-    axes.plot([low, high], [place, place], color=colour, lw=2.5, solid_capstyle="butt")
-    axes.plot(score, place, marker, color=colour, ms=6)
-    axes.annotate(f"{score:.2f}", (high, place), (5, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.plot([low, high], [position, position], color=colour, lw=2.5, solid_capstyle="butt")
+    axes.plot(score, position, marker, color=colour, ms=6)
+    axes.annotate(
+        f"{score:.2f}", (high, position), (5, 0), textcoords="offset points", va="center", fontsize=8
+    )
     axes.margins(x=0.14)

@@ -20,12 +20,12 @@ def pca(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
         return np.zeros((len(vectors), 2))
     exact = centred.astype(np.float64)
     if exact.shape[1] > len(exact):
-        two = np.linalg.svd(exact, full_matrices=False)[2][:2]
+        directions = np.linalg.svd(exact, full_matrices=False)[2][:2]
     else:  # the same from a small matrix; eigh returns the smaller one first
         last = exact.shape[1] - 1
-        two = eigh(exact.T @ exact, subset_by_index=(last - 1, last))[1].T[::-1]
-    signs = np.sign(two[np.arange(2), np.abs(two).argmax(axis=1)])
-    return centred @ (two * signs[:, None]).T
+        directions = eigh(exact.T @ exact, subset_by_index=(last - 1, last))[1].T[::-1]
+    signs = np.sign(directions[np.arange(2), np.abs(directions).argmax(axis=1)])
+    return centred @ (directions * signs[:, None]).T
 
 
 def tsne(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -89,6 +89,6 @@ def aligned(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
         >>> bool(np.allclose(aligned(square @ np.array([[0, 1], [-1, 0]]), square), square))
         True
     """
-    here, there = points - points.mean(axis=0), reference - reference.mean(axis=0)
-    turned = here @ orthogonal_procrustes(here, there)[0]
-    return turned / max(float(np.abs(turned).max(initial=0.0)), 1e-12)
+    centred, centred_reference = points - points.mean(axis=0), reference - reference.mean(axis=0)
+    rotated = centred @ orthogonal_procrustes(centred, centred_reference)[0]
+    return rotated / max(float(np.abs(rotated).max(initial=0.0)), 1e-12)

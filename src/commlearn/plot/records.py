@@ -41,18 +41,18 @@ def embedding_map(
         axes: axes to draw on.
     """
     axes = axes or new_axes(6.0, 3.8)
-    shown = np.isfinite(points).all(axis=1)
+    finite = np.isfinite(points).all(axis=1)
     if labels is None:
-        axes.scatter(points[shown, 0], points[shown, 1], s=9, color=CLASSES[0], linewidths=0)
+        axes.scatter(points[finite, 0], points[finite, 1], s=9, color=CLASSES[0], linewidths=0)
     else:
         values = np.asarray(labels)
         if values.dtype.kind in "iuf" and len(np.unique(values[has_label(values)])) > MOST:
             cloud = axes.scatter(
-                points[shown, 0], points[shown, 1], s=9, c=values[shown], cmap="cividis", linewidths=0
+                points[finite, 0], points[finite, 1], s=9, c=values[finite], cmap="cividis", linewidths=0
             )
             axes.figure.colorbar(cloud, ax=axes, fraction=0.04)
         else:
-            _classes(axes, points[shown], np.array([str(value) for value in values[shown]]))
+            _classes(axes, points[finite], np.array([str(value) for value in values[finite]]))
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title(legible(title))
@@ -62,14 +62,14 @@ def embedding_map(
 def _classes(axes: Axes, points: np.ndarray, labels: np.ndarray) -> None:
     """Draw the most frequent classes with a colour, a marker and a name each, and the others in grey."""
     names, counts = np.unique(labels, return_counts=True)
-    most = names if len(names) <= MOST else np.sort(names[np.argsort(-counts, kind="stable")[: MOST - 1]])
-    for place, name in enumerate(most):
-        colour, marker = CLASSES[place % len(CLASSES)], MARKERS[place % len(MARKERS)]
+    frequent = names if len(names) <= MOST else np.sort(names[np.argsort(-counts, kind="stable")[: MOST - 1]])
+    for index, name in enumerate(frequent):
+        colour, marker = CLASSES[index % len(CLASSES)], MARKERS[index % len(MARKERS)]
         x, y = points[labels == name].T
         axes.scatter(x, y, s=11, color=colour, marker=marker, linewidths=0, label=legible(name, 28))
-    others = ~np.isin(labels, most)
+    others = ~np.isin(labels, frequent)
     if others.any():
-        rest = f"{len(names) - len(most)} others"
+        rest = f"{len(names) - len(frequent)} others"
         axes.scatter(
             points[others, 0], points[others, 1], s=9, color=LINE, linewidths=0, label=rest, zorder=0
         )

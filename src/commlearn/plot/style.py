@@ -54,9 +54,9 @@ def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a drawing function to use the common style, without changing the caller's settings."""
 
     @wraps(draw)
-    def drawn(*values: Any, **named: Any) -> Any:
+    def drawn(*args: Any, **kwargs: Any) -> Any:
         with mpl.rc_context(STYLE):
-            return draw(*values, **named)
+            return draw(*args, **kwargs)
 
     return drawn
 
@@ -106,7 +106,7 @@ def side_by_side(heights: Sequence[float], width: float, first: float = 1.0) -> 
         height_ratios=np.diff([0, *steps]),
     )
     axes = [
-        figure.add_subplot(grid[: steps.index(height) + 1, place]) for place, height in enumerate(heights)
+        figure.add_subplot(grid[: steps.index(height) + 1, column]) for column, height in enumerate(heights)
     ]
     return figure, axes
 
@@ -141,8 +141,8 @@ def modality_colours(names: Iterable[str]) -> dict[str, str]:
 
     Subsets of several modalities get none: they are drawn in the text's colour.
     """
-    alone = dict.fromkeys(name for name in names if "+" not in name and name not in ("fused", ""))
-    return {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(alone)}
+    singles = dict.fromkeys(name for name in names if "+" not in name and name not in ("fused", ""))
+    return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(singles)}
 
 
 def apart(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -153,13 +153,13 @@ def apart(places: Sequence[float], gap: float, low: float, high: float) -> list[
         [1.0, 5.0, 2.0]
     """
     order = np.argsort(places, kind="stable")
-    moved = [float(places[at]) for at in order]
-    for at in range(len(moved)):
-        moved[at] = max(moved[at], moved[at - 1] + gap if at else low)
-    for at in reversed(range(len(moved))):
-        moved[at] = min(moved[at], high if at == len(moved) - 1 else moved[at + 1] - gap)
-    by_place = dict(zip(order.tolist(), moved, strict=True))
-    return [by_place[at] for at in range(len(moved))]
+    moved = [float(places[index]) for index in order]
+    for index in range(len(moved)):
+        moved[index] = max(moved[index], moved[index - 1] + gap if index else low)
+    for index in reversed(range(len(moved))):
+        moved[index] = min(moved[index], high if index == len(moved) - 1 else moved[index + 1] - gap)
+    by_index = dict(zip(order.tolist(), moved, strict=True))
+    return [by_index[index] for index in range(len(moved))]
 
 
 def name_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
@@ -171,13 +171,13 @@ def name_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
     """
     low, high = axes.get_ylim()
     figure = cast(Figure, axes.get_figure(root=True))
-    tall = axes.get_position().height * figure.get_size_inches()[1]
-    places = apart([end[1] for end in ends.values()], 0.17 * (high - low) / tall, low, high)
-    for (name, (x, y, colour)), place in zip(ends.items(), places, strict=True):
+    height = axes.get_position().height * figure.get_size_inches()[1]
+    positions = apart([end[1] for end in ends.values()], 0.17 * (high - low) / height, low, high)
+    for (name, (x, y, colour)), position in zip(ends.items(), positions, strict=True):
         axes.annotate(
             legible(name, TICK),
             (x, y),
-            (1.07, place),
+            (1.07, position),
             textcoords=("axes fraction", "data"),
             fontsize=8,
             va="center",
@@ -198,5 +198,5 @@ def as_list(axes: Axes, labels: Sequence[str], headings: Container[int] = ()) ->
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
-    for place, label in enumerate(axes.get_yticklabels()):
-        label.set_fontweight("bold" if place in headings else "normal")
+    for index, label in enumerate(axes.get_yticklabels()):
+        label.set_fontweight("bold" if index in headings else "normal")

@@ -40,10 +40,10 @@ def metric(run: Any, key: str, label: str = "", axes: Axes | None = None) -> Axe
     axes = axes or new_axes(5.4, max(2.8, 1.0 + 0.2 * len(names)))
     colours = modality_colours(names) if len(names) > 1 else {}
     ends = {}
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         steps = [entry["step"] for entry, row in zip(entries, rows, strict=True) if row.get(name) is not None]
         values = [row[name] for row in rows if row.get(name) is not None]
-        colour, dashes = colours.get(name, INK), ("-", "--", ":", "-.")[place % 4]
+        colour, dashes = colours.get(name, INK), ("-", "--", ":", "-.")[index % 4]
         axes.plot(steps, values, dashes, color=colour, lw=1.6, label=legible(name))
         if len(values) == 1:
             axes.plot(steps, values, "o", color=colour)

@@ -40,7 +40,7 @@ def verdict(comparison: Any, target: str | None = None) -> np.ndarray:
         target: the target to draw; the first if not given.
     """
     values = _target(comparison, target)
-    rows = sum(len(one) + 1 for one in _losses(values).values())
+    rows = sum(len(claims) + 1 for claims in _losses(values).values())
     heights = [max(3.6, 1.0 + 0.38 * len(_gaps(values)))] * 2 + [1.2 + 0.27 * rows]
     _, panels = side_by_side([max(height, heights[0]) for height in heights], 14, 1.1)
     for draw, axes in zip((budgets, differences, absences), panels, strict=True):
@@ -59,28 +59,28 @@ def budgets(comparison: Any, target: str | None = None, axes: Axes | None = None
     """
     values, axes = _target(comparison, target), axes or new_axes(6.4, 3.6)
     parts = list(values["budgets"].values())
-    places = [part["labelled_rows"] for part in parts]
+    counts = [part["labelled_rows"] for part in parts]
     methods = list(parts[-1]["differences"])
     best = {part["rival"] for part in parts}
     ends: dict[str, tuple[float, float, str]] = {}
-    for name in [*(one for one in parts[-1]["readers"] if one not in methods), *methods]:
-        each = [part["readers"][name] for part in parts]
-        scores = [max(one["score"], FLOOR) for one in each]
+    for name in [*(reader for reader in parts[-1]["readers"] if reader not in methods), *methods]:
+        results = [part["readers"][name] for part in parts]
+        scores = [max(reader["score"], FLOOR) for reader in results]
         if name not in methods and name not in best:
-            axes.plot(places, scores, color=OTHERS, lw=0.9, zorder=1)
+            axes.plot(counts, scores, color=OTHERS, lw=0.9, zorder=1)
             continue
         colour = COLOURS[(2 + methods.index(name)) % len(COLOURS)] if name in methods else INK
         style = "-" if name in methods else LINES[len(ends) % len(LINES)]
-        axes.plot(places, scores, style, marker="o", ms=3.5, color=colour, zorder=3)
-        ends[name] = (places[-1], scores[-1], colour)
-        limits = [one["interval"] for one in each]
+        axes.plot(counts, scores, style, marker="o", ms=3.5, color=colour, zorder=3)
+        ends[name] = (counts[-1], scores[-1], colour)
+        limits = [reader["interval"] for reader in results]
         if name in methods and all(low is not None for low, _ in limits):
             low, high = (np.maximum([limit[side] for limit in limits], FLOOR) for side in (0, 1))
-            axes.fill_between(places, low, high, color=colour, alpha=0.15, lw=0)
+            axes.fill_between(counts, low, high, color=colour, alpha=0.15, lw=0)
     axes.axhline(values["chance"], color=INK, lw=0.8, ls=":", zorder=0)
-    axes.annotate("chance", (places[0], values["chance"]), (0, 2), textcoords="offset points", fontsize=8)
+    axes.annotate("chance", (counts[0], values["chance"]), (0, 2), textcoords="offset points", fontsize=8)
     axes.set_xscale("log")
-    axes.set_xticks(places, [f"{place}" for place in places], fontsize=8)
+    axes.set_xticks(counts, [f"{count}" for count in counts], fontsize=8)
     axes.minorticks_off()
     axes.set_xlabel(
         "labelled rows (grey: other rivals)" if len(parts[-1]["readers"]) > len(ends) else "labelled rows"
@@ -102,8 +102,8 @@ def differences(comparison: Any, target: str | None = None, axes: Axes | None = 
     """
     gaps = _gaps(_target(comparison, target))
     axes = axes or new_axes(5.2, 1.0 + 0.34 * len(gaps))
-    for place, claim in enumerate(gaps.values()):
-        _whisker(axes, place, claim)
+    for position, claim in enumerate(gaps.values()):
+        _whisker(axes, position, claim)
     _from_zero(axes, list(gaps), "points above the best rival")
     axes.set_title("Does the embedding add anything?")
     return axes
@@ -119,13 +119,13 @@ def absences(comparison: Any, target: str | None = None, axes: Axes | None = Non
         axes: axes to draw on.
     """
     losses = _losses(_target(comparison, target))
-    axes = axes or new_axes(5.6, 1.2 + 0.26 * sum(len(one) + 1 for one in losses.values()))
+    axes = axes or new_axes(5.6, 1.2 + 0.26 * sum(len(group) + 1 for group in losses.values()))
     labels: list[str] = []
     headings = []
-    for modality, each in losses.items():
+    for modality, claims in losses.items():
         headings.append(len(labels))
         labels.append(legible(modality, 36))
-        for name, claim in each.items():
+        for name, claim in claims.items():
             _whisker(axes, len(labels), claim)
             labels.append(name)
     _from_zero(axes, labels, "change in points", headings)
@@ -135,14 +135,14 @@ def absences(comparison: Any, target: str | None = None, axes: Axes | None = Non
     return axes
 
 
-def _whisker(axes: Axes, place: int, claim: Mapping[str, Any]) -> None:
+def _whisker(axes: Axes, position: int, claim: Mapping[str, Any]) -> None:
     colour, (low, high) = CLAIMS[claim["claim"]], claim["interval"]
     if low is not None and high is not None:
-        axes.plot([low, high], [place, place], "-", color=colour, lw=1.6, solid_capstyle="butt")
-    axes.plot(claim["points"], place, "o", color=colour, ms=4.5)
+        axes.plot([low, high], [position, position], "-", color=colour, lw=1.6, solid_capstyle="butt")
+    axes.plot(claim["points"], position, "o", color=colour, ms=4.5)
     points = f"{claim['points']:+.1f}"
     axes.annotate(
-        points, (claim["points"], place), (0, 4), textcoords="offset points", ha="center", fontsize=7
+        points, (claim["points"], position), (0, 4), textcoords="offset points", ha="center", fontsize=7
     )
 
 
@@ -166,13 +166,13 @@ def _gaps(values: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 def _losses(values: Mapping[str, Any]) -> dict[str, dict[str, Mapping[str, Any]]]:
     """Return by modality the loss of the best reader fitted without it, then of features and embeddings."""
-    each = {}
-    for modality, one in values["modalities"].items():
-        each[modality] = {"best reader, fitted without it": one["refit"]}
-        for name, ways in one.items():
+    losses = {}
+    for modality, readers in values["modalities"].items():
+        losses[modality] = {"best reader, fitted without it": readers["refit"]}
+        for name, ways in readers.items():
             if name not in ("reader", "refit"):
-                each[modality] |= {f"{name}, {WAYS[way]}": claim for way, claim in ways.items()}
-    return each
+                losses[modality] |= {f"{name}, {WAYS[way]}": claim for way, claim in ways.items()}
+    return losses
 
 
 def _target(comparison: Any, target: str | None) -> Mapping[str, Any]:

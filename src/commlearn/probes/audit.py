@@ -60,8 +60,8 @@ class Audit:
     def __str__(self) -> str:
         lines = [f"augmentation audit of {self.target}"]
         for row in self.rows:
-            what = f"augmented x {row.strength}" if row.strength else "clean"
-            lines.append(f"  {row.modality}, {what}: {row.result}{' DESTROYED' if row.destroys else ''}")
+            label = f"augmented x {row.strength}" if row.strength else "clean"
+            lines.append(f"  {row.modality}, {label}: {row.result}{' DESTROYED' if row.destroys else ''}")
         return "\n".join([*lines, *self.warnings])
 
 
@@ -113,8 +113,8 @@ def audit_rows(
     rows: list[AuditRow] = []
     for name, augmentation in build_augmentations(trained.experiment, trained.specs).items():
         chosen = [
-            as_encoders_read(_chosen(part, what, name, target, records, seed), trained.method)
-            for what, part in (("training", data.fit), ("test", data.test))
+            as_encoders_read(_sample(part, part_name, name, target, records, seed), trained.method)
+            for part_name, part in (("training", data.fit), ("test", data.test))
         ]
         clean: Outcome | None = None
         for strength in (0, *strengths):
@@ -127,15 +127,15 @@ def audit_rows(
     return Audit(target, tuple(rows))
 
 
-def _chosen(records: Records, what: str, name: str, target: str, most: int, seed: int) -> Records:
-    """Draw up to `most` records that have the modality and the target."""
-    there = np.flatnonzero(presence(records.columns[name]) & has_label(records.targets[target]))
-    if not len(there):
+def _sample(records: Records, part: str, name: str, target: str, count: int, seed: int) -> Records:
+    """Draw up to `count` records that have the modality and the target."""
+    rows = np.flatnonzero(presence(records.columns[name]) & has_label(records.targets[target]))
+    if not len(rows):
         raise DataError(
-            f"no {what} record has {name} and {target}; fill them in, or split the data differently."
+            f"no {part} record has {name} and {target}; fill them in, or split the data differently."
         )
-    order = numpy_generator(seed, "audit").permutation(len(there))[:most]
-    return records.choose(there[np.sort(order)])
+    order = numpy_generator(seed, "audit").permutation(len(rows))[:count]
+    return records.choose(rows[np.sort(order)])
 
 
 @torch.inference_mode()
@@ -155,8 +155,6 @@ def _embedded(
 
 def _destroys(clean: Outcome, result: Any) -> bool:
     """Whether most of the score above chance is gone, and not only within the intervals' uncertainty."""
-    before, after = (getattr(one, one.measure) for one in (clean.result, result))
-    nothing, (least, _) = clean.result.chance, clean.result.interval
-    return bool(
-        least > nothing and result.interval[1] < least and after - nothing < LOST * (before - nothing)
-    )
+    before, after = (getattr(scored, scored.measure) for scored in (clean.result, result))
+    chance, (low, _) = clean.result.chance, clean.result.interval
+    return bool(low > chance and result.interval[1] < low and after - chance < LOST * (before - chance))

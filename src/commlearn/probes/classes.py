@@ -79,22 +79,22 @@ def scored(
     groups: np.ndarray | None = None,
 ) -> Outcome:
     """Score predicted class probabilities, (records, classes), against the labels."""
-    every_class = np.unique(np.concatenate([classes, labels]))
+    all_classes = np.unique(np.concatenate([classes, labels]))
     truth, predicted = (
-        np.searchsorted(every_class, labels),
-        np.searchsorted(every_class, classes[shares.argmax(axis=1)]),
+        np.searchsorted(all_classes, labels),
+        np.searchsorted(all_classes, classes[shares.argmax(axis=1)]),
     )
-    right = truth == predicted
-    asked = slice(1, None) if len(classes) == 2 else slice(None)
-    positive = labels[:, None] == classes[None, asked]  # (records, 1 or classes)
+    correct = truth == predicted
+    columns = slice(1, None) if len(classes) == 2 else slice(None)
+    positive = labels[:, None] == classes[None, columns]  # (records, 1 or classes)
     parts: dict[str, Measure] = {
-        "balanced_accuracy": lambda weights: measures.mean_recall(right, truth, weights),
-        "accuracy": lambda weights: measures.accuracy(right, weights),
+        "balanced_accuracy": lambda weights: measures.mean_recall(correct, truth, weights),
+        "accuracy": lambda weights: measures.accuracy(correct, weights),
         "auroc": lambda weights: measures.mean_over_labels(
-            measures.auroc, shares[:, asked], positive, weights
+            measures.auroc, shares[:, columns], positive, weights
         ),
         "auprc": lambda weights: measures.mean_over_labels(
-            measures.auprc, shares[:, asked], positive, weights
+            measures.auprc, shares[:, columns], positive, weights
         ),
     }
     results = measured(parts, truth, seed, groups)
@@ -141,15 +141,15 @@ def _search(rows: np.ndarray, labels: np.ndarray, seed: int, groups: np.ndarray 
         if len(held) and len(np.unique(labels[fit])) > 1  # may fail with few groups
     ]
     models: list[LogisticRegression | None] = [None] * len(parts)
-    best, most = 1.0, 0.0
+    best, best_score = 1.0, 0.0
     for strength in STRENGTHS:
         score = 0.0
-        for place, (fit, fit_labels, held, held_labels) in enumerate(parts):
-            model = models[place] = _fit(fit, fit_labels, strength, start=models[place])
+        for index, (fit, fit_labels, held, held_labels) in enumerate(parts):
+            model = models[index] = _fit(fit, fit_labels, strength, start=models[index])
             score += balanced_accuracy(model.predict(held) == held_labels, held_labels)
-        if score > most:
-            best, most = strength, score
-        if most == len(parts):  # every record is predicted correctly
+        if score > best_score:
+            best, best_score = strength, score
+        if best_score == len(parts):  # every record is predicted correctly
             break
     return best
 
@@ -164,15 +164,15 @@ def _searched(labels: np.ndarray, seed: int, groups: np.ndarray | None = None) -
     units = counts
     if groups is not None:
         units = np.array([len(np.unique(groups[order][codes == code])) for code in range(len(counts))])
-    several = units > 1
-    if several.sum() < 2:
+    repeated = units > 1
+    if repeated.sum() < 2:
         return order, 1
-    folds = int(min(FOLDS, units[several].min()))
-    place = np.empty_like(order)  # rank of each row within its class
+    folds = int(min(FOLDS, units[repeated].min()))
+    rank = np.empty_like(order)  # rank of each row within its class
     for code in range(len(counts)):
-        place[codes == code] = np.arange(counts[code])
-    chosen = (np.arange(len(order)) < SEARCH_ROWS) | (place < folds)
-    return order[chosen & several[codes]], folds
+        rank[codes == code] = np.arange(counts[code])
+    chosen = (np.arange(len(order)) < SEARCH_ROWS) | (rank < folds)
+    return order[chosen & repeated[codes]], folds
 
 
 def _fit(

@@ -47,10 +47,10 @@ def read_labels(
     for strength in STRENGTHS:
         shares = _shares(train, truth, [held_rows, test], strength)
         thresholds = np.array([best_threshold(shares[0][:, i], held_truth[:, i]) for i in range(len(names))])
-        reached = measures.f1(
+        scores = measures.f1(
             shares[0] >= thresholds, held_truth, measures.once(len(held_truth)), weighted=True
         )
-        tried.append((float(reached[0]), -strength, thresholds, shares[1]))
+        tried.append((float(scores[0]), -strength, thresholds, shares[1]))
     _, strength, thresholds, best_shares = max(tried, key=lambda entry: entry[:2])
     sizes = (len(train), len(held_rows))
     return scored(
@@ -116,12 +116,12 @@ def label_matrix(labels: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
     """
     if labels.ndim == 2:
         return labels.astype(bool)
-    place = {name: column for column, name in enumerate(names)}
+    columns = {name: column for column, name in enumerate(names)}
     matrix = np.zeros((len(labels), len(names)), dtype=bool)
     for row, record in enumerate(labels):
         for label in record:
-            if str(label) in place:
-                matrix[row, place[str(label)]] = True
+            if str(label) in columns:
+                matrix[row, columns[str(label)]] = True
     return matrix
 
 

@@ -54,8 +54,8 @@ class Embedded:
 
     def among(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the positions in `rows` of the records that have an embedding, and their embeddings."""
-        there = np.flatnonzero(np.isin(rows, self.rows))
-        return there, self.vectors[np.searchsorted(self.rows, rows[there])]
+        positions = np.flatnonzero(np.isin(rows, self.rows))
+        return positions, self.vectors[np.searchsorted(self.rows, rows[positions])]
 
 
 def probe_ladder(
@@ -91,12 +91,15 @@ def probe_ladder(
     data = readout_rows(model, data)
     chosen = chosen_targets(data, targets)
     check_targets(data, chosen)
-    carried = carrier(model)
-    names = tuple(getattr(carried, "specs", None) or carried.modalities)
-    wanted = _checked(subsets, names) if subsets else subsets_of(names)
-    parts = [embed_subsets(model, records, wanted) for records in parts_to_read(data, chosen)]
+    trained = carrier(model)
+    names = tuple(getattr(trained, "specs", None) or trained.modalities)
+    requested = _checked(subsets, names) if subsets else subsets_of(names)
+    parts = [embed_subsets(model, records, requested) for records in parts_to_read(data, chosen)]
     outcomes, problems = outcomes_of(parts, data, list(chosen), seed)
-    ladder = {name: {by: one.result for by, one in each.items()} for name, each in outcomes.items()}
+    ladder = {
+        name: {subset: outcome.result for subset, outcome in by_subset.items()}
+        for name, by_subset in outcomes.items()
+    }
     if problems and not any(ladder.values()):
         raise DataError("; ".join(problems.values()))
     for problem in problems.values():
@@ -151,14 +154,14 @@ def embed_subsets(
     model: Any, records: Records, subsets: Sequence[Subset], tell: Callable[[str], None] | None = None
 ) -> dict[str, Embedded]:
     """Embed records, without augmentation, by each subset of modalities; encodes each modality only once."""
-    there = {
+    present = {
         name: presence(records.columns[name]) for name in dict.fromkeys(sum(subsets, ())) if len(records)
     }
-    carried = carrier(model)
-    records = as_encoders_read(records, carried if isinstance(carried, Method) else carried.method)
+    trained = carrier(model)
+    records = as_encoders_read(records, trained if isinstance(trained, Method) else trained.method)
     rows = {
-        subset: np.flatnonzero(np.any([there[name] for name in subset], axis=0))
-        if there
+        subset: np.flatnonzero(np.any([present[name] for name in subset], axis=0))
+        if present
         else np.zeros(0, int)
         for subset in subsets
     }
@@ -167,20 +170,20 @@ def embed_subsets(
         end = min(start + ENCODED, len(records))
         if tell is not None:
             tell(f"embedding records {start + 1} to {end} of {len(records)}")
-        chosen = records.choose(np.arange(start, end))
-        batch_size = records_at_once(chosen) if len(chosen) else 1
-        encoded = with_tokens(model, chosen) if len(chosen) else chosen
-        for subset, of_all in rows.items():
-            here = of_all[slice(*np.searchsorted(of_all, [start, end]))]
+        batch = records.choose(np.arange(start, end))
+        batch_size = records_at_once(batch) if len(batch) else 1
+        encoded = with_tokens(model, batch) if len(batch) else batch
+        for subset, positions in rows.items():
+            selected = positions[slice(*np.searchsorted(positions, [start, end]))]
             try:
-                parts[subset].append(embed(model, encoded.choose(here - start), subset, batch_size))
+                parts[subset].append(embed(model, encoded.choose(selected - start), subset, batch_size))
             except NotFiniteError as problem:
-                raise NotFiniteError(here[list(problem.rows)].tolist()) from problem
+                raise NotFiniteError(selected[list(problem.rows)].tolist()) from problem
     return {
         subset_name(subset): Embedded(
-            subset, rows[subset], np.concatenate([part for part in each if len(part)] or each[:1])
+            subset, rows[subset], np.concatenate([part for part in arrays if len(part)] or arrays[:1])
         )
-        for subset, each in parts.items()
+        for subset, arrays in parts.items()
     }
 
 
@@ -229,32 +232,38 @@ def gain_of(
 
     Returns None if there is only one modality, or if the rungs needed for the comparison are missing.
     """
-    alone = {name: outcome for name, outcome in outcomes.items() if len(test[name].subset) == 1}
-    whole = list(test)[-1]
-    if not alone or whole in alone or whole not in outcomes:
+    singles = {name: outcome for name, outcome in outcomes.items() if len(test[name].subset) == 1}
+    joint = list(test)[-1]
+    if not singles or joint in singles or joint not in outcomes:
         return None
-    best = max(alone, key=lambda name: score_of(alone[name].result))
-    there = has_label(labels)
-    scored = [test[name].rows[there[test[name].rows]] for name in (whole, best)]
+    best = max(singles, key=lambda name: score_of(singles[name].result))
+    labelled = has_label(labels)
+    scored = [test[name].rows[labelled[test[name].rows]] for name in (joint, best)]
     shared = np.isin(scored[0], scored[1])
-    one, other = outcomes[whole], outcomes[best]
-    pairs = ((one.truth[shared], one.predicted[shared]), (other.truth, other.predicted))
+    joint_outcome, best_outcome = outcomes[joint], outcomes[best]
+    pairs = (
+        (joint_outcome.truth[shared], joint_outcome.predicted[shared]),
+        (best_outcome.truth, best_outcome.predicted),
+    )
 
     def difference(weights: np.ndarray) -> np.ndarray:
-        ours, others = (main_score(sort, *pair, weights) for pair in pairs)
-        return ours - others
+        joint_score, best_score = (main_score(sort, *pair, weights) for pair in pairs)
+        return joint_score - best_score
 
-    strata = strata_of(sort, other.truth)
-    value, interval = measured({"gain": difference}, strata, seed, other.groups)["gain"]
+    strata = strata_of(sort, best_outcome.truth)
+    value, interval = measured({"gain": difference}, strata, seed, best_outcome.groups)["gain"]
     return Gain(best, value, interval, int(shared.sum()), int((~shared).sum()))
 
 
 def _rung(parts: Sequence[Embedded], data: Dataset, target: str, seed: int) -> Outcome:
     records = parts_to_read(data, {target: "multilabel"})[: len(parts)]
     vectors = [
-        Vectors(part.vectors, each.choose(part.rows)) for part, each in zip(parts, records, strict=True)
+        Vectors(part.vectors, part_records.choose(part.rows))
+        for part, part_records in zip(parts, records, strict=True)
     ]
     outcome = probe_vectors(data, *vectors, targets=target, seed=seed)[target]
-    without = sum(len(each) - len(part.rows) for part, each in zip(parts[:2], records[:2], strict=True))
+    missing = sum(
+        len(part_records) - len(part.rows) for part, part_records in zip(parts[:2], records[:2], strict=True)
+    )
     result = outcome.result
-    return replace(outcome, result=replace(result, dropped=result.dropped + without))
+    return replace(outcome, result=replace(result, dropped=result.dropped + missing))

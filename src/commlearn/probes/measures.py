@@ -42,8 +42,8 @@ def auroc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.n
     """Area under the ROC curve: how often a positive record scores above a negative one, ties half."""
     hits, misses = _by_score(scores, positive, weights)  # (draws, distinct scores), the highest first
     above = np.cumsum(hits, axis=1) - hits / 2
-    both = np.einsum("ij,ij->i", above, misses, dtype=np.float64)
-    return both / (_total(hits) * _total(misses))
+    ordered_pairs = np.einsum("ij,ij->i", above, misses, dtype=np.float64)
+    return ordered_pairs / (_total(hits) * _total(misses))
 
 
 def auprc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -59,12 +59,12 @@ def mean_over_labels(
     measure: object, scores: np.ndarray, positive: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """Return the mean of `auroc` or `auprc` over labels, without labels that all or no test records have."""
-    of_labels = [
+    by_label = [
         measure(scores[:, label], positive[:, label], weights)  # type: ignore[operator]
         for label in range(positive.shape[1])
         if 0 < positive[:, label].sum() < len(positive)
     ]
-    values = np.array(of_labels).reshape(-1, len(weights))
+    values = np.array(by_label).reshape(-1, len(weights))
     with np.errstate(invalid="ignore"):  # a draw may have no usable label
         return np.nansum(values, axis=0) / (~np.isnan(values)).sum(axis=0)
 
@@ -73,11 +73,11 @@ def f1(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray, weighted: 
     """Return F1 averaged over labels, equally or weighted by the number of records with the label."""
     hits = weights @ (predicted & truth).astype(np.float32)  # (draws, labels)
     predicted_count = weights @ predicted.astype(np.float32)
-    there = weights @ truth.astype(np.float32)
-    scores = 2 * hits / np.maximum(predicted_count + there, 1e-12)
+    true_count = weights @ truth.astype(np.float32)
+    scores = 2 * hits / np.maximum(predicted_count + true_count, 1e-12)
     if not weighted:
         return scores.mean(axis=1)
-    return (scores * there).sum(axis=1) / np.maximum(there.sum(axis=1), 1e-12)
+    return (scores * true_count).sum(axis=1) / np.maximum(true_count.sum(axis=1), 1e-12)
 
 
 def squared_error(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -159,24 +159,27 @@ def draws(
     block = max(1, AT_A_TIME // max(len(strata), 1))
     for start in range(0, count, block):
         size = min(block, count - start)
-        each = [_drawn(stratum, size, generator) for _, stratum in sides]
+        weights = [_draw_weights(stratum, size, generator) for _, stratum in sides]
         yield (
-            each[0]
+            weights[0]
             if groups is None
-            else np.prod([one[:, units] for one, (units, _) in zip(each, sides, strict=True)], axis=0)
+            else np.prod(
+                [unit_weights[:, units] for unit_weights, (units, _) in zip(weights, sides, strict=True)],
+                axis=0,
+            )
         )
 
 
-def _drawn(stratum: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
+def _draw_weights(stratum: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
     """Draw the weight of each unit in each of `size` draws, (draws, units)."""
     weights = np.zeros((size, len(stratum)), dtype=np.float32)
-    for one in np.unique(stratum):
-        members = np.flatnonzero(stratum == one)
-        fewer = max(len(members) - 1, 1)
-        drawn = generator.integers(len(members), size=(size, fewer))
+    for value in np.unique(stratum):
+        members = np.flatnonzero(stratum == value)
+        draw_count = max(len(members) - 1, 1)
+        drawn = generator.integers(len(members), size=(size, draw_count))
         flat = drawn + len(members) * np.arange(size)[:, None]
         counts = np.bincount(flat.ravel(), minlength=size * len(members))
-        weights[:, members] = counts.reshape(size, -1) * (len(members) / fewer)
+        weights[:, members] = counts.reshape(size, -1) * (len(members) / draw_count)
     return weights
 
 
@@ -196,10 +199,10 @@ def widening(strata: np.ndarray, groups: np.ndarray | None = None) -> float:
 
 def _widening(stratum: np.ndarray, grouped: bool) -> float:
     counts = np.unique(stratum, return_counts=True)[1]
-    alone = counts == 1
-    if alone.all() or (grouped and alone.mean() > ALONE):
+    single = counts == 1
+    if single.all() or (grouped and single.mean() > ALONE):
         return float("inf")
-    shares = 1 / counts[~alone]  # contributions to the variance of a mean over strata
+    shares = 1 / counts[~single]  # contributions to the variance of a mean over strata
     freedom = shares.sum() ** 2 / (shares**3 / (1 - shares)).sum()
     return float(t.ppf(0.975, freedom) / norm.ppf(0.975))
 
@@ -223,15 +226,15 @@ def measured(
             for start in range(0, len(block), step):
                 for name, measure in measures.items():
                     values[name].append(measure(block[start : start + step]))
-        once = np.ones((1, len(strata)), dtype=np.float32)
-        plain = {name: float(measure(once)[0]) for name, measure in measures.items()}
-    factor, unseen = widening(strata, groups), unseen_errors(strata, groups)
+        ones = np.ones((1, len(strata)), dtype=np.float32)
+        plain = {name: float(measure(ones)[0]) for name, measure in measures.items()}
+    factor, margin = widening(strata, groups), unseen_errors(strata, groups)
     results = {}
     for name, value in plain.items():
         drawn, lowest_and_highest = np.concatenate(values[name]), LIMITS.get(name, limits)
         low, high = interval_of(drawn, value, factor, lowest_and_highest)
         if high - low < NO_SPREAD and lowest_and_highest == SHARE:
-            low, high = max(0.0, value - unseen), min(1.0, value + unseen)
+            low, high = max(0.0, value - margin), min(1.0, value + margin)
         results[name] = (value, (low, high))
     return results
 
@@ -239,7 +242,7 @@ def measured(
 def unseen_errors(strata: np.ndarray, groups: np.ndarray | None) -> float:
     """Return how far a mean over classes may be off although the units of each class all agree."""
     counts = [np.unique(_units(strata, side)[1], return_counts=True)[1] for side in _sides(groups)]
-    return max((1 - 0.025 ** (1 / each.min())) / len(each) for each in counts)
+    return max((1 - 0.025 ** (1 / sizes.min())) / len(sizes) for sizes in counts)
 
 
 def interval_over_repeats(
@@ -272,21 +275,21 @@ def interval_over_repeats(
     if not np.isfinite(factor) or np.isnan(drawn).all():
         return interval_of(drawn, centre, factor, limits, level)
     drawn = centre + factor * (drawn - centre)
-    each = np.nanmean(values, axis=-1)
+    means = np.nanmean(values, axis=-1)
     variances = {  # variance of the mean, by axis of repetitions
-        axis: each.mean(axis=tuple(other for other in axes if other != axis)).var(ddof=1) / each.shape[axis]
+        axis: means.mean(axis=tuple(other for other in axes if other != axis)).var(ddof=1) / means.shape[axis]
         for axis in axes
-        if each.shape[axis] > 1
+        if means.shape[axis] > 1
     }
-    of_repeats, wider = sum(variances.values()), 1.0
-    if of_repeats > 0:
-        freedom = (of_repeats + np.nanvar(drawn)) ** 2 / sum(
-            variance**2 / (each.shape[axis] - 1) for axis, variance in variances.items()
+    repeat_variance, t_factor = sum(variances.values()), 1.0
+    if repeat_variance > 0:
+        freedom = (repeat_variance + np.nanvar(drawn)) ** 2 / sum(
+            variance**2 / (means.shape[axis] - 1) for axis, variance in variances.items()
         )
         quantile = (1 + level) / 2
-        wider = float(t.ppf(quantile, freedom) / norm.ppf(quantile))
-        drawn = drawn + of_repeats**0.5 * norm.ppf(_spread_evenly(len(drawn)))
-    return interval_of(drawn, centre, wider, limits, level)
+        t_factor = float(t.ppf(quantile, freedom) / norm.ppf(quantile))
+        drawn = drawn + repeat_variance**0.5 * norm.ppf(_spread_evenly(len(drawn)))
+    return interval_of(drawn, centre, t_factor, limits, level)
 
 
 def _spread_evenly(count: int) -> np.ndarray:

@@ -25,17 +25,17 @@ def neighbour_classes(
     groups: Groups = (None, None),
 ) -> Outcome:
     """Classify by votes of the most similar training records; their number is chosen on training records."""
-    classes_there = classes.classes_of(train_labels)
-    votes = (train_labels[:, None] == classes_there).astype(np.float64)  # (records, classes)
+    present_classes = classes.classes_of(train_labels)
+    votes = (train_labels[:, None] == present_classes).astype(np.float64)  # (records, classes)
     train, test = _rows(train, test)
 
     def loss(shares: np.ndarray, rows: np.ndarray) -> float:
         labels = train_labels[rows]
-        return -classes.balanced_accuracy(classes_there[shares.argmax(axis=1)] == labels, labels)
+        return -classes.balanced_accuracy(present_classes[shares.argmax(axis=1)] == labels, labels)
 
     count = _search(train, votes, seed, loss, groups[0])
     shares = _means(votes, nearest(test, train, count)[0])
-    return classes.scored(shares, classes_there, test_labels, float(count), len(train), seed, groups[1])
+    return classes.scored(shares, present_classes, test_labels, float(count), len(train), seed, groups[1])
 
 
 def neighbour_numbers(
@@ -71,18 +71,18 @@ def _search(
     """
     rows = numpy_generator(seed, "probe rows").permutation(len(train))[:SEARCH_ROWS]
     units = np.arange(len(train)) if groups is None else groups
-    others, _ = nearest(train[rows], train, max(COUNTS), apart=(units[rows], units))
-    counts = [count for count in COUNTS if count <= others.shape[1]] or [1]
-    if not others.shape[1]:
+    neighbours, _ = nearest(train[rows], train, max(COUNTS), apart=(units[rows], units))
+    counts = [count for count in COUNTS if count <= neighbours.shape[1]] or [1]
+    if not neighbours.shape[1]:
         return 1
-    return min(counts, key=lambda count: loss(_means(values, others[:, :count]), rows))
+    return min(counts, key=lambda count: loss(_means(values, neighbours[:, :count]), rows))
 
 
 def _means(values: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
     """Return the mean of the neighbours' values, (records, outputs), without holding all values in memory."""
     total = np.zeros((len(neighbours), values.shape[1]))
-    for places in neighbours.T:
-        total += values[places]
+    for positions in neighbours.T:
+        total += values[positions]
     return total / neighbours.shape[1]
 
 

@@ -57,12 +57,12 @@ def scored(
         "mse": lambda weights: measures.squared_error(predicted, values, weights).mean(axis=1),
     }
     results = measured(parts, np.zeros(len(values), dtype=np.int64), seed, groups)
-    plain = measures.once(len(values))
+    ones = measures.once(len(values))
     explained, errors = (
-        measures.r2(predicted, values, plain),
-        measures.squared_error(predicted, values, plain),
+        measures.r2(predicted, values, ones),
+        measures.squared_error(predicted, values, ones),
     )
-    each = [{"r2": float(r2), "mse": float(mse)} for r2, mse in zip(explained[0], errors[0], strict=True)]
+    outputs = [{"r2": float(r2), "mse": float(mse)} for r2, mse in zip(explained[0], errors[0], strict=True)]
     result = NumberResult(
         r2=results["r2"][0],
         interval=results["r2"][1],
@@ -71,7 +71,7 @@ def scored(
         test_records=len(values),
         mse=results["mse"][0],
         intervals={"mse": results["mse"][1]},
-        outputs=tuple(each) if values.shape[1] > 1 else (),
+        outputs=tuple(outputs) if values.shape[1] > 1 else (),
     )
     return Outcome(result, values, predicted, groups)
 

@@ -104,8 +104,8 @@ def _with_any(records: Records, modalities: Sequence[str] | None) -> Records:
     rows = rows_with_any(records, names)
     if names is None or len(rows) in (0, len(records)):
         return records
-    left = len(records) - len(rows)
-    message = f"{left} of {len(records)} records have none of {', '.join(names)} and are left out."
+    omitted = len(records) - len(rows)
+    message = f"{omitted} of {len(records)} records have none of {', '.join(names)} and are left out."
     warnings.warn(DataWarning(message), stacklevel=3)
     return records.choose(rows)
 
@@ -129,16 +129,19 @@ def probe_vectors(
     with threadpool_limits(limits=1):  # small products: threads only wait for each other
         for name, sort in chosen.items():
             try:
-                rows, labels, there = _labelled(fit, name, "training")
-                test_rows, test_labels, scored = _labelled(test, name, "test")
-                groups = (_of(fit.records.held_together, there), _of(test.records.resampled, scored))
+                rows, labels, labelled = _labelled(fit, name, "training")
+                test_rows, test_labels, test_labelled = _labelled(test, name, "test")
+                groups = (
+                    _select(fit.records.held_together, labelled),
+                    _select(test.records.resampled, test_labelled),
+                )
                 options: dict[str, Any] = {"seed": seed, "groups": groups}
                 if sort == "multilabel" and validation is not None:
                     options["validation"] = _labelled(validation, name, "validation")[:2]
                 outcome = PROBES[kind][sort](rows, labels, test_rows, test_labels, **options)
             except DataError as problem:
                 raise DataError(f"target '{name}': {problem}") from problem
-            dropped = int((~there).sum() + (~scored).sum())
+            dropped = int((~labelled).sum() + (~test_labelled).sum())
             outcomes[name] = replace(outcome, result=replace(outcome.result, dropped=dropped))
     return outcomes
 
@@ -149,8 +152,8 @@ def chosen_targets(
     """Return the named targets with their sorts, checked; all that the probe can read if none are named."""
     if kind not in PROBES:
         raise ConfigurationError(unknown("probe", kind, PROBES))
-    stated = (data.schema or {}).get("targets") or {}
-    sorts = {name: stated.get(name) or sort_of(values) for name, values in data.fit.targets.items()}
+    declared = (data.schema or {}).get("targets") or {}
+    sorts = {name: declared.get(name) or sort_of(values) for name, values in data.fit.targets.items()}
     readable = [name for name, sort in sorts.items() if sort in PROBES[kind]]
     chosen = [targets] if isinstance(targets, str) else list(readable if targets is None else targets)
     for name in chosen:
@@ -198,8 +201,8 @@ def sort_of(values: np.ndarray) -> str:
         return "multilabel" if isinstance(first, tuple) else "class"
     if values.dtype.kind != "f":
         return "multilabel" if values.ndim == 2 else "class"
-    given = values[~np.isnan(values)]
-    return "number" if values.ndim == 2 or (given != np.round(given)).any() else "class"
+    observed = values[~np.isnan(values)]
+    return "number" if values.ndim == 2 or (observed != np.round(observed)).any() else "class"
 
 
 def has_label(labels: np.ndarray) -> np.ndarray:
@@ -216,38 +219,38 @@ def has_label(labels: np.ndarray) -> np.ndarray:
     return ~np.isnan(labels.reshape(len(labels), -1)).any(axis=1)
 
 
-def _labelled(part: Vectors, name: str, what: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _labelled(part: Vectors, name: str, part_name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the vectors of records that have the target, their labels, and which records have it."""
-    there, labels = _labels(part.records, name, what)
-    return part.rows[there], labels, there
+    labelled, labels = _labels(part.records, name, part_name)
+    return part.rows[labelled], labels, labelled
 
 
-def _of(groups: np.ndarray | None, there: np.ndarray) -> np.ndarray | None:
-    return None if groups is None else groups[there]
+def _select(groups: np.ndarray | None, mask: np.ndarray) -> np.ndarray | None:
+    return None if groups is None else groups[mask]
 
 
-def _labels(records: Records, name: str, what: str) -> tuple[np.ndarray, np.ndarray]:
+def _labels(records: Records, name: str, part_name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return which records have the target, and their labels; raise an error if they cannot be used."""
     labels = records.targets[name]
-    there = has_label(labels)
-    if not there.any():
-        raise DataError(f"no {what} record has it; fill it in, or split the data differently.")
-    values = labels[there]
+    labelled = has_label(labels)
+    if not labelled.any():
+        raise DataError(f"no {part_name} record has it; fill it in, or split the data differently.")
+    values = labels[labelled]
     if values.dtype == object and not isinstance(values[0], tuple):
         values = values.astype(str)
-    if what == "test" and values.ndim == 1 and values.dtype != object and (values == values[0]).all():
+    if part_name == "test" and values.ndim == 1 and values.dtype != object and (values == values[0]).all():
         raise DataError(
             f"all {len(values)} test records that have it are {values[0]}: with nothing to tell apart, a "
             "score means nothing. Split the data differently, or score other rows."
         )
-    return there, values
+    return labelled, values
 
 
 def _check_finite(parts: Sequence[Vectors]) -> None:
-    wrong = sum(int((~np.isfinite(part.rows).all(axis=1)).sum()) for part in parts)
-    if wrong:
+    count = sum(int((~np.isfinite(part.rows).all(axis=1)).sum()) for part in parts)
+    if count:
         raise DivergedError(
-            f"The embeddings of {wrong} of {sum(len(part.rows) for part in parts)} records are not finite: "
+            f"The embeddings of {count} of {sum(len(part.rows) for part in parts)} records are not finite: "
             "the training diverged, or the records hold extreme values. Lower training.learning_rate, or "
             "correct the records."
         )

@@ -117,18 +117,18 @@ def rows_to_cross_fit(
         schema, state = reader.reader()
         reading = schema.reading(state)
         table_rows = data if isinstance(data, Table) else reader.at_root(read_table(data, reading=reading))
-        read = reader.records(table_rows, with_targets, modalities, empty=True)
-        records = named_records(read, row_names(table_rows, schema))
+        table_records = reader.records(table_rows, with_targets, modalities, empty=True)
+        records = named_records(table_records, row_names(table_rows, schema))
     mask = _unseen(trained, len(records), records.keys, records.groups)
     if mask.all():
-        return CrossFitRows(records, table_rows, _counted(len(records), source))
+        return CrossFitRows(records, table_rows, _describe(len(records), source))
     rows = np.flatnonzero(mask)
     if table_rows is not None:
         table_rows = replace(table_rows, frame=table_rows.frame.iloc[rows].reset_index(drop=True))
     return CrossFitRows(
         records.choose(rows),
         table_rows,
-        _counted(len(rows), source),
+        _describe(len(rows), source),
         f"{len(mask) - len(rows)} of {len(mask)} records were trained on with labels ({_labels(trained)}), "
         "or belong to a group that was, and were left out",
         rows,
@@ -155,17 +155,17 @@ def held_out(
     return np.isin(units, generator.permutation(count)[: max(1, round(share * count))])
 
 
-def _counted(records: int, source: str) -> str:
+def _describe(records: int, source: str) -> str:
     return f"{records} records of {source}" if source else ""
 
 
 def own_table(model: Any) -> str | None:
     """Return the path of the table that a model was trained on; None if it was trained on something else."""
     trained = carrier(model)
-    stated = trained.experiment.data if hasattr(trained, "experiment") else {}
-    if stated.get("name") != "table" or stated.get("stream"):
+    settings = trained.experiment.data if hasattr(trained, "experiment") else {}
+    if settings.get("name") != "table" or settings.get("stream"):
         return None
-    path = str(stated.get("table") or "")
+    path = str(settings.get("table") or "")
     if not path:
         raise DataError(NO_PLACE)
     if trained.experiment.stored:
@@ -178,9 +178,9 @@ def own_table(model: Any) -> str | None:
     return path
 
 
-def _own_data(trained: Any, what: str) -> Dataset | str:
+def _own_data(trained: Any, readout: str) -> Dataset | str:
     if not hasattr(trained, "experiment"):
-        raise ConfigurationError(f"{what} of a {type(trained).__name__} needs data; pass a Dataset.")
+        raise ConfigurationError(f"{readout} of a {type(trained).__name__} needs data; pass a Dataset.")
     return own_table(trained) or read_own_data(trained)
 
 
@@ -284,17 +284,17 @@ def without_overlap(data: Dataset) -> Dataset:
     used = [part.keys for part in (fit, data.validation) if part is not None and part.keys is not None]
     if not used or test.keys is None:
         return data
-    twice = np.isin(test.keys, np.concatenate(used))
-    if twice.all() and len(test):
+    overlapping = np.isin(test.keys, np.concatenate(used))
+    if overlapping.all() and len(test):
         raise DataError(
             f"All {len(test)} test rows are among the rows that the readout is fitted on. Pass other rows."
         )
-    if twice.any():
+    if overlapping.any():
         _warn(
-            f"{int(twice.sum())} of {len(test)} test rows are also among the rows to fit or to validate on "
-            "(the same id or the same cells) and are not scored."
+            f"{int(overlapping.sum())} of {len(test)} test rows are also among the rows to fit or to "
+            "validate on (the same id or the same cells) and are not scored."
         )
-        data = replace(data, test=test.choose(np.flatnonzero(~twice)))
+        data = replace(data, test=test.choose(np.flatnonzero(~overlapping)))
     if fit.groups is not None and data.test.groups is not None:
         shared = np.intersect1d(fit.groups, data.test.groups)
         if len(shared):
@@ -325,9 +325,11 @@ def _copies_together(test: Records) -> Records:
 
 def _tells_apart(column: Column, rows: np.ndarray) -> bool:
     """Whether one number of a column, or its whole value, differs between nearly all of these records."""
-    taken = column.take(rows[:COMPARED]).values
-    wholes = taken.T if taken.ndim == 2 and column.spec.kind in ("vector", "tabular") else [taken.flatten(1)]
-    return any(len(torch.unique(each, dim=0)) > 0.9 * len(taken) for each in wholes)
+    values = column.take(rows[:COMPARED]).values
+    candidates = (
+        values.T if values.ndim == 2 and column.spec.kind in ("vector", "tabular") else [values.flatten(1)]
+    )
+    return any(len(torch.unique(candidate, dim=0)) > 0.9 * len(values) for candidate in candidates)
 
 
 def _warn(message: str) -> None:

@@ -88,9 +88,9 @@ def _checked(
     if not query or not gallery:
         raise ConfigurationError("One side of the retrieval has no modality; name one or more on each side.")
     for name in names:
-        there = [modality for modality in method.modalities if modality in records.columns]
-        if name not in there:
-            raise ConfigurationError(unknown("modality", name, there))
+        available = [modality for modality in method.modalities if modality in records.columns]
+        if name not in available:
+            raise ConfigurationError(unknown("modality", name, available))
         if names.count(name) > 1:
             raise ConfigurationError(f"Modality '{name}' is named twice; name each only once, on one side.")
     return names
@@ -108,8 +108,8 @@ def ranks(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
         parts = []
         for start in range(0, len(queries), BLOCK):
             similar = queries[start : start + BLOCK] @ gallery.T  # (block, records)
-            own = similar[np.arange(len(similar)), np.arange(start, start + len(similar))][:, None]
-            parts.append(1 + (similar > own).sum(axis=1) + ((similar == own).sum(axis=1) - 1) / 2)
+            correct = similar[np.arange(len(similar)), np.arange(start, start + len(similar))][:, None]
+            parts.append(1 + (similar > correct).sum(axis=1) + ((similar == correct).sum(axis=1) - 1) / 2)
     return np.concatenate(parts)
 
 
@@ -152,9 +152,11 @@ for aligned in (COrAL, SupCon):  # their loss aligns only views of all modalitie
 def _mean_of_present(heads: nn.ModuleDict, vectors: Mapping[str, Tensor], view: View) -> Tensor:
     """Return the mean projection over the modalities that a record has, (batch, dim)."""
     projected = {name: heads[name](rows) for name, rows in vectors.items()}
-    there = {name: absent_as_zero(torch.ones_like(projected[name][:, :1]), view[name]) for name in projected}
-    total = torch.stack([projected[name] * there[name] for name in projected]).sum(dim=0)
-    return total / torch.stack(list(there.values())).sum(dim=0).clamp(min=1)
+    present = {
+        name: absent_as_zero(torch.ones_like(projected[name][:, :1]), view[name]) for name in projected
+    }
+    total = torch.stack([projected[name] * present[name] for name in projected]).sum(dim=0)
+    return total / torch.stack(list(present.values())).sum(dim=0).clamp(min=1)
 
 
 @torch.inference_mode()

@@ -69,39 +69,41 @@ def report(
         >>> report(model, table, "page").out
         'page/report.html'
     """
-    begun = time.monotonic()
+    start = time.monotonic()
     tell("reading records")
-    read = source(model, table, targets)
-    if out is None and read.root is None:
+    subject = source(model, table, targets)
+    if out is None and subject.root is None:
         raise RunError("The model is not in a folder; specify a folder for the report: out=...")
-    folder = Path(out) if out is not None else _inside(read)
-    decompositions = _made(read, bool(targets), seed, tell) if interactions else _stored(read)
-    findings = find(read, decompositions, seed, tell)
+    folder = Path(out) if out is not None else _default_folder(subject)
+    decompositions = (
+        _decompose(subject, bool(targets), seed, tell) if interactions else _load_decompositions(subject)
+    )
+    findings = find(subject, decompositions, seed, tell)
     tell("drawing")
-    drawn = draw(findings)
-    html = page(findings, drawn).encode()
-    files = {f"{part.name}.png": part.png for part in drawn}
+    charts = draw(findings)
+    html = page(findings, charts).encode()
+    files = {f"{chart.name}.png": chart.png for chart in charts}
     files["report.json"] = json_text(findings.to_dict(), 1, ascii_only=False).encode()
     files |= {name: text.encode() for name, text in tables(findings).items()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise RunError(f"Cannot make the folder {folder}: {problem.strerror}.") from problem
-    _write(folder, {**files, PAGE: html}, read.run)
-    return Written(str(folder / PAGE), tuple(sorted(files)), len(html), round(time.monotonic() - begun, 2))
+    _write(folder, {**files, PAGE: html}, subject.run)
+    return Written(str(folder / PAGE), tuple(sorted(files)), len(html), round(time.monotonic() - start, 2))
 
 
-def _inside(read: Source) -> Path:
+def _default_folder(subject: Source) -> Path:
     """Return the default folder of a report; a link that leads out of an artifact is rejected."""
-    root = Path(read.root or ".")
-    return root / "report" if read.run is not None else file_inside(root, "report")
+    root = Path(subject.root or ".")
+    return root / "report" if subject.run is not None else file_inside(root, "report")
 
 
 def _write(folder: Path, files: Mapping[str, bytes], run: Run | None) -> None:
     """Write the files; those inside a run's folder are registered as the run's."""
-    place = folder.resolve()
-    if run is not None and place.is_relative_to(root := run.folder.path.resolve()):
-        run.folder.writes(*((place / name).relative_to(root).as_posix() for name in files))
+    target = folder.resolve()
+    if run is not None and target.is_relative_to(root := run.folder.path.resolve()):
+        run.folder.writes(*((target / name).relative_to(root).as_posix() for name in files))
     for name, content in files.items():
         write_atomically(folder / name, content)
 
@@ -114,38 +116,42 @@ def tables(findings: Findings) -> dict[str, str]:
             score = getattr(result, result.measure)
             probes.append((target, name, result.measure, score, *result.interval, result.test_records))
     points: list[Sequence[Any]] = [("record", "projection", "subset", "x", "y")]
-    for how, named in findings.maps.items():
-        for subset, layout in named.items():
+    for projection, layouts in findings.maps.items():
+        for subset, layout in layouts.items():
             points += [
-                (name, how, subset, *xy)
+                (name, projection, subset, *xy)
                 for name, xy in zip(findings.cards.names, layout.tolist(), strict=True)
             ]
     bits: list[Sequence[Any]] = [("target", "where", "part", "bits", "low", "high", "p")]
     for name, values in findings.interactions.items():
         bits += [(name, *row) for row in information_rows(values)] if "problem" not in values else []
-    more = {"information.csv": _csv(bits)} if len(bits) > 1 else {}
-    return {"probes.csv": _csv(probes), "map.csv": _csv(points), **more}
+    extra = {"information.csv": _csv(bits)} if len(bits) > 1 else {}
+    return {"probes.csv": _csv(probes), "map.csv": _csv(points), **extra}
 
 
-def _made(read: Source, named: bool, seed: int, tell: Callable[[str], None]) -> dict[str, dict[str, Any]]:
+def _decompose(
+    subject: Source, named: bool, seed: int, tell: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
     """Compute the decompositions, and keep them in the run's folder too."""
-    made = information(read, named, seed, tell)
-    if read.run:
-        text = json.dumps(made, indent=1, ensure_ascii=False) + "\n"
-        if note := read.run.folder.write_if_possible(INTERACTIONS, text):
+    decompositions = information(subject, named, seed, tell)
+    if subject.run:
+        text = json.dumps(decompositions, indent=1, ensure_ascii=False) + "\n"
+        if note := subject.run.folder.write_if_possible(INTERACTIONS, text):
             tell(note)
-    return made
+    return decompositions
 
 
-def _stored(read: Source) -> dict[str, dict[str, Any]]:
+def _load_decompositions(subject: Source) -> dict[str, dict[str, Any]]:
     """Return those that an earlier report left in the run's folder, except old ones without a verdict."""
-    path = None if read.run is None else read.run.folder.path / INTERACTIONS
+    path = None if subject.run is None else subject.run.folder.path / INTERACTIONS
     if path is None or not path.exists():
         return {}
     try:
         stored = values_of_file(path)
-        asked = {name: values for name, values in stored.items() if values["of"] in read.targets}
-        return {name: values for name, values in asked.items() if "problem" in values or "verdict" in values}
+        requested = {name: values for name, values in stored.items() if values["of"] in subject.targets}
+        return {
+            name: values for name, values in requested.items() if "problem" in values or "verdict" in values
+        }
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
         raise RunError(f"{path} is damaged: {problem}. Delete it, or create it again.") from problem
 

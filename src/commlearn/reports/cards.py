@@ -93,21 +93,21 @@ def _card(findings: Findings, target: str) -> Card:
         budget = list(values["budgets"].values())[-1]
         method = findings.source.trained.experiment.method["name"]
         if method in budget["differences"]:  # otherwise it compared other methods only
-            read, best_rival = (_reader(values, budget, name) for name in (method, budget["rival"]))
-            of_method = (line for line in values["words"] if f"({method})" in line)
-            words = next(of_method, values["words"][0])
+            reader, best_rival = (_reader(values, budget, name) for name in (method, budget["rival"]))
+            method_lines = (line for line in values["words"] if f"({method})" in line)
+            words = next(method_lines, values["words"][0])
             measure = MEASURES[values["measure"]]
-            return Card(target, measure, read, best_rival, words, True, bar, entropy, bar_of, doubt)
+            return Card(target, measure, reader, best_rival, words, True, bar, entropy, bar_of, doubt)
     names = list(rungs)
-    alone = {name: rungs[name] for name in names if "+" not in name}
-    best = max(alone, key=lambda name: score_of(alone[name]))
-    whole = rung("all together" if len(names) > 1 else names[0], rungs[names[-1]])
-    rival = rung(f"{best} alone", alone[best], best) if len(names) > 1 else None
+    singles = {name: rungs[name] for name in names if "+" not in name}
+    best = max(singles, key=lambda name: score_of(singles[name]))
+    combined = rung("all together" if len(names) > 1 else names[0], rungs[names[-1]])
+    rival = rung(f"{best} alone", singles[best], best) if len(names) > 1 else None
     words = gain_words(rungs, findings.gains[target])
     return Card(
         target,
         MEASURES[rungs[names[-1]].measure],
-        whole,
+        combined,
         rival,
         words,
         False,
@@ -119,9 +119,9 @@ def _card(findings: Findings, target: str) -> Card:
 
 
 def _reader(values: Mapping[str, Any], budget: Mapping[str, Any], name: str) -> Rung:
-    one = budget["readers"][name]
-    low, high = (None if limit is None else limit / 100 for limit in one["interval"])
-    return Rung(name, f"{one['score']:.0f} %", one["score"] / 100, low, high, values["chance"] / 100)
+    reader = budget["readers"][name]
+    low, high = (None if limit is None else limit / 100 for limit in reader["interval"])
+    return Rung(name, f"{reader['score']:.0f} %", reader["score"] / 100, low, high, values["chance"] / 100)
 
 
 def _bar(findings: Findings, target: str) -> tuple[list[Part], float, str, str]:
@@ -134,44 +134,44 @@ def _bar(findings: Findings, target: str) -> tuple[list[Part], float, str, str]:
             if doubtful(values):
                 return [], 0.0, "", values["verdict"]
             view, parts = next(iter(bars_of(values).items()))
-            where = f"the pair {view}" if "alone" in values else ""
-            about = ", ".join(filter(None, [where, name if name != target else ""]))
+            pair = f"the pair {view}" if "alone" in values else ""
+            about = ", ".join(filter(None, [pair, name if name != target else ""]))
             return parts, values["entropy"], about, ""
     return [], 0.0, "", ""
 
 
 def warnings_of(findings: Findings) -> list[Warned]:
     """Return what a reader must know first, most serious first; the page shows the first five."""
-    grave = list(findings.ranks.items())[-1:]
-    warned = [
+    overall_rank = list(findings.ranks.items())[-1:]
+    warnings = [
         Warned(
             f"The embeddings use only {rank:.1f} directions: all records are almost at the same point.",
             "Lower training.learning_rate, strengthen the augmentations, or train on more records.",
         )
-        for name, rank in grave
+        for name, rank in overall_rank
         if rank < min(COLLAPSED, findings.dims[name])
     ]
     for target, rungs in findings.ladder.items():
         if all(result.interval[0] <= result.chance for result in rungs.values()):
-            warned.append(
+            warnings.append(
                 Warned(
                     f"No probe predicts {target} better than chance.",
                     "Check labels and inputs with commlearn check; if they are right, train for longer, or "
                     "accept that these modalities carry no information about it.",
                 )
             )
-    warned += [
+    warnings += [
         _split(text, "Weaken that augmentation.")
         for text in (findings.audit.warnings if findings.audit else [])
     ]
-    epochs = [str(text) for entry in findings.metrics[-1:] for text in entry.get("warnings", ())]
-    warned += [
+    metric_warnings = [str(text) for entry in findings.metrics[-1:] for text in entry.get("warnings", ())]
+    warnings += [
         _split(text, "Look at the curves at the end of this page.")
-        for text in (*findings.source.trained.warnings, *epochs)
+        for text in (*findings.source.trained.warnings, *metric_warnings)
     ]
-    warned += _of_decompositions(findings.interactions)
+    warnings += _decomposition_warnings(findings.interactions)
     if findings.ladder and 0 < findings.counts["test"] < FEW:  # otherwise nothing has an interval
-        warned.append(
+        warnings.append(
             Warned(
                 f"There are only {findings.counts['test']} test records, so every interval is wide.",
                 "Score more rows: commlearn report RUN TABLE.",
@@ -179,13 +179,13 @@ def warnings_of(findings: Findings) -> list[Warned]:
         )
     copies = sum(same for *_, same in (findings.alike.pairs if findings.alike else ()))
     if copies:
-        warned.append(
+        warnings.append(
             Warned(
                 f"{copies} pairs of test records are the same in every cell.",
                 "Remove them, or keep them in one part of the split with a group column: commlearn check.",
             )
         )
-    warned += [
+    warnings += [
         Warned(
             f"{100 * (1 - share):.0f} % of the test records have no {name}.",
             f"Fill it in, or leave it out: the scores of {name} are based on few records.",
@@ -193,35 +193,35 @@ def warnings_of(findings: Findings) -> list[Warned]:
         for name, share in findings.present.items()
         if share < GAPS
     ]
-    return list(dict.fromkeys(warned))
+    return list(dict.fromkeys(warnings))
 
 
-def _of_decompositions(interactions: Mapping[str, Mapping[str, Any]]) -> list[Warned]:
+def _decomposition_warnings(interactions: Mapping[str, Mapping[str, Any]]) -> list[Warned]:
     """Return the reasons to doubt the bits, each once for all the targets that it is about."""
     targets: dict[tuple[str, str], list[str]] = {}
     for target, values in interactions.items():
         for text in values.get("warnings", ()):
-            reason, few, _ = text.partition("; expect each part")  # the amount differs between targets
-            targets.setdefault((reason, few), []).append(target)
+            reason, separator, _ = text.partition("; expect each part")  # the amount differs between targets
+            targets.setdefault((reason, separator), []).append(target)
     return [
         Warned(
             f"Too few records to decompose {', '.join(names)}: {reason}.",
             "Take the bits as a hint, and label more records that have all modalities.",
         )
-        if few
+        if separator
         else _split(
             f"Decomposing {', '.join(names)}: {reason}",
             f"See commlearn interactions RUN --target {interactions[names[0]]['of']}.",
         )
-        for (reason, few), names in targets.items()
+        for (reason, separator), names in targets.items()
     ]
 
 
-def _split(text: str, way: str) -> Warned:
-    """Split a warning into its first sentence and the rest, which says what to do; by default `way`."""
+def _split(text: str, remedy: str) -> Warned:
+    """Split a warning into its first sentence and the rest, which says what to do; by default `remedy`."""
     first, _, rest = text.partition(". ")
     first = f"{first[:1].upper()}{first[1:]}".rstrip(".") + "."
-    return Warned(first, rest.rstrip(".") + "." if rest else way)
+    return Warned(first, rest.rstrip(".") + "." if rest else remedy)
 
 
 def gain_words(rungs: Mapping[str, Any], gain: Gain | None) -> str:
@@ -233,11 +233,11 @@ def gain_words(rungs: Mapping[str, Any], gain: Gain | None) -> str:
     if gain.records < FEWEST_COMPARED:
         return f"Only {gain.records} test records: too few to say which modality is better."
     result = rungs[gain.best]
-    where = f" on the {gain.records} records that have it; on these" if gain.without else ";"
+    scope = f" on the {gain.records} records that have it; on these" if gain.without else ";"
     size, (low, high) = _difference(abs(gain.score), result), gain.interval
     if not math.isfinite(high - low):
-        few = "there are too few groups to say what the others add"
-        return f"The best single modality is {gain.best} with {_score(result)}; {few}."
+        reason = "there are too few groups to say what the others add"
+        return f"The best single modality is {gain.best} with {_score(result)}; {reason}."
     if low > 0:
         comparison = f"together they add {size}"
     elif high < 0:
@@ -246,7 +246,7 @@ def gain_words(rungs: Mapping[str, Any], gain: Gain | None) -> str:
         comparison = "what they add together could be chance" if low < high else "together they add nothing"
     limits = " to ".join(_difference(limit, result, sign="+") for limit in gain.interval)
     best = f"The best single modality is {gain.best} with {_score(result)}"
-    return f"{best}{where} {comparison} ({limits})."
+    return f"{best}{scope} {comparison} ({limits})."
 
 
 def _score(result: Any) -> str:

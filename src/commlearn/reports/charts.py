@@ -18,7 +18,7 @@ from commlearn.plot.style import COLOURS, INK, LINE, QUIET
 from commlearn.reports.curves import measured, titled
 from commlearn.reports.findings import Findings
 
-THEME = {colour.lower(): f"var(--c{place})" for place, colour in enumerate(COLOURS)}
+THEME = {colour.lower(): f"var(--c{index})" for index, colour in enumerate(COLOURS)}
 THEME |= {INK: "var(--ink)", LINE: "var(--line)", QUIET: "var(--quiet)", "#ffffff": "var(--paper)"}
 STYLE = re.compile(r'style="[^"]*"')
 HEX = re.compile(r"#[0-9a-f]{6}\b")
@@ -37,8 +37,8 @@ class Chart:
 def draw(findings: Findings) -> list[Chart]:
     """Draw every chart that the findings allow."""
     charts = [
-        chart(f"verdict-{place}", plot.verdict, findings.verdict, name, says=" ".join(values["words"]))
-        for place, (name, values) in enumerate((findings.verdict or {"targets": {}})["targets"].items())
+        chart(f"verdict-{index}", plot.verdict, findings.verdict, name, says=" ".join(values["words"]))
+        for index, (name, values) in enumerate((findings.verdict or {"targets": {}})["targets"].items())
     ]
     charts += [
         chart(
@@ -51,12 +51,12 @@ def draw(findings: Findings) -> list[Chart]:
         for key in measured(findings.metrics)
     ]
     charts += [
-        chart(f"probe-{place}", plot.ladder, rungs, title=target)
-        for place, (target, rungs) in enumerate(findings.ladder.items())
+        chart(f"probe-{index}", plot.ladder, rungs, title=target)
+        for index, (target, rungs) in enumerate(findings.ladder.items())
     ]
     charts += [
-        chart(f"information-{place}", plot.information, values)
-        for place, values in enumerate(findings.interactions.values())
+        chart(f"information-{index}", plot.information, values)
+        for index, values in enumerate(findings.interactions.values())
         if "problem" not in values
     ]
     return charts + (
@@ -88,11 +88,11 @@ def themed(svg: str, name: str, says: str) -> Markup:
     size = re.search(r'viewBox="[^"]*"', body)
     inner = STYLE.sub(_in_theme, body[body.index(">") + 1 :])
     for identifier in sorted(set(re.findall(r' id="([^"]+)"', inner)), key=len, reverse=True):
-        fresh = f"{name}-{identifier}"
-        inner = inner.replace(f'id="{identifier}"', f'id="{fresh}"').replace(
-            f'"#{identifier}"', f'"#{fresh}"'
+        unique_id = f"{name}-{identifier}"
+        inner = inner.replace(f'id="{identifier}"', f'id="{unique_id}"').replace(
+            f'"#{identifier}"', f'"#{unique_id}"'
         )
-        inner = inner.replace(f"url(#{identifier})", f"url(#{fresh})")
+        inner = inner.replace(f"url(#{identifier})", f"url(#{unique_id})")
     opening = f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" {size.group(0) if size else ""} role="img">'
     return Markup(f"{opening}<title>{escape(says)}</title>{inner}")
 

@@ -37,11 +37,11 @@ class Look:
 
 def looks(source: Source) -> list[Look]:
     """Return a look at each target, then at each column that the modalities read."""
-    shown_looks = []
+    entries = []
     for name, values in source.data.test.targets.items():
         labelled = has_label(values)
         cells = list(values[labelled]) if values.ndim == 1 else []
-        shown_looks.append(
+        entries.append(
             look(name, "target", float(1 - labelled.mean()), cells, source.sorts.get(name) == "number")
         )
     for modality, spec in source.trained.specs.items():
@@ -52,16 +52,23 @@ def looks(source: Source) -> list[Look]:
         ]
         for column in columns:
             cells = source.cells[column].tolist()  # type: ignore[index]
-            given = [cell for cell in cells if not is_empty(cell)]
-            shown = given if spec.kind in ("text", "tabular") else []
-            shown_looks.append(
-                look(column, modality, 1 - len(given) / max(len(cells), 1), shown, None, spec.kind == "text")
+            filled = [cell for cell in cells if not is_empty(cell)]
+            displayed = filled if spec.kind in ("text", "tabular") else []
+            entries.append(
+                look(
+                    column,
+                    modality,
+                    1 - len(filled) / max(len(cells), 1),
+                    displayed,
+                    None,
+                    spec.kind == "text",
+                )
             )
         if not columns:
-            shown_looks.append(
+            entries.append(
                 Look(modality, modality, float(1 - presence(source.data.test.columns[modality]).mean()))
             )
-    return shown_looks
+    return entries
 
 
 def look(
@@ -78,15 +85,15 @@ def look(
         if not isinstance(cells[0], tuple)
         else np.array([np.nan])
     )
-    many = np.isfinite(numbers).all() and len(np.unique(numbers)) > CLASSES
-    if many and as_number is not False:
+    is_numeric = np.isfinite(numbers).all() and len(np.unique(numbers)) > CLASSES
+    if is_numeric and as_number is not False:
         return Look(name, of, missing, _ranges(numbers), "", True)
     counts = Counter(
         number(label) for cell in cells for label in (cell if isinstance(cell, tuple) else (cell,))
     )
-    often = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    bars = tuple((clipped(label, 28), count) for label, count in often[:CLASSES])
-    return Look(name, of, missing, bars, others=len(often) - len(bars))
+    ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    bars = tuple((clipped(label, 28), count) for label, count in ranked[:CLASSES])
+    return Look(name, of, missing, bars, others=len(ranked) - len(bars))
 
 
 def _ranges(values: np.ndarray) -> tuple[tuple[str, int], ...]:

@@ -85,8 +85,8 @@ class Findings:
                 }
                 for name, rows in self.neighbours.items()
             },
-            "missing": {f"{one.of}: {one.name}": one.missing for one in self.columns},
-            "mistakes": {target: one.to_dict(self.cards.names) for target, one in self.mistakes.items()},
+            "missing": {f"{entry.of}: {entry.name}": entry.missing for entry in self.columns},
+            "mistakes": {target: entry.to_dict(self.cards.names) for target, entry in self.mistakes.items()},
             "near_duplicates": None
             if self.alike is None
             else {
@@ -122,13 +122,21 @@ def find(
     outcomes, problems = outcomes_of(parts, data, list(targets), seed, tell)
     rows = shown_rows(len(data.test), seed=seed)
     tell("laying out the map")
-    shown = cards(source, rows)
-    whole = list(test)[-1]
-    near = nearest_records({whole: test[whole]}, rows, range(len(rows)))[whole]
-    wrong = {
-        target: mistakes(source, target, rungs[whole], parts[0][whole].rows, test[whole], shown, near)
+    page_cards = cards(source, rows)
+    full_subset = list(test)[-1]
+    near = nearest_records({full_subset: test[full_subset]}, rows, range(len(rows)))[full_subset]
+    mistakes_by_target = {
+        target: mistakes(
+            source,
+            target,
+            rungs[full_subset],
+            parts[0][full_subset].rows,
+            test[full_subset],
+            page_cards,
+            near,
+        )
         for target, rungs in outcomes.items()
-        if whole in rungs
+        if full_subset in rungs
     }
     return Findings(
         source=source,
@@ -143,7 +151,7 @@ def find(
         },
         dims={name: part.vectors.shape[1] for name, part in test.items()},
         ladder={
-            target: {name: one.result for name, one in rungs.items()}
+            target: {name: entry.result for name, entry in rungs.items()}
             for target, rungs in outcomes.items()
             if rungs
         },
@@ -153,14 +161,14 @@ def find(
         },
         maps=layouts(test, rows, projections(), seed),
         colourings=_colourings(source, rows),
-        cards=shown,
-        neighbours=nearest_records(test, rows, typical_records(test[whole], rows, seed)),
+        cards=page_cards,
+        neighbours=nearest_records(test, rows, typical_records(test[full_subset], rows, seed)),
         near=near,
         columns=looks(source),
-        examples=examples(source, shown),
+        examples=examples(source, page_cards),
         seen=versions_seen(source),
-        mistakes={target: one for target, one in wrong.items() if one is not None},
-        alike=alike(source, test[whole], shown),
+        mistakes={target: entry for target, entry in mistakes_by_target.items() if entry is not None},
+        alike=alike(source, test[full_subset], page_cards),
         interactions=interactions,
         audit=_audit(source, list(targets), seed, tell),
         comparison=_beside_run(source.root if source.run else None, "table.json", "methods"),
@@ -178,11 +186,11 @@ def describe(values: np.ndarray) -> dict[str, Any]:
     if values.dtype.kind == "f" and len(np.unique(values[labelled])) > 20:
         quartiles = np.quantile(values[labelled], [0, 0.25, 0.5, 0.75, 1]).tolist()
         return {"labelled": int(labelled.sum()), "quartiles": quartiles}
-    given = values[labelled].tolist()
-    sets = bool(given) and isinstance(given[0], tuple)  # several labels per record: each counts
-    counts = Counter(str(label) for one in given for label in (one if sets else (one,)))
-    often = sorted(counts, key=lambda label: (-counts[label], label))
-    return {"labelled": int(labelled.sum()), "classes": {label: counts[label] for label in often}}
+    filled = values[labelled].tolist()
+    multilabel = bool(filled) and isinstance(filled[0], tuple)  # several labels per record: each counts
+    counts = Counter(str(label) for value in filled for label in (value if multilabel else (value,)))
+    ranked = sorted(counts, key=lambda label: (-counts[label], label))
+    return {"labelled": int(labelled.sum()), "classes": {label: counts[label] for label in ranked}}
 
 
 def _beside_run(root: Path | None, name: str, part: str) -> dict[str, Any] | None:
@@ -199,8 +207,8 @@ def _beside_run(root: Path | None, name: str, part: str) -> dict[str, Any] | Non
 
 
 def _colourings(source: Source, rows: np.ndarray) -> list[Colouring]:
-    chosen = [*source.targets] or list(source.data.test.targets)
-    labels = {name: source.data.test.targets[name][rows] for name in chosen}
+    targets = [*source.targets] or list(source.data.test.targets)
+    labels = {name: source.data.test.targets[name][rows] for name in targets}
     return [
         colouring(name, values, source.sorts[name])
         for name, values in labels.items()
@@ -223,13 +231,13 @@ def typical_records(part: Embedded, rows: np.ndarray, seed: int, most: int = ASK
     """Return positions in `rows` of records from different regions: those nearest to cluster centres."""
     from sklearn.cluster import KMeans  # slow to import
 
-    there, vectors = part.among(rows)
+    positions, vectors = part.among(rows)
     vectors = unit(vectors)
-    if len(there) <= most:
-        return there.tolist()
+    if len(positions) <= most:
+        return positions.tolist()
     most = min(most, len(np.unique(vectors.round(4), axis=0)))  # no more clusters than distinct vectors
     centres = KMeans(most, n_init=1, random_state=seed).fit(vectors).cluster_centers_
-    return sorted({int(there[place]) for place in (vectors @ unit(centres).T).argmax(axis=0)})
+    return sorted({int(positions[index]) for index in (vectors @ unit(centres).T).argmax(axis=0)})
 
 
 def nearest_records(
@@ -241,9 +249,11 @@ def nearest_records(
     """
     neighbours_by_subset: dict[str, dict[int, list[int]]] = {}
     for name, part in embedded.items():
-        there, vectors = part.among(rows)
-        asking = np.flatnonzero(np.isin(there, asked))
-        units, each = unit(vectors), np.arange(len(there))
-        others, _ = nearest(units[asking], units, count, apart=(each[asking], each))
-        neighbours_by_subset[name] = dict(zip(there[asking].tolist(), there[others].tolist(), strict=True))
+        positions, vectors = part.among(rows)
+        queries = np.flatnonzero(np.isin(positions, asked))
+        units, indices = unit(vectors), np.arange(len(positions))
+        others, _ = nearest(units[queries], units, count, apart=(indices[queries], indices))
+        neighbours_by_subset[name] = dict(
+            zip(positions[queries].tolist(), positions[others].tolist(), strict=True)
+        )
     return neighbours_by_subset

@@ -55,17 +55,17 @@ def information(read: Source, named: bool, seed: int, tell: Tell) -> dict[str, d
         tell: receives a line for each step.
     """
     tell("reading records for the decomposition")
-    wanted = read.targets if named else read.targets[:TARGETS]
-    looked = looked_at(read, wanted, seed)
-    questions = [question for target in wanted for question in _questions(looked.records, target)]
+    targets = read.targets if named else read.targets[:TARGETS]
+    selected = looked_at(read, targets, seed)
+    questions = [question for target in targets for question in _questions(selected.records, target)]
     settings = Settings(curve=False, bootstrap=5, permutations=39, seed=seed)
-    answer = _answers(read, looked, settings)
+    answer = _answers(read, selected, settings)
     results = {}
     for number, (target, name, values) in enumerate(questions, 1):
-        head = f"decomposing {name} ({number} of {len(questions)})"
+        prefix = f"decomposing {name} ({number} of {len(questions)})"
         try:
-            result = answer(name, values, lambda what, head=head: tell(f"{head}: {what}"))
-            result["notes"] = [*looked.notes, *result["notes"]]
+            result = answer(name, values, lambda step, prefix=prefix: tell(f"{prefix}: {step}"))
+            result["notes"] = [*selected.notes, *result["notes"]]
         except DataError as problem:
             result = {"problem": str(problem)}
         results[name] = {**result, "of": target}
@@ -80,37 +80,39 @@ def looked_at(read: Source, targets: Sequence[str], seed: int) -> Looked:
     names = list(read.trained.specs)
     if read.table is None:
         rows = own_records(read.trained)
-        of = len(rows.records)
+        total = len(rows.records)
     else:
         unseen = unseen_positions(read.trained, read.table)
         if len(unseen) > 3 * RECORDS:
             cells = read.table.frame[list(targets)].iloc[unseen]
-            unseen = _labelled(unseen, cells.map(lambda cell: not is_empty(cell)).any(axis=1).to_numpy())
+            unseen = _prefer_labelled(
+                unseen, cells.map(lambda cell: not is_empty(cell)).any(axis=1).to_numpy()
+            )
         drawn = numpy_generator(seed, "report rows").permutation(unseen)[: 3 * RECORDS]  # some have gaps
         frame = read.table.frame.iloc[np.sort(drawn)].reset_index(drop=True)
         rows = rows_to_cross_fit(read.trained, Table(frame, read.table.root), with_targets=True)
-        of = len(read.table)
-    chosen = rows.records.choose(_some(rows.records, names, targets, seed))
+        total = len(read.table)
+    chosen = rows.records.choose(_choose_rows(rows.records, names, targets, seed))
     notes = [rows.warning] if rows.warning else []
-    if len(chosen) < of:
+    if len(chosen) < total:
         notes.append(
-            f"{len(chosen):,} of {of:,} records were used; each of them has all modalities"
+            f"{len(chosen):,} of {total:,} records were used; each of them has all modalities"
             + (", and training saw none of their labels" if read.trained.saw_labels else "")
         )
     return Looked(chosen, chosen.groups, tuple(notes))
 
 
-def _some(records: Records, names: Sequence[str], targets: Sequence[str], seed: int) -> np.ndarray:
-    there = np.flatnonzero(np.all([presence(records.columns[name]) for name in names], axis=0))
-    if not len(there):
+def _choose_rows(records: Records, names: Sequence[str], targets: Sequence[str], seed: int) -> np.ndarray:
+    complete = np.flatnonzero(np.all([presence(records.columns[name]) for name in names], axis=0))
+    if not len(complete):
         raise DataError(f"No record has all of {', '.join(names)}, so they cannot be compared.")
-    if len(there) > RECORDS:
-        labels = [has_label(records.targets[name])[there] for name in targets]
-        there = _labelled(there, np.any(labels, axis=0))
-    return np.sort(numpy_generator(seed, "report information").permutation(there)[:RECORDS])
+    if len(complete) > RECORDS:
+        labels = [has_label(records.targets[name])[complete] for name in targets]
+        complete = _prefer_labelled(complete, np.any(labels, axis=0))
+    return np.sort(numpy_generator(seed, "report information").permutation(complete)[:RECORDS])
 
 
-def _labelled(rows: np.ndarray, labelled: np.ndarray) -> np.ndarray:
+def _prefer_labelled(rows: np.ndarray, labelled: np.ndarray) -> np.ndarray:
     """Return the rows that are labelled, or all of them if none are."""
     return rows[labelled] if labelled.any() else rows
 
@@ -121,22 +123,22 @@ def _questions(records: Records, target: str) -> list[tuple[str, str, np.ndarray
     labels = label_columns(values)
     if labels is None:
         return [(target, target, values)]
-    often = sorted(labels, key=lambda label: -np.nansum(labels[label]))[:TARGETS]
-    return [(target, f"{target}: {label}", labels[label]) for label in often]
+    ranked = sorted(labels, key=lambda label: -np.nansum(labels[label]))[:TARGETS]
+    return [(target, f"{target}: {label}", labels[label]) for label in ranked]
 
 
-def _answers(read: Source, looked: Looked, settings: Settings) -> Callable[..., dict[str, Any]]:
+def _answers(source: Source, selected: Looked, settings: Settings) -> Callable[..., dict[str, Any]]:
     """Return a function that answers one question; the records are embedded once for all of them."""
-    names = list(read.trained.specs)
+    names = list(source.trained.specs)
     if len(names) <= WHOLE:
-        sources = gather(read.trained, looked.records, None, looked.groups)
+        sources = gather(source.trained, selected.records, None, selected.groups)
         return lambda name, values, tell: ask(
             sources, pd.Series(values, name=name), settings=settings, tell=tell
         ).to_dict()
-    vectors = {name: embed(read.trained, looked.records, [name], blocks="learned") for name in names}
+    vectors = {name: embed(source.trained, selected.records, [name], blocks="learned") for name in names}
     arrays = {name: np.asarray(rows, dtype=np.float64) for name, rows in vectors.items()}
-    material = Material(arrays, columns=own_columns(looked.records))
-    sorts = read.trained.schema.targets if read.trained.schema else {}
+    material = Material(arrays, columns=own_columns(selected.records))
+    sorts = source.trained.schema.targets if source.trained.schema else {}
     return lambda name, values, tell: pair_values(
-        material, values, name, looked.groups, settings, tell, sorts.get(name)
+        material, values, name, selected.groups, settings, tell, sorts.get(name)
     )

@@ -83,8 +83,8 @@ def information_rows(values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     if "alone" in values:
         rows = [_row("alone", name, part) for name, part in values["alone"].items()]
         for pair in values["pairs"]:
-            words = parts_of({"pairs": [pair], "spectrum": [None, None]})
-            rows += [_row(pair["name"], *one) for one in zip(words, map(pair.get, PARTS), strict=True)]
+            labels = parts_of({"pairs": [pair], "spectrum": [None, None]})
+            rows += [_row(pair["name"], *entry) for entry in zip(labels, map(pair.get, PARTS), strict=True)]
             rows.append(_row(pair["name"], "total", pair["total"]))
         return [*rows, _row("all", "total", values["total"])]
     rows = []
@@ -94,5 +94,5 @@ def information_rows(values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     return rows
 
 
-def _row(where: str, part: str, quantity: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (where, part, quantity["bits"], quantity["low"], quantity["high"], quantity["p"])
+def _row(view: str, part: str, quantity: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (view, part, quantity["bits"], quantity["low"], quantity["high"], quantity["p"])

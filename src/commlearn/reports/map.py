@@ -38,21 +38,23 @@ def layouts(
     Projections other than PCA show all modalities together only.
     """
     points_by_layout: dict[str, dict[str, np.ndarray]] = {}
-    for how in hows:
-        points_by_layout[how] = {}
-        last = None
+    for projection in hows:
+        points_by_layout[projection] = {}
+        base = None
         subsets = list(embedded.items())[::-1]  # all modalities first: the others are aligned to them
-        for name, part in subsets if how == "pca" else subsets[:1]:  # other projections are slow
+        for name, part in subsets if projection == "pca" else subsets[:1]:  # other projections are slow
             points = np.full((len(rows), 2), np.nan)
-            there, vectors = part.among(rows)
-            if len(there) > 2:
-                fresh = project(vectors, how, seed)
-                reference = fresh if last is None or np.isnan(last[there]).any() else last[there]
-                points[there] = aligned(fresh, reference)
-            last = points if last is None else last
-            points_by_layout[how][name] = points
-        points_by_layout[how] = {
-            name: points_by_layout[how][name] for name in embedded if name in points_by_layout[how]
+            positions, vectors = part.among(rows)
+            if len(positions) > 2:
+                projected = project(vectors, projection, seed)
+                reference = projected if base is None or np.isnan(base[positions]).any() else base[positions]
+                points[positions] = aligned(projected, reference)
+            base = points if base is None else base
+            points_by_layout[projection][name] = points
+        points_by_layout[projection] = {
+            name: points_by_layout[projection][name]
+            for name in embedded
+            if name in points_by_layout[projection]
         }
     return points_by_layout
 
@@ -67,26 +69,30 @@ def colouring(target: str, labels: np.ndarray, sort: str) -> Colouring:
         ranges = [f"{number(low)} to {number(high)}" for low, high in pairwise(ends)]
         return Colouring(target, ranges, steps.tolist(), steps=True)
     texts = np.array(
-        [number(label) if there else "" for label, there in zip(labels.tolist(), labelled, strict=True)]
+        [
+            number(label) if is_labelled else ""
+            for label, is_labelled in zip(labels.tolist(), labelled, strict=True)
+        ]
     )
     names, counts = np.unique(texts[labelled], return_counts=True)
     most = COLOURS * SHAPES
     if len(names) > most:
         names = np.sort(names[np.argsort(-counts, kind="stable")[: most - 1]])
-    code = {name: place for place, name in enumerate(names.tolist())}
+    code = {name: index for index, name in enumerate(names.tolist())}
     other = len(code)
     codes = [
-        code.get(text, other) if there else -1 for text, there in zip(texts.tolist(), labelled, strict=True)
+        code.get(text, other) if is_labelled else -1
+        for text, is_labelled in zip(texts.tolist(), labelled, strict=True)
     ]
-    more = ["all others"] if other in codes else []
-    return Colouring(target, [clipped(name, 40) for name in code] + more, codes)
+    extra = ["all others"] if other in codes else []
+    return Colouring(target, [clipped(name, 40) for name in code] + extra, codes)
 
 
 def dots(points: np.ndarray, colourings: Sequence[Colouring]) -> list[dict[str, str]]:
     """Return shape, class and position of each record's dot, which the script moves and colours."""
     first = colourings[0] if colourings else None
     return [
-        {"d": shape_of(first, record), "class": _class(first, record), "style": _where(xy)}
+        {"d": shape_of(first, record), "class": _class(first, record), "style": _position_style(xy)}
         for record, xy in enumerate(points)
     ]
 
@@ -100,8 +106,8 @@ def map_data(
     """Return what the page's script needs to move and colour the dots and to describe a record."""
     return {
         "layouts": {
-            how: {name: _plain(points) for name, points in named.items()}
-            for how, named in layouts_by_name.items()
+            projection: {name: _plain(points) for name, points in layout.items()}
+            for projection, layout in layouts_by_name.items()
         },
         "colourings": [
             {"target": c.target, "labels": c.labels, "codes": c.codes, "steps": c.steps} for c in colourings
@@ -124,7 +130,7 @@ def _plain(points: np.ndarray) -> list[Any]:
     return [None if not np.isfinite(xy).all() else [round(float(v), 3) for v in xy] for xy in points]
 
 
-def _where(xy: np.ndarray) -> str:
+def _position_style(xy: np.ndarray) -> str:
     if not np.isfinite(xy).all():
         return "display:none"
     x = WIDE / 2 + float(xy[0]) * (WIDE / 2 - EDGE)

@@ -31,8 +31,8 @@ class Mistakes:
 
     def to_dict(self, names: Sequence[str]) -> dict[str, Any]:
         hardest = [
-            {"record": names[place], "truth": truth, "answer": answer}
-            for place, truth, answer, _ in self.hardest
+            {"record": names[position], "truth": truth, "answer": answer}
+            for position, truth, answer, _ in self.hardest
         ]
         return {**asdict(self), "hardest": hardest}
 
@@ -56,48 +56,52 @@ def mistakes(
     outputs = outcome.predicted.size // max(len(outcome.predicted), 1)
     if source.sorts[target] == "multilabel" or outputs > 1:
         return None
-    place = {row: position for position, row in enumerate(shown.rows.tolist())}
+    position_of = {row: position for position, row in enumerate(shown.rows.tolist())}
     truth, answers = outcome.truth.ravel(), outcome.predicted.ravel()
     if source.sorts[target] == "number":
         errors = np.abs(truth - answers)
-        order = [at for at in np.argsort(-errors, kind="stable").tolist() if int(rows[at]) in place][:HARDEST]
+        order = [
+            index for index in np.argsort(-errors, kind="stable").tolist() if int(rows[index]) in position_of
+        ][:HARDEST]
         hardest = tuple(
             (
-                place[int(rows[at])],
-                number(float(truth[at])),
-                number(float(answers[at])),
-                f"{number(float(errors[at]))} off",
+                position_of[int(rows[index])],
+                number(float(truth[index])),
+                number(float(answers[index])),
+                f"{number(float(errors[index]))} off",
             )
-            for at in order
+            for index in order
         )
         return Mistakes(0, len(rows), hardest)
     values = labels[rows].astype(str) if labels.dtype == object else labels[rows]
-    trained = source.data.fit.targets[target][fit_rows]
-    trained = trained[has_label(trained)]
-    classes = np.unique(np.concatenate([trained.astype(str) if trained.dtype == object else trained, values]))
+    fit_labels = source.data.fit.targets[target][fit_rows]
+    fit_labels = fit_labels[has_label(fit_labels)]
+    classes = np.unique(
+        np.concatenate([fit_labels.astype(str) if fit_labels.dtype == object else fit_labels, values])
+    )
     names = [number(name) for name in classes.tolist()]
-    code = {int(row): int(one) for row, one in zip(rows, truth, strict=True)}
+    code = {int(row): int(entry) for row, entry in zip(rows, truth, strict=True)}
     wrong = np.flatnonzero(truth != answers).tolist()
     hard = []
-    for at in wrong:
-        position = place.get(int(rows[at]))
+    for index in wrong:
+        position = position_of.get(int(rows[index]))
         if position is None:
             continue
         others = [code.get(int(shown.rows[other])) for other in nearest.get(position, ())]
-        alike_neighbours = sum(other == truth[at] for other in others)
-        hard.append((alike_neighbours, position, at, len(others)))
+        alike_neighbours = sum(other == truth[index] for other in others)
+        hard.append((alike_neighbours, position, index, len(others)))
     hardest = tuple(
         (
             position,
-            names[truth[at]],
-            names[answers[at]],
+            names[truth[index]],
+            names[answers[index]],
             f"{same} of its {others} nearest records share its class",
         )
-        for same, position, at, others in sorted(hard)[:HARDEST]
+        for same, position, index, others in sorted(hard)[:HARDEST]
     )
-    counts = Counter((names[truth[at]], names[answers[at]]) for at in wrong)
+    counts = Counter((names[truth[index]], names[answers[index]]) for index in wrong)
     confusions = tuple(
-        (*pair, count) for pair, count in sorted(counts.items(), key=lambda one: (-one[1], one[0]))[:8]
+        (*pair, count) for pair, count in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:8]
     )
     matrix = np.zeros((len(names), len(names)), dtype=int)
     np.add.at(matrix, (truth, answers), 1)
@@ -126,24 +130,24 @@ class Alike:
 
 def alike(source: Source, whole: Embedded, shown: Cards) -> Alike | None:
     """Return the closest pairs of records in the embedding of all modalities; None if fewer than two."""
-    there, vectors = whole.among(shown.rows)
-    if len(there) < 2:
+    positions, vectors = whole.among(shown.rows)
+    if len(positions) < 2:
         return None
     vectors = vectors.astype(np.float32)
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    first, second = np.triu_indices(len(there), 1)
+    first, second = np.triu_indices(len(positions), 1)
     cosines = (unit @ unit.T)[first, second]
     order = np.argsort(-cosines, kind="stable")[:PAIRS]
     count = int((cosines >= SAME).sum())
     pairs = tuple(
         (
-            int(there[first[at]]),
-            int(there[second[at]]),
-            float(cosines[at]),
-            _equal(source, shown, int(there[first[at]]), int(there[second[at]])),
+            int(positions[first[index]]),
+            int(positions[second[index]]),
+            float(cosines[index]),
+            _equal(source, shown, int(positions[first[index]]), int(positions[second[index]])),
         )
-        for at in order.tolist()
-        if cosines[at] >= SAME
+        for index in order.tolist()
+        if cosines[index] >= SAME
     )
     return Alike(pairs, count, count / len(cosines), float(cosines.max()))
 
@@ -155,5 +159,7 @@ def _equal(source: Source, shown: Cards, first: int, second: int) -> bool:
     columns = [
         column for name in source.trained.specs for column in source.columns(name) if column in source.cells
     ]
-    one, two = (source.cells[columns].iloc[int(shown.rows[place])].astype(str) for place in (first, second))
-    return bool((one == two).all())
+    first_cells, second_cells = (
+        source.cells[columns].iloc[int(shown.rows[position])].astype(str) for position in (first, second)
+    )
+    return bool((first_cells == second_cells).all())

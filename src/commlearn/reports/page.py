@@ -31,8 +31,8 @@ PLAIN = {"", "schema", "table", "data", "config", "embedder"}  # names that say 
 def page(findings: Findings, drawn: list[Chart]) -> str:
     """Return the whole document."""
     trained = findings.source.trained
-    hows = list(findings.maps)
-    whole = list(findings.maps[hows[0]])[-1]
+    projections = list(findings.maps)
+    full_subset = list(findings.maps[projections[0]])[-1]
     settings = yaml_text(settings_without_places(to_mapping(trained.experiment)), allow_unicode=True)
     return (
         environment()
@@ -42,17 +42,18 @@ def page(findings: Findings, drawn: list[Chart]) -> str:
             title=title_of(findings.source),
             policy=POLICY,
             css=Markup(
-                _own("page.css") + "".join(s.css(number) for number, s in enumerate(findings.cards.sprites))
+                _read_asset("page.css")
+                + "".join(s.css(number) for number, s in enumerate(findings.cards.sprites))
             ),
-            js=Markup(_own("page.js")),
+            js=Markup(_read_asset("page.js")),
             about=_about(findings),
             parameters=sum(parameter.numel() for parameter in trained.method.parameters()),
-            colour={name: place % len(COLOURS) for place, name in enumerate(trained.specs)},
+            colour={name: index % len(COLOURS) for index, name in enumerate(trained.specs)},
             cards=cards_of(findings),
             warnings=warnings_of(findings),
             most=MOST,
             rungs={target: rungs_of(findings, target) for target in findings.ladder},
-            dots=dots(findings.maps[hows[0]][whole], findings.colourings),
+            dots=dots(findings.maps[projections[0]][full_subset], findings.colourings),
             map_data=map_data(findings.maps, findings.colourings, findings.cards, findings.near),
             curves=curves(findings.metrics),
             verdicts={part.name: part.svg for part in drawn if part.svg},
@@ -68,15 +69,15 @@ COLOURS = range(8)  # colours of modalities, --c0 to --c7 in the style sheet
 
 def environment() -> Environment:
     """Return the templates' environment: it escapes what is not marked as HTML and rejects unknown names."""
-    made = Environment(
+    templates = Environment(
         loader=PackageLoader("commlearn.reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"called": called, "clipped": clipped}
-    made.globals |= {
+    templates.filters |= {"called": called, "clipped": clipped}
+    templates.globals |= {
         "bars_of": bars_of,
         "code_class": code_class,
         "doubtful": doubtful,
@@ -86,7 +87,7 @@ def environment() -> Environment:
         "sentences": sentences,
         "shapes": SHAPES,
     }
-    return made
+    return templates
 
 
 def title_of(source: Source) -> str:
@@ -94,8 +95,8 @@ def title_of(source: Source) -> str:
     name = source.trained.experiment.name
     table = source.trained.experiment.data.get("table")
     path = Path(str(table)).resolve() if table else None
-    named = (name,) if path is None else (name, path.stem, path.parent.name)
-    return next((part for part in named if part.lower() not in PLAIN), "Your records")
+    candidates = (name,) if path is None else (name, path.stem, path.parent.name)
+    return next((part for part in candidates if part.lower() not in PLAIN), "Your records")
 
 
 def command_of(read: Source) -> str:
@@ -114,5 +115,5 @@ def _about(findings: Findings) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _own(name: str) -> str:
+def _read_asset(name: str) -> str:
     return (resources.files("commlearn.reports") / name).read_text(encoding="utf-8")

@@ -33,14 +33,14 @@ class Piece:
 
 def examples(source: Source, shown: Cards, most: int = EXAMPLES) -> list[tuple[int, list[Piece]]]:
     """Return records evenly spread over those that the page shows, each with all of its modalities."""
-    places = (
+    positions = (
         np.unique(np.linspace(0, len(shown.rows) - 1, min(most, len(shown.rows))).round())
         .astype(int)
         .tolist()
     )
     return [
-        (place, [_example(source, name, int(shown.rows[place])) for name in source.trained.specs])
-        for place in places
+        (position, [_example(source, name, int(shown.rows[position])) for name in source.trained.specs])
+        for position in positions
     ]
 
 
@@ -51,14 +51,14 @@ def _example(source: Source, name: str, row: int) -> Piece:
         return Piece(name)
     if spec.kind in ("text", "tabular") and source.cells is not None:
         cells = source.cells.iloc[row]
-        named = {key: cells[key] for key in source.columns(name)[:COLUMNS] if key in cells}
+        named_cells = {key: cells[key] for key in source.columns(name)[:COLUMNS] if key in cells}
         if spec.kind == "text":
-            joined = " ".join(str(cell) for cell in named.values() if not is_empty(cell))
+            joined = " ".join(str(cell) for cell in named_cells.values() if not is_empty(cell))
             return Piece(name, words=((clipped(joined, 2 * CLIPPED), False),))
-        shown = tuple(
-            (clipped(key, 30), None if is_empty(cell) else number(cell)) for key, cell in named.items()
+        entries = tuple(
+            (clipped(key, 30), None if is_empty(cell) else number(cell)) for key, cell in named_cells.items()
         )
-        return Piece(name, cells=shown)
+        return Piece(name, cells=entries)
     if spec.kind == "text":
         return Piece(name, words=((f"{part.values.shape[1]} tokens", False),))
     values = part.values[0]
@@ -91,14 +91,14 @@ def line_path(values: np.ndarray, low: float, high: float, wide: int = WIDE, tal
     """
     if len(values) > POINTS:
         values = np.array([part.mean() for part in np.array_split(values.astype(float), POINTS)])
-    across = wide / max(len(values) - 1, 1)
+    spacing = wide / max(len(values) - 1, 1)
     path, pen = "", "M"
-    for place, value in enumerate(values.tolist()):
+    for index, value in enumerate(values.tolist()):
         if not np.isfinite(value):
             pen = "M"
             continue
         height = 1 + (tall - 2) * (1 - (value - low) / ((high - low) or 1))
-        path, pen = f"{path}{pen}{place * across:.4g} {height:.3g}", "L"
+        path, pen = f"{path}{pen}{index * spacing:.4g} {height:.3g}", "L"
     return path
 
 
@@ -114,28 +114,30 @@ def versions_seen(source: Source, records: int = 2, versions: int = 3) -> dict[s
     """Return, by modality, some records: the clean version, then what the network saw of it in training."""
     return {
         name: [
-            _versions(source, name, each)
-            for each in versions_of(source.trained, source.data, name, records, versions, 0)
+            _versions(source, name, record)
+            for record in versions_of(source.trained, source.data, name, records, versions, 0)
         ]
         for name in source.trained.specs
     }
 
 
-def _versions(source: Source, name: str, seen: Sequence[Any]) -> list[Piece]:
-    clean = seen[0]
+def _versions(source: Source, name: str, versions: Sequence[Any]) -> list[Piece]:
+    clean = versions[0]
     if clean.kind == "text":
-        return [Piece(name, words=_words(clean.words, one.words)) for one in seen]
+        return [Piece(name, words=_words(clean.words, version.words)) for version in versions]
     state = (source.trained.state or {}).get(name, {})
     if clean.kind == "tabular" and "numbers" in state:
-        return [Piece(name, cells=_cells(one.values, state)) for one in seen]
-    span = None if clean.kind == "image" else limits([one.values for one in seen])
-    return [drawn(name, clean.kind, one.values, span) for one in seen]
+        return [Piece(name, cells=_cells(version.values, state)) for version in versions]
+    span = None if clean.kind == "image" else limits([version.values for version in versions])
+    return [drawn(name, clean.kind, version.values, span) for version in versions]
 
 
 def _words(clean: Sequence[str], words: Sequence[str]) -> tuple[tuple[str, bool], ...]:
     """Return each word and whether it was masked; masked words are readable if no word was left out."""
-    same = len(clean) == len(words)
-    pairs = [(clean[place] if same else word, word == HIDDEN) for place, word in enumerate(words[:WORDS])]
+    same_length = len(clean) == len(words)
+    pairs = [
+        (clean[index] if same_length else word, word == HIDDEN) for index, word in enumerate(words[:WORDS])
+    ]
     return (*pairs, *([("…", False)] if len(words) > WORDS else []))
 
 
@@ -145,10 +147,10 @@ def _cells(values: np.ndarray, state: Mapping[str, Any]) -> tuple[tuple[str, str
     for value, part in zip(values.tolist(), [*state["numbers"], *state["categories"]], strict=True):
         if "names" in part:
             names = [None, "another", *part["names"]]
-            shown = names[int(value)] if int(value) < len(names) else None
+            text = names[int(value)] if int(value) < len(names) else None
         elif np.isnan(value) or not part["scores"]:
-            shown = None
+            text = None
         else:
-            shown = number(float(np.interp(value, part["scores"], part["knots"])))
-        cells.append((clipped(part["column"], 30), None if shown is None else clipped(shown, 40)))
+            text = number(float(np.interp(value, part["scores"], part["knots"])))
+        cells.append((clipped(part["column"], 30), None if text is None else clipped(text, 40)))
     return tuple(cells[: 2 * COLUMNS])

@@ -76,11 +76,11 @@ def _values(source: Source, rows: np.ndarray) -> list[list[tuple[str, str]]]:
     for name in source.data.test.targets:
         labels = source.data.test.targets[name][rows]
         labelled = has_label(labels)
-        shown = [
-            number(label) if there else "unknown"
-            for label, there in zip(labels.tolist(), labelled, strict=True)
+        texts = [
+            number(label) if is_labelled else "unknown"
+            for label, is_labelled in zip(labels.tolist(), labelled, strict=True)
         ]
-        columns.append((name, shown))
+        columns.append((name, texts))
     if source.cells is not None:
         shown_columns = {name for name, _ in columns}
         for modality, spec in source.trained.specs.items():
@@ -88,7 +88,7 @@ def _values(source: Source, rows: np.ndarray) -> list[list[tuple[str, str]]]:
                 if column not in shown_columns and column in source.cells:
                     cells = source.cells[column].iloc[rows].tolist()
                     columns.append((column, [number(cell) for cell in cells]))
-    return [[(clipped(name, 40), values[place]) for name, values in columns] for place in range(len(rows))]
+    return [[(clipped(name, 40), values[index]) for name, values in columns] for index in range(len(rows))]
 
 
 def _texts(source: Source, values: list[list[tuple[str, str]]]) -> list[str]:
@@ -99,9 +99,9 @@ def _texts(source: Source, values: list[list[tuple[str, str]]]) -> list[str]:
         for kind in SHOWN_KINDS
     )
     lines = []
-    for each in values:
-        sentences = [value for key, value in each if key in texts and value != "-"]
-        named = [f"{key} {value}" for key, value in each if key in cells and value != "-"]
+    for pairs in values:
+        sentences = [value for key, value in pairs if key in texts and value != "-"]
+        named = [f"{key} {value}" for key, value in pairs if key in cells and value != "-"]
         lines.append(clipped(" · ".join(sentences or named[:4])))
     return lines
 
@@ -121,28 +121,28 @@ def clipped(value: Any, most: int = CLIPPED) -> str:
 
 
 def _sprites(source: Source, rows: np.ndarray) -> list[Sprite]:
-    named = [name for name, spec in source.trained.specs.items() if spec.kind == "image"]
-    if not named or not len(rows):
+    names = [name for name, spec in source.trained.specs.items() if spec.kind == "image"]
+    if not names or not len(rows):
         return []
-    tile = {1: 56, 2: 40}.get(len(named), 32)
-    return [_sprite(source, rows, name, tile, BUDGET // len(named)) for name in named]
+    tile = {1: 56, 2: 40}.get(len(names), 32)
+    return [_sprite(source, rows, name, tile, BUDGET // len(names)) for name in names]
 
 
 def _sprite(source: Source, rows: np.ndarray, name: str, tile: int, most: int) -> Sprite:
     across = math.ceil(math.sqrt(len(rows)))
     sheet = PIL.new("RGB", (across * tile, math.ceil(len(rows) / across) * tile), "white")
-    there = np.ones(len(rows), dtype=bool)
+    present = np.ones(len(rows), dtype=bool)
     column = source.data.test.columns[name]
     for start in range(0, len(rows), 256):
         part = column.take(rows[start : start + 256])
-        for place, pixels in enumerate(part.values.numpy()):
-            record = start + place
-            if part.present is not None and not part.present[place]:
-                there[record] = False
+        for index, pixels in enumerate(part.values.numpy()):
+            record = start + index
+            if part.present is not None and not part.present[index]:
+                present[record] = False
                 continue
             corner = (record % across * tile, record // across * tile)
             sheet.paste(as_picture(pixels).resize((tile, tile), PIL.Resampling.BILINEAR), corner)
-    return Sprite(name, tile, across, _jpeg(sheet, most), there)
+    return Sprite(name, tile, across, _jpeg(sheet, most), present)
 
 
 def as_picture(pixels: np.ndarray) -> PIL.Image:

@@ -43,8 +43,11 @@ class Source:
     @property
     def sorts(self) -> dict[str, str]:
         """By target: class, number or multilabel."""
-        stated = dict((self.data.schema or {}).get("targets") or {})
-        return {name: stated.get(name) or sort_of(values) for name, values in self.data.test.targets.items()}
+        schema_targets = dict((self.data.schema or {}).get("targets") or {})
+        return {
+            name: schema_targets.get(name) or sort_of(values)
+            for name, values in self.data.test.targets.items()
+        }
 
     def unscored(self) -> dict[str, tuple[str, str]]:
         """Return why no probe can be scored on a target, and what to do, for each such target."""
@@ -76,24 +79,24 @@ def source(model: Any, table: str | Path | None = None, targets: Sequence[str] |
     if root is None and isinstance(trained, Run):
         root = trained.folder.path
     table = table if table is not None else own_table(trained)
-    data, rows, cells = readout_rows(trained, table), None, None
+    data, table_rows, cells = readout_rows(trained, table), None, None
     if table is not None:
         schema, state = trained.reader()
-        rows = trained.at_root(read_table(table, schema.columns(), schema.reading(state)))
-        cells = _cells_of(rows, schema, data.test)
+        table_rows = trained.at_root(read_table(table, schema.columns(), schema.reading(state)))
+        cells = _cells_of(table_rows, schema, data.test)
     readable = chosen_targets(data, targets) if data.test.targets or targets else []
-    return Source(trained, data, tuple(readable), rows, cells, root)
+    return Source(trained, data, tuple(readable), table_rows, cells, root)
 
 
 def _unscored(data: Dataset, target: str, sort: str) -> tuple[str, str] | None:
     labels = {}
-    for what, records in (("training", data.fit), ("test", data.test)):
+    for part, records in (("training", data.fit), ("test", data.test)):
         values = records.targets[target]
-        labels[what] = values[has_label(values)]
-        if not len(labels[what]):
+        labels[part] = values[has_label(values)]
+        if not len(labels[part]):
             return (
-                f"None of the {len(records):,} {what} records has a value.",
-                f"Fill it in some {what} rows, or split the table so that some of them have it.",
+                f"None of the {len(records):,} {part} records has a value.",
+                f"Fill it in some {part} rows, or split the table so that some of them have it.",
             )
     train, test = labels["training"], labels["test"]
     if sort == "class" and len(classes := np.unique(train.astype(str))) == 1:
@@ -122,5 +125,5 @@ def _cells_of(table: Table, schema: Schema, records: Records) -> pd.DataFrame | 
     if names is None or records.keys is None:
         return None
     order = np.argsort(names.keys, kind="stable")
-    place = order[np.searchsorted(names.keys[order], records.keys)]
-    return table.frame.iloc[place].reset_index(drop=True)
+    rows = order[np.searchsorted(names.keys[order], records.keys)]
+    return table.frame.iloc[rows].reset_index(drop=True)

@@ -54,23 +54,23 @@ def build(model: Trained, table: Table, by: Subset, modalities: Subset, tell: Ca
     rows, parts = [], []
     chunk = chunk_rows({name: model.specs[name] for name in modalities})
     for start in range(0, len(table), chunk):
-        places = np.arange(start, min(start + chunk, len(table)))
-        records = records_of(model, table, places, (), modalities)
-        there = np.flatnonzero(having(records, modalities))
-        if len(there):
-            cells = Cells(table.frame.iloc[places[there]].reset_index(drop=True), table.root, start)
+        positions = np.arange(start, min(start + chunk, len(table)))
+        records = records_of(model, table, positions, (), modalities)
+        present = np.flatnonzero(having(records, modalities))
+        if len(present):
+            cells = Cells(table.frame.iloc[positions[present]].reset_index(drop=True), table.root, start)
             with naming_rows(cells, model.reader()[0].id):
-                parts.append(raw_vectors(model, records.choose(there), modalities, by == modalities))
-            rows.append(places[there])
-        tell(f"embedded {places[-1] + 1} of {len(table)} rows")
+                parts.append(raw_vectors(model, records.choose(present), modalities, by == modalities))
+            rows.append(positions[present])
+        tell(f"embedded {positions[-1] + 1} of {len(table)} rows")
     if not rows:
         raise DataError(
             f"No row of the table has {' or '.join(modalities)}, so there is nothing to compare. Choose "
             "other modalities."
         )
     tell("comparing random pairs")
-    drawn = numpy_generator(0, "search").permutation(len(table))[:SAMPLE]
-    sample = records_of(model, table, drawn, by, modalities)
+    sample_rows = numpy_generator(0, "search").permutation(len(table))[:SAMPLE]
+    sample = records_of(model, table, sample_rows, by, modalities)
     whole = Likeness.learn(model, sample, by, modalities)
     each = {name: Likeness.learn(model, sample, *_sides(by, name)) for name in modalities}
     return Index(np.concatenate(rows), np.concatenate([whole.laid_out(part) for part in parts]), whole, each)
@@ -160,17 +160,17 @@ def read(
         return None, ""
     try:
         with safe_open(plain_file(path), framework="np") as file:
-            before = dict(file.metadata() or {})
-            if changed := [name for name, value in identity.items() if before.get(name) != value]:
+            metadata = dict(file.metadata() or {})
+            if changed := [name for name, value in identity.items() if metadata.get(name) != value]:
                 return None, f"the {' and the '.join(changed)} changed since the index was built"
-            if before.get("format") != FORMAT:
+            if metadata.get("format") != FORMAT:
                 return None, "the index was built by another version"
 
-            def likeness(one: Subset, other: Subset) -> Likeness:
-                name = f"{subset_name(one)}:{subset_name(other)}"
+            def likeness(query_side: Subset, candidate_side: Subset) -> Likeness:
+                name = f"{subset_name(query_side)}:{subset_name(candidate_side)}"
                 return Likeness(
-                    one,
-                    other,
+                    query_side,
+                    candidate_side,
                     *(file.get_tensor(f"{name}/{part}") for part in ("center", "scale", "typical")),
                 )
 

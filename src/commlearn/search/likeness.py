@@ -56,11 +56,11 @@ class Likeness:
         """Calibrate on some records of a table, which must be in random order."""
         rows = np.flatnonzero(having(records, by) & having(records, modalities))
         records = records.choose(rows)
-        nothing = np.zeros(0)
-        likeness = cls(by, modalities, nothing, nothing, nothing)
+        empty = np.zeros(0)
+        likeness = cls(by, modalities, empty, empty, empty)
         if by == modalities and len(rows):
             scaler = StandardScaler().fit(embed(model, records, by))
-            likeness = cls(by, modalities, scaler.mean_, scaler.scale_, nothing)
+            likeness = cls(by, modalities, scaler.mean_, scaler.scale_, empty)
         if len(rows) < 2:
             return likeness
         queries, candidates = (
@@ -117,11 +117,11 @@ def in_words(above: dict[str, float]) -> str:
         >>> in_words({"plot": float("nan")})
         'nothing to compare'
     """
-    named = [name for name, share in above.items() if share == share]
-    alike = sorted((name for name in named if above[name] >= ALIKE), key=lambda name: -above[name])
-    unlike = [name for name in named if above[name] < UNLIKE]
+    names = [name for name, share in above.items() if share == share]
+    alike = sorted((name for name in names if above[name] >= ALIKE), key=lambda name: -above[name])
+    unlike = [name for name in names if above[name] < UNLIKE]
     parts = [f"alike in {', '.join(alike)}"] if alike else []
-    if not alike and (best := max(named, key=lambda name: above[name], default=None)) not in (None, *unlike):
+    if not alike and (best := max(names, key=lambda name: above[name], default=None)) not in (None, *unlike):
         parts = [f"slightly alike in {best}"]
     parts += [f"unlike in {', '.join(unlike)}"] if unlike else []
     return "; ".join(parts) or "nothing to compare"

@@ -33,17 +33,17 @@ def row_of(query: int | str, table: Table, schema: Schema) -> int:
             )
         return row
     if schema.id is None or schema.id not in table.frame:
-        what = (
+        reason = (
             "the schema names no id column" if schema.id is None else f"the table has no column '{schema.id}'"
         )
         raise DataError(
-            f"'{query:.40}' looks like an id, but {what}. Give the number of a row, or cells such "
+            f"'{query:.40}' looks like an id, but {reason}. Give the number of a row, or cells such "
             f"as {_example(schema)}."
         )
-    ids, given = name_keys(table.frame[schema.id])
-    rows = np.flatnonzero(given & (ids == name_keys(pd.Series([query]))[0]))
+    ids, present = name_keys(table.frame[schema.id])
+    rows = np.flatnonzero(present & (ids == name_keys(pd.Series([query]))[0]))
     if not len(rows):
-        guess = nearest(query, table.frame[schema.id][given][:10_000].astype(str))
+        guess = nearest(query, table.frame[schema.id][present][:10_000].astype(str))
         hint = f" Did you mean '{guess}'?" if guess else ""
         raise DataError(
             f"No row has the {schema.id} '{query:.40}'.{hint} To search by content, give the record's "
@@ -71,10 +71,10 @@ def cells_of(query: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
     }
     for key in query:
         if key not in columns:
-            twice = [name for name, kind in single.items() if kind.name == key]
-            if twice:
+            ambiguous = [name for name, kind in single.items() if kind.name == key]
+            if ambiguous:
                 raise ConfigurationError(
-                    f"Several modalities are of kind {key}. Use the name of one: {', '.join(twice)}."
+                    f"Several modalities are of kind {key}. Use the name of one: {', '.join(ambiguous)}."
                 )
             raise ConfigurationError(unknown("column of the query", key, columns))
     return {columns[key]: str(cell) if isinstance(cell, Path) else cell for key, cell in query.items()}

@@ -118,10 +118,10 @@ class Searcher:
         if source is None:
             raise ConfigurationError("The model was not trained on a table that can be searched. Give one.")
         self.source = source
-        named = [name for name in (self.schema.id, self.schema.group) if name is not None]
+        identifiers = [name for name in (self.schema.id, self.schema.group) if name is not None]
         tell("reading the table")
-        wanted = [*self.schema.columns(with_targets=False), *named]
-        self.table = self.model.at_root(read_table(source, wanted, self.schema.reading(state)))
+        columns = [*self.schema.columns(with_targets=False), *identifiers]
+        self.table = self.model.at_root(read_table(source, columns, self.schema.reading(state)))
         self.index = self._index(index, tell)
         self.lists = Lists(self.index.vectors) if approximate else None
 
@@ -136,9 +136,9 @@ class Searcher:
             row = row_of(query, self.table, self.schema)
             query_record = records_of(self.model, self.table, np.array([row]), self.by, ())
         if not having(query_record, self.by)[0]:
-            what = "The query" if row is None else f"Row {row}"
+            subject = "The query" if row is None else f"Row {row}"
             raise DataError(
-                f"{what} has none of {', '.join(self.by)}. Choose modalities that it has: by=[...]."
+                f"{subject} has none of {', '.join(self.by)}. Choose modalities that it has: by=[...]."
             )
         vectors = self.index.whole.query_vectors(self.model, query_record)
         count = k + (row is not None)
@@ -146,8 +146,8 @@ class Searcher:
             positions, cosines = nearest(vectors, self.index.vectors, count)
         else:
             positions, cosines = self.lists.nearest(vectors, min(count, len(self.index.vectors)))
-        there = (positions[0] >= 0) & (self.index.rows[positions[0]] != (-1 if row is None else row))
-        rows, cosines = self.index.rows[positions[0][there]][:k], cosines[0][there][:k].astype(float)
+        hits = (positions[0] >= 0) & (self.index.rows[positions[0]] != (-1 if row is None else row))
+        rows, cosines = self.index.rows[positions[0][hits]][:k], cosines[0][hits][:k].astype(float)
         return in_kind_of(self.source, self._hits(query_record, rows, cosines))
 
     def _hits(self, query_record: Records, rows: np.ndarray, cosines: np.ndarray) -> pd.DataFrame:
@@ -169,25 +169,25 @@ class Searcher:
             else in_words({name: above[name][hit] for name in above})
             for hit, copy in enumerate(copies.tolist())
         ]
-        columns |= {"copy": copies, "record": [self._shown(row) for row in rows.tolist()]}
+        columns |= {"copy": copies, "record": [self._excerpt(row) for row in rows.tolist()]}
         return pd.DataFrame(columns)
 
     def _scores(self, query_record: Records, records: Records) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return each hit's cosine by modality, NaN if one side lacks it, and which hits are copies."""
         scores, copies = {}, np.full(len(records), self.by == self.modalities)
         for name, likeness in self.index.each.items():
-            asks, has = bool(having(query_record, likeness.by)[0]), having(records, [name])
+            in_query, in_records = bool(having(query_record, likeness.by)[0]), having(records, [name])
             scores[name] = np.full(len(records), np.nan)
-            hits = np.flatnonzero(has) if asks else np.zeros(0, dtype=np.int64)
+            hits = np.flatnonzero(in_records) if in_query else np.zeros(0, dtype=np.int64)
             if len(hits):
                 vector = likeness.query_vectors(self.model, query_record)
-                others = likeness.candidate_vectors(self.model, records.choose(hits))
-                scores[name][hits] = (others @ vector[0]).astype(float)
-                copies[hits] &= np.linalg.norm(others - vector, axis=1) < SAME
-            copies &= has == asks
+                candidates = likeness.candidate_vectors(self.model, records.choose(hits))
+                scores[name][hits] = (candidates @ vector[0]).astype(float)
+                copies[hits] &= np.linalg.norm(candidates - vector, axis=1) < SAME
+            copies &= in_records == in_query
         return scores, copies
 
-    def _shown(self, row: int) -> str:
+    def _excerpt(self, row: int) -> str:
         """Return the start of a record's text or, if there are no text modalities, of its other cells."""
         cells = self.table.frame.iloc[row]
         kinds = sorted(self.schema.modalities.values(), key=lambda kind: kind.name != "text")
@@ -202,17 +202,17 @@ class Searcher:
         there is a folder.
         """
         run = self.model.folder if isinstance(self.model, Run) and folder is None else None
-        place = Path(folder) if folder is not None else run and run.path / FOLDER
-        if not place:
+        directory = Path(folder) if folder is not None else run and run.path / FOLDER
+        if not directory:
             return build(self.model, self.table, self.by, self.modalities, tell)
-        where = str(Path(self.source).resolve()) if isinstance(self.source, str | Path) else ""
-        name = file_name(where, self.by, self.modalities)
+        location = str(Path(self.source).resolve()) if isinstance(self.source, str | Path) else ""
+        name = file_name(location, self.by, self.modalities)
         names = [part for part in self.schema.modalities if part in self.by or part in self.modalities]
         identity = {
             "model": model_identity(self.model),
             "table": table_identity(self.schema, self.table, names),
         }
-        index, reason = read(place / name, identity, self.by, self.modalities, len(self.table))
+        index, reason = read(directory / name, identity, self.by, self.modalities, len(self.table))
         if index is not None:
             return index
         if reason:
@@ -221,7 +221,7 @@ class Searcher:
         try:
             if run is not None:
                 run.writes(f"{FOLDER}/{name}")
-            write(place / name, index, identity)
+            write(directory / name, index, identity)
         except RunError as problem:
             tell(f"note: {problem} The next search will embed the table again.")
         return index
@@ -244,13 +244,13 @@ def _sides(
     by: Sequence[str] | str | None,
 ) -> tuple[Subset, Subset]:
     """Return the modalities of the query and of the table's records, in the schema's order."""
-    given = modalities_of(cells_of(query, schema), schema) if isinstance(query, Mapping) else None
-    if given == []:
+    available = modalities_of(cells_of(query, schema), schema) if isinstance(query, Mapping) else None
+    if available == []:
         raise DataError("All cells of the query are empty. Give at least one, such as a text or a picture.")
-    of_query = _names(model, by) or given or _names(model, modalities) or list(model.specs)
-    if given is not None and (absent := [name for name in of_query if name not in given]):
+    of_query = _names(model, by) or available or _names(model, modalities) or list(model.specs)
+    if available is not None and (absent := [name for name in of_query if name not in available]):
         raise ConfigurationError(
-            f"by names {', '.join(absent)}, for which the query has no cell; it has {', '.join(given)}."
+            f"by names {', '.join(absent)}, for which the query has no cell; it has {', '.join(available)}."
         )
     of_candidates = _names(model, modalities) or of_query
     return tuple(_ordered(model, of_query)), tuple(_ordered(model, of_candidates))

@@ -37,7 +37,7 @@ def write_checkpoint(folder: Path, state: dict[str, Any]) -> Path:
     """Write `state` as the last checkpoint; the one that was last becomes the previous one."""
     last = folder / LAST
     content = _packed(state, last)
-    with _cannot(last), whole_file(last) as file:
+    with _write_errors(last), whole_file(last) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -140,12 +140,12 @@ def set_aside(folder: Path) -> None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that always has either its old content or the new, never a part of it."""
-    with _cannot(path), whole_file(path) as file:
+    with _write_errors(path), whole_file(path) as file:
         file.write(content)
 
 
 @contextmanager
-def _cannot(path: Path) -> Iterator[None]:
+def _write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as problem:

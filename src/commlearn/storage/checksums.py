@@ -61,7 +61,7 @@ def cached_digest(path: Path) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _digest_of(path: Path, size: int, changed: int) -> str:
+def _digest_of(path: Path, size: int, modified: int) -> str:
     return file_digest(path)
 
 

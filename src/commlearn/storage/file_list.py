@@ -56,7 +56,7 @@ class FileList:
 
     def names(self) -> set[str]:
         """Return the listed names; in a folder without a list, those recognised as the library's."""
-        return self._recognised() if not self.exists else set(self._stored()["files"])
+        return self._recognised_names() if not self.exists else set(self._stored()["files"])
 
     def checksums(self) -> dict[str, str]:
         """Return the SHA-256 of the files that were sealed, by name."""
@@ -123,10 +123,10 @@ class FileList:
             )
         foreign = list(islice(self.foreign(), SHOWN + 1))
         if foreign:
-            more = " and more" if len(foreign) > SHOWN else ""
+            suffix = " and more" if len(foreign) > SHOWN else ""
             raise RunError(
-                f"{self.folder} holds files that commlearn did not write: {_shown(foreign[:SHOWN])}{more}. "
-                f"{way_out.format('Move them away')}"
+                f"{self.folder} holds files that commlearn did not write: {_listing(foreign[:SHOWN])}{suffix}"
+                f". {way_out.format('Move them away')}"
             )
 
     def remove(self, last: str) -> None:
@@ -155,8 +155,8 @@ class FileList:
         """
         listed = self.names()
         for parent in {"", *_parents(listed)}:
-            place = self.folder / parent
-            for path in () if parent and place.is_symlink() else place.glob(".*.part"):
+            directory = self.folder / parent
+            for path in () if parent and directory.is_symlink() else directory.glob(".*.part"):
                 name = path.relative_to(self.folder).as_posix()
                 if name not in listed and self._is_ours(name, listed):
                     remove_if_abandoned(path)
@@ -164,10 +164,10 @@ class FileList:
     def _is_ours(self, name: str, listed: set[str]) -> bool:
         path = PurePosixPath(name)
         part = PART.fullmatch(path.name)
-        whole = path.with_name(part[1]).as_posix() if part else name
-        return bool(whole in listed or whole == LIST or (EVENTS in listed and fnmatchcase(name, EVENTS)))
+        target = path.with_name(part[1]).as_posix() if part else name
+        return bool(target in listed or target == LIST or (EVENTS in listed and fnmatchcase(name, EVENTS)))
 
-    def _recognised(self) -> set[str]:
+    def _recognised_names(self) -> set[str]:
         """Return what versions without lists wrote: usual names, in a run only if it has checkpoints."""
         if self.kind != RUN:
             return set(self.usual)
@@ -175,12 +175,12 @@ class FileList:
         return checkpoints | {name for name in self.usual if checkpoints and (self.folder / name).is_file()}
 
     def _refuse_to_replace(self, names: Iterable[str]) -> None:
-        there = sorted(name for name in names if os.path.lexists(self.folder / name))
-        if there:
+        existing = sorted(name for name in names if os.path.lexists(self.folder / name))
+        if existing:
             raise RunError(
                 f"{self.folder} holds files that commlearn did not write and would replace: "
-                f"{_shown(there[:SHOWN])}. Move {'it' if len(there) == 1 else 'them'} away, or give another "
-                f"{'--out (in Python: out=...)' if self.kind == RUN else 'folder'}."
+                f"{_listing(existing[:SHOWN])}. Move {'it' if len(existing) == 1 else 'them'} away, or give "
+                f"another {'--out (in Python: out=...)' if self.kind == RUN else 'folder'}."
             )
 
     def _store(self, names: set[str], checksums: Mapping[str, str] | None = None) -> None:
@@ -190,9 +190,9 @@ class FileList:
             stored["sha256"] = sums
         write_atomically(self.path, (json.dumps(stored, indent=1) + "\n").encode())
 
-    def _unusable(self, why: str) -> RunError:
+    def _unusable(self, reason: str) -> RunError:
         return RunError(
-            f"{self.path} {why}. Nothing was removed. Move it away to continue, or give another "
+            f"{self.path} {reason}. Nothing was removed. Move it away to continue, or give another "
             "--out (in Python: out=...)."
         )
 
@@ -202,20 +202,20 @@ def _parents(names: Iterable[str]) -> set[str]:
     return {parent.as_posix() for name in names for parent in PurePosixPath(name).parents} - {"."}
 
 
-def _walk(folder: Path, below: str = "") -> Iterator[str]:
+def _walk(folder: Path, prefix: str = "") -> Iterator[str]:
     """Yield the names of all but folders; unreadable folders and links to folders count as files."""
     try:
-        with os.scandir(folder / below) as entries:
-            inside = sorted(entries, key=lambda entry: entry.name)
+        with os.scandir(folder / prefix) as entries:
+            children = sorted(entries, key=lambda entry: entry.name)
     except OSError:
-        yield below
+        yield prefix
         return
-    for entry in inside:
+    for entry in children:
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(folder, f"{below}{entry.name}/")
+            yield from _walk(folder, f"{prefix}{entry.name}/")
         else:
-            yield f"{below}{entry.name}"
+            yield f"{prefix}{entry.name}"
 
 
-def _shown(names: Sequence[str]) -> str:
+def _listing(names: Sequence[str]) -> str:
     return ", ".join(name.encode("utf-8", "replace").decode() for name in names)

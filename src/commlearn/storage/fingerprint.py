@@ -37,7 +37,7 @@ def fingerprint(source: str | Path) -> dict[str, str]:
     """
     files = find_files(source, ENDINGS)
     share = max(READ[is_remote(source)] // len(files.paths), BLOCK)
-    described = {}
+    descriptions = {}
     for path in files.paths:
         digest = hashlib.sha256()
         try:
@@ -48,8 +48,8 @@ def fingerprint(source: str | Path) -> dict[str, str]:
                     digest.update(file.read(min(BLOCK, size - start)))
         except (OSError, pa.ArrowException) as problem:
             raise DataError(f"{path} cannot be read: {problem}.") from problem
-        described[Path(path).name] = f"{size} bytes, sha256 {digest.hexdigest()}"
-    return described
+        descriptions[Path(path).name] = f"{size} bytes, sha256 {digest.hexdigest()}"
+    return descriptions
 
 
 def _starts(size: int, share: int) -> Iterator[int]:
@@ -65,7 +65,7 @@ def _starts(size: int, share: int) -> Iterator[int]:
         yield from range(0, size, BLOCK)
         return
     count = share // BLOCK
-    yield from (((size - BLOCK) * (place + 1)) // count for place in range(count))
+    yield from (((size - BLOCK) * (index + 1)) // count for index in range(count))
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> str:
@@ -76,15 +76,15 @@ def differences(before: Mapping[str, str], now: Mapping[str, str]) -> str:
         'a.csv was 3 bytes, sha256 12, and is now 4 bytes, sha256 34; b.csv was not there, and is now 0 bytes'
     """
     changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
-    shown = [
+    examples = [
         f"{name} was {_short(before.get(name))}, and is now {_short(now.get(name))}"
         for name in changed[:SHOWN]
     ]
-    return "; ".join(shown) + (f"; and {len(changed) - SHOWN} more" if len(changed) > SHOWN else "")
+    return "; ".join(examples) + (f"; and {len(changed) - SHOWN} more" if len(changed) > SHOWN else "")
 
 
-def _short(described: str | None) -> str:
-    if described is None:
+def _short(description: str | None) -> str:
+    if description is None:
         return "not there"
-    size, separator, digest = described.partition("sha256 ")
+    size, separator, digest = description.partition("sha256 ")
     return f"{size}{separator}{digest[:SHORT]}"

@@ -39,14 +39,14 @@ class Repository:
             >>> Repository.of("hf://ana/films@v1")
             Repository(name='ana/films', revision='v1')
         """
-        stated = f"{address}@{revision}" if revision else address
-        matched = ADDRESS.fullmatch(stated)
-        if matched is None:
+        full_address = f"{address}@{revision}" if revision else address
+        match = ADDRESS.fullmatch(full_address)
+        if match is None:
             raise ConfigurationError(
-                f"{stated} is not the address of a model on the hub. Write hf://user/name, or "
+                f"{full_address} is not the address of a model on the hub. Write hf://user/name, or "
                 "hf://user/name@revision."
             )
-        return cls(matched[1], matched[2])
+        return cls(match[1], match[2])
 
     def __str__(self) -> str:
         return f"{SCHEME}{self.name}" + (f"@{self.revision}" if self.revision else "")
@@ -104,16 +104,16 @@ def open_repository(repository: Repository, private: bool) -> set[str]:
             raise RunError(f"Storing a model on the hub needs an account: {SIGN_IN}.")
         api = client.HfApi()
         api.create_repo(repository.name, private=private, exist_ok=True)
-        about = api.model_info(repository.name)
-    if bool(about.private) != private:
-        now, wanted = ("private", "public") if about.private else ("public", "private")
+        info = api.model_info(repository.name)
+    if bool(info.private) != private:
+        current, requested = ("private", "public") if info.private else ("public", "private")
         raise RunError(
-            f"{repository} is already {now}, but this would be {wanted}. Nothing was stored. To keep it "
-            f"{now}: private={bool(about.private)} (on the command line "
-            f"{'without' if about.private else 'with'} --public); otherwise change that on its page on the "
+            f"{repository} is already {current}, but this would be {requested}. Nothing was stored. To keep "
+            f"it {current}: private={bool(info.private)} (on the command line "
+            f"{'without' if info.private else 'with'} --public); otherwise change that on its page on the "
             "hub."
         )
-    return {file.rfilename for file in about.siblings or ()}
+    return {file.rfilename for file in info.siblings or ()}
 
 
 def store(repository: Repository, files: Mapping[str, bytes], stale: Sequence[str], message: str) -> str:
@@ -126,11 +126,13 @@ def store(repository: Repository, files: Mapping[str, bytes], stale: Sequence[st
         message: message of the commit.
     """
     client = _client()
-    added = [client.CommitOperationAdd(name, content) for name, content in files.items()]
-    removed = [client.CommitOperationDelete(name) for name in stale]
+    additions = [client.CommitOperationAdd(name, content) for name, content in files.items()]
+    deletions = [client.CommitOperationDelete(name) for name in stale]
     with _errors(repository):
-        done = client.HfApi().create_commit(repository.name, [*added, *removed], commit_message=message)
-    return str(done.oid)
+        commit = client.HfApi().create_commit(
+            repository.name, [*additions, *deletions], commit_message=message
+        )
+    return str(commit.oid)
 
 
 def _client() -> Any:

@@ -68,12 +68,12 @@ def lock(handle: int, wait: bool = False, shared: bool = False) -> bool:
 
 
 def _lock_byte(handle: int, mode: int) -> None:
-    place = os.lseek(handle, 0, os.SEEK_CUR)
+    position = os.lseek(handle, 0, os.SEEK_CUR)
     os.lseek(handle, FAR, os.SEEK_SET)
     try:
         MSVCRT.locking(handle, mode, 1)
     finally:
-        os.lseek(handle, place, os.SEEK_SET)
+        os.lseek(handle, position, os.SEEK_SET)
 
 
 @contextmanager
@@ -98,14 +98,14 @@ def open_part(path: Path) -> Iterator[BinaryIO]:
     """
     for other in _parts_beside(path):
         remove_if_abandoned(other)
-    file = _locked(path)
+    file = _open_locked(path)
     try:
         yield file
     finally:
-        left = not file.closed and _lies_at(file, path)
+        unfinished = not file.closed and _lies_at(file, path)
         with suppress(OSError):  # a full disk fails once more
             file.close()
-        if left:
+        if unfinished:
             path.unlink(missing_ok=True)
 
 
@@ -121,7 +121,7 @@ def _parts_beside(path: Path) -> list[Path]:
     ]
 
 
-def _locked(path: Path) -> BinaryIO:
+def _open_locked(path: Path) -> BinaryIO:
     while True:
         file = path.open("wb")
         with suppress(OSError):  # some network disks have no locks
@@ -204,7 +204,7 @@ def hold(folder: Path, doing: str, shared: bool = False, patience: float = 0.0) 
     except OSError as problem:
         raise RunError(f"Cannot write to {folder}: {problem.strerror}.") from problem
     try:
-        while not (alone := without_locks() or lock(file.fileno(), shared=shared)):
+        while not (acquired := without_locks() or lock(file.fileno(), shared=shared)):
             if time.monotonic() > end:
                 break
             time.sleep(0.1)
@@ -215,7 +215,7 @@ def hold(folder: Path, doing: str, shared: bool = False, patience: float = 0.0) 
             f"Give a folder on another one; or set {SWITCH}=off, and make sure that only one process at a "
             "time works there."
         ) from problem
-    if not alone:
+    if not acquired:
         file.close()
         raise RunError(f"Another process is {doing} in {folder}. Wait for it, or use another --out.")
     return file

@@ -35,26 +35,26 @@ def misplaced(path: str | Path, wanted: Wanted) -> str:
 
 
 def _sentence(path: Path, wanted: Wanted) -> str:
-    word, stem = shlex.quote(str(path)), shlex.quote(f"{path.name.partition('.')[0]}.yaml")
+    argument, stem = shlex.quote(str(path)), shlex.quote(f"{path.name.partition('.')[0]}.yaml")
     if not os.path.exists(path):
-        near = nearest(path.name, os.listdir(path.parent)) if os.path.isdir(path.parent) else None
-        return f"There is nothing there; did you mean {path.with_name(near)}?" if near else ""
+        guess = nearest(path.name, os.listdir(path.parent)) if os.path.isdir(path.parent) else None
+        return f"There is nothing there; did you mean {path.with_name(guess)}?" if guess else ""
     if os.path.isdir(path):
         if _is_run(path):
             return "" if wanted == "run" else f"It is the folder of a run, but a {wanted} is expected here."
-        inside = sorted(str(folder) for folder in path.iterdir() if _is_run(folder))
-        return f"Runs in it: {', '.join(inside[:SHOWN])}." if inside and wanted == "run" else ""
+        runs = sorted(str(folder) for folder in path.iterdir() if _is_run(folder))
+        return f"Runs in it: {', '.join(runs[:SHOWN])}." if runs and wanted == "run" else ""
     if _is_run(path.parent) and path.name in RUNS:
         return f"It is a file of a run; the run's folder is {path.parent}."
     if path.suffix in (".yaml", ".yml") and wanted != "recipe":
-        leads = f" Train on it first: commlearn train {word}" if wanted == "run" else ""
-        return f"It is a schema or a recipe, but a {wanted} is expected here.{leads}"
+        advice = f" Train on it first: commlearn train {argument}" if wanted == "run" else ""
+        return f"It is a schema or a recipe, but a {wanted} is expected here.{advice}"
     if path.with_suffix("").suffix in TABLES or path.suffix in TABLES:
-        first = {
-            "run": f"Train on it first: commlearn init {word} -o {stem}; commlearn train {stem}",
-            "recipe": f"Guess a schema for it first: commlearn init {word} -o {stem}",
+        next_steps = {
+            "run": f"Train on it first: commlearn init {argument} -o {stem}; commlearn train {stem}",
+            "recipe": f"Guess a schema for it first: commlearn init {argument} -o {stem}",
         }
-        return f"It is a table. {first[wanted]}" if wanted in first else ""
+        return f"It is a table. {next_steps[wanted]}" if wanted in next_steps else ""
     return ""
 
 

@@ -57,7 +57,7 @@ def restore_array(array: np.ndarray, state: Any, size: Size) -> None:
         size.take(8 * count)
     else:
         content = _bytes(content)
-        _fits(shape, dtype, len(content))
+        _check_size(shape, dtype, len(content))
         size.take(len(content))
     setstate: Any = array.__setstate__
     setstate((1, shape, dtype, bool(by_columns), content))
@@ -92,7 +92,7 @@ def _frombuffer(size: Size, content: Any, dtype: Any, shape: Any, order: Any) ->
         raise ValueError("an array's buffer has no plain type")
     content = _bytes(content)
     size.take(len(content))
-    _fits(shape, dtype, len(content))
+    _check_size(shape, dtype, len(content))
     return np.frombuffer(content, dtype).reshape(shape, order=order)
 
 
@@ -100,7 +100,7 @@ def _scalar(size: Size, dtype: Any, content: Any = b"") -> Any:
     if not isinstance(dtype, np.dtype) or dtype.hasobject:
         raise Refused("a number without a plain type")
     content = _bytes(content)
-    _fits((), dtype, len(content))
+    _check_size((), dtype, len(content))
     size.take(len(content))
     return np.frombuffer(content, dtype)[0] if content else dtype.type()
 
@@ -112,13 +112,13 @@ def _encode(size: Size, text: Any, encoding: Any = None) -> bytes:
     return text.encode("latin-1")
 
 
-def _no_bytes(size: Size, *given: Any) -> bytes:
-    if given:
+def _no_bytes(size: Size, *arguments: Any) -> bytes:
+    if arguments:
         raise Refused("'bytes' with arguments")
     return b""
 
 
-def _never(size: Size, *_: Any) -> Any:
+def _refuse_call(size: Size, *_: Any) -> Any:
     raise Refused("a call of 'numpy.ndarray'")
 
 
@@ -137,10 +137,10 @@ def _bytes(content: Any) -> bytes | bytearray:
     return content
 
 
-def _fits(shape: Any, dtype: np.dtype, length: int) -> None:
-    needed = _count(shape) * dtype.itemsize
-    if needed != length:
-        raise ValueError(f"an array of shape {shape} and type {dtype} needs {needed} bytes, got {length}")
+def _check_size(shape: Any, dtype: np.dtype, length: int) -> None:
+    expected = _count(shape) * dtype.itemsize
+    if expected != length:
+        raise ValueError(f"an array of shape {shape} and type {dtype} needs {expected} bytes, got {length}")
 
 
 ADMITTED: dict[str, Callable[..., Any]] = {
@@ -153,7 +153,7 @@ ADMITTED: dict[str, Callable[..., Any]] = {
             ("numeric._frombuffer", _frombuffer),
         )
     },
-    "numpy.ndarray": _never,
+    "numpy.ndarray": _refuse_call,
     "numpy.dtype": _dtype,
     "_codecs.encode": _encode,
     "builtins.bytes": _no_bytes,

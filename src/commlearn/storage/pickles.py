@@ -112,10 +112,10 @@ class Machine(pickle._Unpickler):  # written in Python: its instructions can be 
         raise Refused("an object outside the file" + (f" ('{identity}')" if type(identity) is str else ""))
 
     def load_reduce(self) -> None:
-        arguments, what = self.stack.pop(), self.stack.pop()
-        if type(what) is not Name or type(arguments) is not tuple:
-            raise Refused(f"a call of a {type(what).__name__}")
-        self.append(ADMITTED[what.path](self.size, *arguments))
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if type(function) is not Name or type(arguments) is not tuple:
+            raise Refused(f"a call of a {type(function).__name__}")
+        self.append(ADMITTED[function.path](self.size, *arguments))
 
     def load_build(self) -> None:
         state, value = self.stack.pop(), self.stack[-1]

@@ -18,7 +18,7 @@ from pyarrow import fs
 from commlearn.errors import DataError
 from commlearn.storage.misplaced import misplaced
 
-_FETCHED: ContextVar[bool] = ContextVar("fetched", default=True)
+_MAY_FETCH: ContextVar[bool] = ContextVar("fetched", default=True)
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,16 @@ def is_remote(source: object) -> bool:
 @contextmanager
 def nothing_fetched() -> Iterator[None]:
     """Refuse tables at URLs within the block, and look for models of a hub on this machine only."""
-    token = _FETCHED.set(False)
+    token = _MAY_FETCH.set(False)
     try:
         yield
     finally:
-        _FETCHED.reset(token)
+        _MAY_FETCH.reset(token)
 
 
 def may_fetch() -> bool:
     """Return whether tables and models may be fetched, because the user named them."""
-    return _FETCHED.get()
+    return _MAY_FETCH.get()
 
 
 def refuse_remote(source: object) -> None:
@@ -77,7 +77,9 @@ def find_files(source: str | Path, endings: Sequence[str]) -> Files:
     """
     if not may_fetch():
         refuse_remote(source)
-    filesystem, path = _opened(str(source)) if is_remote(source) else (fs.LocalFileSystem(), str(source))
+    filesystem, path = (
+        _open_filesystem(str(source)) if is_remote(source) else (fs.LocalFileSystem(), str(source))
+    )
     try:
         information = filesystem.get_file_info(path)
         if information.type == fs.FileType.NotFound:
@@ -87,12 +89,12 @@ def find_files(source: str | Path, endings: Sequence[str]) -> Files:
             raise DataError(f"{message}. Give a file or a folder.")
         if information.type == fs.FileType.File:
             return Files(str(source), filesystem, (path,), Path() if is_remote(source) else Path(path).parent)
-        listed = filesystem.get_file_info(fs.FileSelector(path))
+        entries = filesystem.get_file_info(fs.FileSelector(path))
     except OSError as problem:
         raise DataError(
             f"{source} cannot be opened: {problem}. Check the address and your permissions."
         ) from problem
-    names = sorted(entry.path for entry in listed if entry.type == fs.FileType.File)
+    names = sorted(entry.path for entry in entries if entry.type == fs.FileType.File)
     chosen = tuple(name for ending in endings for name in names if name.lower().endswith(ending))
     if not chosen:
         raise DataError(
@@ -102,7 +104,7 @@ def find_files(source: str | Path, endings: Sequence[str]) -> Files:
     return Files(str(source), filesystem, chosen, Path() if is_remote(source) else Path(path))
 
 
-def _opened(url: str) -> tuple[fs.FileSystem, str]:
+def _open_filesystem(url: str) -> tuple[fs.FileSystem, str]:
     """Return pyarrow's own file system for the URL, otherwise fsspec's, and the path in it."""
     try:
         return fs.FileSystem.from_uri(url)

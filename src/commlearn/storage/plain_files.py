@@ -38,8 +38,8 @@ def plain_file(path: str | Path) -> Path:
     except ValueError as problem:
         raise OSError(errno.EINVAL, "this is not a valid file name", str(path)) from problem
     if not stat.S_ISREG(mode):
-        sort = SORTS.get(stat.S_IFMT(mode), "something else")
-        raise OSError(errno.EINVAL, f"it is {sort}, not a file", str(path))
+        kind = SORTS.get(stat.S_IFMT(mode), "something else")
+        raise OSError(errno.EINVAL, f"it is {kind}, not a file", str(path))
     return Path(path)
 
 
@@ -51,10 +51,10 @@ def check_unpacked(what: str, size: int, packed: int) -> None:
         size: unpacked size in bytes, as far as it is known.
         packed: packed size in bytes.
     """
-    most = max(ALWAYS, TIMES * packed, int(_allowed() * 2**30))
-    if size > most:
+    limit = max(ALWAYS, TIMES * packed, int(_allowed_gib() * 2**30))
+    if size > limit:
         raise DataError(
-            f"{what} unpacks to {size:,} bytes or more, from {packed:,}; at most {most:,} are read. If you "
+            f"{what} unpacks to {size:,} bytes or more, from {packed:,}; at most {limit:,} are read. If you "
             f"trust it, unpack it yourself, or allow more GiB: {ALLOWED}={-(-size // 2**30) + 1}"
         )
 
@@ -81,7 +81,7 @@ class Unpacked(io.RawIOBase):
         super().close()
 
 
-def _allowed() -> float:
+def _allowed_gib() -> float:
     try:
         return float(os.environ.get(ALLOWED, "0"))
     except ValueError:

@@ -82,10 +82,10 @@ def values_of_file(path: Path, way_out: str = "Delete it, or create it again.") 
 def _depth(text: str) -> int:
     depth = deepest = 0
     for match in SIGNS.finditer(text):
-        sign = match[0]
-        if sign in "[{":
+        bracket = match[0]
+        if bracket in "[{":
             depth += 1
             deepest = max(deepest, depth)
-        elif sign in "]}":
+        elif bracket in "]}":
             depth -= 1
     return deepest

@@ -25,7 +25,7 @@ def read_yaml(text: str, where: str) -> Any:
         {'epochs': 3}
     """
     try:
-        return yaml.load(text, _OneOfEach)
+        return yaml.load(text, _UniqueKeyLoader)
     except (yaml.YAMLError, *DAMAGED) as problem:  # for example, for 2020-13-45, 0x_ or !!bool maybe
         reason = str(problem).replace('in "<unicode string>", ', "")
         raise ConfigurationError(f"{where} cannot be read as YAML: {reason}") from problem
@@ -42,18 +42,18 @@ def yaml_text(values: Any, **options: Any) -> str:
         >>> yaml_text({"scale": (0.5, 1.0), "about": "é"}, allow_unicode=True)
         'scale:\\n- 0.5\\n- 1.0\\nabout: é\\n'
     """
-    return yaml.dump(values, Dumper=_Plain, sort_keys=False, **options)
+    return yaml.dump(values, Dumper=_PlainDumper, sort_keys=False, **options)
 
 
-class _Plain(yaml.SafeDumper):
+class _PlainDumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
-_Plain.add_representer(tuple, yaml.SafeDumper.represent_list)
+_PlainDumper.add_representer(tuple, yaml.SafeDumper.represent_list)
 
 
-class _OneOfEach(yaml.SafeLoader):
+class _UniqueKeyLoader(yaml.SafeLoader):
     """Loader that refuses duplicate keys, one of which would be dropped silently, and excessive size."""
 
     def get_single_node(self) -> yaml.Node | None:

@@ -46,14 +46,14 @@ def _any_of(hints: tuple[Any, ...], value: Any) -> Any:
     """Convert a value to the first of several types that it fits."""
     if value is None and type(None) in hints:
         return None
-    wanted = []
+    expected = []
     for hint in hints:
         try:
             if hint is not type(None):
                 return converted(hint, value)
-        except WrongValue as wrong:
-            wanted.append(str(wrong))
-    raise WrongValue(", or ".join(wanted))
+        except WrongValue as problem:
+            expected.append(str(problem))
+    raise WrongValue(", or ".join(expected))
 
 
 def _plain(hint: Any, value: Any) -> Any:

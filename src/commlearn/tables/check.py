@@ -61,8 +61,8 @@ def check(table: Table, schema: Schema) -> Report:
     if schema.id is not None and schema.id not in missing:
         problems += first_ten(id_problems(table, schema.id))
     problems += missing_words(table, [column for column in schema.columns() if column not in missing])
-    splits, more = _splits(table, schema, missing)
-    problems += more
+    splits, new_problems = _splits(table, schema, missing)
+    problems += new_problems
     facts["splits"] = {name: len(rows) for name, rows in splits.items()}
     if schema.group is not None and schema.group not in missing:
         problems += group_leaks(table, schema.group, splits)
@@ -70,8 +70,8 @@ def check(table: Table, schema: Schema) -> Report:
             facts["groups"] = int(table.frame[schema.group].nunique())
     for name, sort in schema.targets.items():
         if name not in missing:
-            facts["targets"][name], more = _target(table, schema, name, sort)
-            problems += more
+            facts["targets"][name], new_problems = _target(table, schema, name, sort)
+            problems += new_problems
     for column, reason in likely_answers(table.frame, schema).items():
         message = f"{reason}; if it gives the answer away, leave it out of the modality, or the embedding "
         problems.append(Problem(f"{message}will contain it", column, level="warning"))
@@ -79,10 +79,10 @@ def check(table: Table, schema: Schema) -> Report:
         name: kind for name, kind in schema.modalities.items() if not missing.keys() & set(kind.columns())
     }
     unreadable = Unreadable(schema.unreadable_limit)
-    columns, states, more = _read(
+    columns, states, new_problems = _read(
         table, schema, kinds, splits.get("train", np.arange(len(table))), unreadable
     )
-    problems += more
+    problems += new_problems
     if unreadable.entries:
         facts["unreadable"] = unreadable.entries
     if columns:
@@ -128,7 +128,7 @@ def _read(
     for name, kind in kinds.items():
         readable = cells
         if schema.unreadable == "missing":
-            _, readable = unreadable.without(name, kind, cells, partial(_refusing, kind))
+            _, readable = unreadable.without(name, kind, cells, partial(_raise_row_errors, kind))
         problems_of_kind = kind.check(readable)
         problems += problems_of_kind
         if any(problem.level == "error" for problem in problems_of_kind):
@@ -148,7 +148,7 @@ def _read(
     return columns, states, problems + first_ten(unreadable.problems())
 
 
-def _refusing(kind: Kind, cells: Cells) -> None:
+def _raise_row_errors(kind: Kind, cells: Cells) -> None:
     """Raise the kind's errors that concern particular rows."""
     raise_errors(label(kind.columns()), [problem for problem in kind.check(cells) if problem.row is not None])
 
@@ -163,12 +163,12 @@ def _target(cells: Cells, schema: Schema, name: str, sort: str) -> tuple[dict[st
         messages.append(f"is also read by modality {', '.join(readers)}: a probe of it would prove nothing")
     facts: dict[str, Any] = {"type": sort}
     if sort == "number":
-        given = values[np.isfinite(values)]
-        if len(given):
-            facts |= {"min": float(given.min()), "mean": float(given.mean()), "max": float(given.max())}
-        if len(np.unique(given)) < 2:
+        numbers = values[np.isfinite(values)]
+        if len(numbers):
+            facts |= {"min": float(numbers.min()), "mean": float(numbers.mean()), "max": float(numbers.max())}
+        if len(np.unique(numbers)) < 2:
             messages.append("has fewer than two distinct numbers: there is nothing to predict")
-        count = len(given)
+        count = len(numbers)
     else:
         labels = [value for value in values.tolist() if value is not None and value == value]
         count = len(labels)
@@ -180,16 +180,16 @@ def _target(cells: Cells, schema: Schema, name: str, sort: str) -> tuple[dict[st
     return facts, problems + [Problem(message, name, level="warning") for message in messages]
 
 
-def _class_warnings(counts: Counter[Any], labelled: int) -> list[str]:
+def _class_warnings(counts: Counter[Any], row_count: int) -> list[str]:
     if len(counts) < 2:
         return [f"has {'one class' if counts else 'no label'}: there is nothing to predict"]
-    if len(counts) > 20 and len(counts) > labelled / 2:
+    if len(counts) > 20 and len(counts) > row_count / 2:
         return [
-            f"has {len(counts)} classes in {labelled} rows; declare it as a number, or choose another column"
+            f"has {len(counts)} classes in {row_count} rows; declare it as a number, or choose another column"
         ]
-    rare = [str(label) for label, times in counts.items() if times < 2]
-    if rare:
-        return [f"classes with a single row cannot be both learned and tested: {', '.join(rare[:10])}"]
+    rare_labels = [str(label) for label, times in counts.items() if times < 2]
+    if rare_labels:
+        return [f"classes with a single row cannot be both learned and tested: {', '.join(rare_labels[:10])}"]
     return []
 
 
@@ -200,17 +200,17 @@ def _modalities(
     splits: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
     """Return for each modality how many records have it, its lengths, and what test shares with training."""
-    shared = seen_in_training({name: survey.prints for name, survey in surveys.items()}, splits)
+    shares = seen_in_training({name: survey.prints for name, survey in surveys.items()}, splits)
     facts: dict[str, Any] = {}
     for name, column in columns.items():
-        there = presence(column)
-        facts[name] = {"kind": kinds[name].name, "present": int(there.sum())}
+        present = presence(column)
+        facts[name] = {"kind": kinds[name].name, "present": int(present.sum())}
         lengths = surveys[name].lengths
-        if lengths is not None and there.any():
-            low, middle, high = np.quantile(lengths[there], [0, 0.5, 1])
+        if lengths is not None and present.any():
+            low, middle, high = np.quantile(lengths[present], [0, 0.5, 1])
             facts[name]["lengths"] = {"min": int(low), "median": float(middle), "max": int(high)}
-        if name in shared:
-            facts[name]["test_cells_seen_in_training"] = round(shared[name], 4)
+        if name in shares:
+            facts[name]["test_cells_seen_in_training"] = round(shares[name], 4)
     return facts
 
 
@@ -220,10 +220,10 @@ def _expected(
     """Estimate the memory of the records and the time of an epoch: a rough sum, not a measurement."""
     size, work = 0.0, 1e6 * (len(columns) + 1)  # the fusion of n + 1 subsets
     for name, column in columns.items():
-        grown = (states[name]["size"] / GLANCE) ** 2 if column.spec.kind == "image" else 1.0
-        size += surveys[name].bytes * grown
+        scale = (states[name]["size"] / GLANCE) ** 2 if column.spec.kind == "image" else 1.0
+        size += surveys[name].bytes * scale
         lengths = surveys[name].lengths
-        work += _work(column.spec, grown, column, lengths)
+        work += _work(column.spec, scale, column, lengths)
     seconds = rows * work * 2 * 3 * 2 / FLOPS  # multiply and add, forward and backward, two views
     return {
         "records_megabytes": round(size / 2**20, 3),
@@ -232,10 +232,10 @@ def _expected(
     }
 
 
-def _work(spec: Spec, grown: float, column: Column, lengths: np.ndarray | None) -> float:
+def _work(spec: Spec, scale: float, column: Column, lengths: np.ndarray | None) -> float:
     """Return the number of multiplications in one forward pass of one record."""
     if spec.kind == "image":
-        side = GLANCE * grown**0.5
+        side = GLANCE * scale**0.5
         return side**2 * (3_100 if side <= 96 else 36_000)  # small_cnn, ResNet-18
     if lengths is not None:
         return float(lengths.mean()) * 2 * 12 * 192**2  # two transformer layers

@@ -107,12 +107,12 @@ def dataset_of(
     with collecting(problems, "split"):
         names = row_names(table, schema)
         rows = split_rows(table, schema, validation, test, seed, names)
-    learning = Problems("learning")
-    with collecting(learning, "learning"):
+    learn_problems = Problems("learning")
+    with collecting(learn_problems, "learning"):
         state = plain(schema.learn(table, rows.get("train")))
-    for message in learning.messages and (_unreadable(table, schema) or learning.messages):
+    for message in learn_problems.messages and (_cell_errors(table, schema) or learn_problems.messages):
         problems.add(message)
-    if learning.messages and schema.unreadable == "error":
+    if learn_problems.messages and schema.unreadable == "error":
         problems.add(WAY_OUT)
     if problems.messages:  # also report what reading would have found
         _collect_the_rest(problems, table, schema)
@@ -120,11 +120,11 @@ def dataset_of(
     unreadable = Unreadable(schema.unreadable_limit)
     records = named_records(schema.read(table, state, with_targets=True, unreadable=unreadable), names)
     unreadable.judge()
-    parts = {name: records.choose(chosen) for name, chosen in rows.items()}
-    nothing = records.choose(np.zeros(0, dtype=np.int64))
+    parts = {name: records.choose(positions) for name, positions in rows.items()}
+    no_records = records.choose(np.zeros(0, dtype=np.int64))
     return Dataset(
         train=parts["train"],
-        test=parts.get("test", nothing),
+        test=parts.get("test", no_records),
         validation=parts.get("validation"),
         schema=schema.to_mapping(),
         state=state,
@@ -156,10 +156,10 @@ def _copies(records: Records, schema: Schema) -> tuple[str, ...]:
     )
 
 
-def _unreadable(table: Table, schema: Schema) -> list[str]:
+def _cell_errors(table: Table, schema: Schema) -> list[str]:
     """Return the errors in the cells of every modality, including those that could be learned from."""
-    every_problem = [problem for kind in schema.modalities.values() for problem in kind.check(table)]
-    errors = [problem for problem in every_problem if problem.level == "error"]
+    problems = [problem for kind in schema.modalities.values() for problem in kind.check(table)]
+    errors = [problem for problem in problems if problem.level == "error"]
     return [str(problem) for problem in with_ids(errors, table, schema.id)]
 
 

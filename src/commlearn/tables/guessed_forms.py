@@ -58,25 +58,25 @@ def guessed_form(column: pd.Series) -> Writing | None:
     """
     if pd.api.types.is_numeric_dtype(column):
         return None
-    seen = column.iloc[list(spread(len(column), LOOKED_AT))]
-    filled = seen[[not is_empty(cell) for cell in seen.astype(object)]]
+    sample = column.iloc[list(spread(len(column), LOOKED_AT))]
+    filled = sample[[not is_empty(cell) for cell in sample.astype(object)]]
     if len(filled) < FEWEST:
         return None
     cells = filled.astype(object).tolist()
-    guesses = (_answers, _dates, _ratings, _amounts, _several, _objects, _labels)
+    guesses = (_answers, _dates, _ratings, _amounts, _several_numbers, _objects, _labels)
     writing = next((writing for guess in guesses if (writing := guess(cells))), None)
     if writing is None:
         return None
     form = FORMS[writing.form]
     parts = form.read(filled, form.learn(filled))
-    parted = [*parts.numbers.values(), *(pd.factorize(part)[0] for part in parts.categories.values())]
-    if not any(len(np.unique(part[~np.isnan(part)])) > 1 for part in parted):
+    arrays = [*parts.numbers.values(), *(pd.factorize(part)[0] for part in parts.categories.values())]
+    if not any(len(np.unique(part[~np.isnan(part)])) > 1 for part in arrays):
         return None  # no part of it varies
     if parts.wrong:
         example = str(filled.iloc[min(parts.wrong)])[:30]
-        among = "" if len(seen) == len(column) else f" of {len(filled)}"
+        total = "" if len(sample) == len(column) else f" of {len(filled)}"
         return writing._replace(
-            reason=f"{writing.reason}; {len(parts.wrong)}{among} cells are not, such as {example!r}: "
+            reason=f"{writing.reason}; {len(parts.wrong)}{total} cells are not, such as {example!r}: "
             "correct or empty them, or set unreadable: missing"
         )
     return writing
@@ -98,14 +98,16 @@ def _answers(cells: list[Any]) -> Writing | None:
 
 
 def _dates(cells: list[Any]) -> Writing | None:
-    what = "age, year, month, weekday and hour become numbers where they vary"
+    description = "age, year, month, weekday and hour become numbers where they vary"
     if all(isinstance(cell, date | np.datetime64) for cell in cells):
-        return Writing("date", f"dates: {what}")
+        return Writing("date", f"dates: {description}")
     learned = FORMS["date"].learn(pd.Series(cells, dtype=object))
     if _share(cells, lambda cell: moment_of(cell, learned["order"])) < MOST:
         return None
-    matches = any(YEAR_LAST.fullmatch(str(cell).strip()) for cell in cells)
-    return Writing("date", f"dates, {learned['order']}: {what}" if matches else f"dates: {what}")
+    has_year_last = any(YEAR_LAST.fullmatch(str(cell).strip()) for cell in cells)
+    return Writing(
+        "date", f"dates, {learned['order']}: {description}" if has_year_last else f"dates: {description}"
+    )
 
 
 def any_moment(cell: Any) -> datetime | None:
@@ -121,7 +123,7 @@ def amount_in_unit(cell: Any) -> Amount | None:
 
 def _ratings(cells: list[Any]) -> Writing | None:
     shares = [share for cell in cells if (share := share_of(cell))]
-    scales = Counter(most for _, most in shares)
+    scales = Counter(maximum for _, maximum in shares)
     if len(shares) < MOST * len(cells) or not scales.keys() <= SCALES or len(scales) > 3:
         return None
     return Writing("rating", f"ratings out of {', '.join(map(str, scales))}, read as shares of the maximum")
@@ -133,23 +135,23 @@ def _amounts(cells: list[Any]) -> Writing | None:
         return None
     amounts = [amount for _, amount in pairs]
     units = Counter(amount.unit for amount in amounts)
-    bare = units.pop("", 0)
+    without_unit = units.pop("", 0)
     if not units:
         return _bare_numbers(amounts)
-    strange = [unit for unit in units if not _is_unit(unit)]
-    spaced = all(" " in cell.strip() for cell, amount in pairs if amount.unit in strange)
-    if bare > (1 - MOST) * len(cells) and strange:
+    unknown_units = [unit for unit in units if not _is_unit(unit)]
+    spaced = all(" " in cell.strip() for cell, amount in pairs if amount.unit in unknown_units)
+    if without_unit > (1 - MOST) * len(cells) and unknown_units:
         return None
-    if strange and (len(units) > 1 or not spaced or strange[0].lower() in ORDINALS):
+    if unknown_units and (len(units) > 1 or not spaced or unknown_units[0].lower() in ORDINALS):
         return None
-    counted = ", ".join(f"{unit} ({count})" for unit, count in units.most_common(8))
-    counted += f", without a unit ({bare})" if bare else ""
+    unit_counts = ", ".join(f"{unit} ({count})" for unit, count in units.most_common(8))
+    unit_counts += f", without a unit ({without_unit})" if without_unit else ""
     targets = {unit: FACTORS[unit][0] if unit in FACTORS else unit for unit in units}
-    if len(units) == 1 and not bare:
-        return Writing("amount", f"amounts in {counted}")
-    if len(set(targets.values())) == 1 and not bare:
-        return Writing("amount", f"amounts in {counted}, converted to {units.most_common(1)[0][0]}")
-    return Writing("amount", f"amounts in {counted}: kept apart, one column of numbers per unit")
+    if len(units) == 1 and not without_unit:
+        return Writing("amount", f"amounts in {unit_counts}")
+    if len(set(targets.values())) == 1 and not without_unit:
+        return Writing("amount", f"amounts in {unit_counts}, converted to {units.most_common(1)[0][0]}")
+    return Writing("amount", f"amounts in {unit_counts}: kept apart, one column of numbers per unit")
 
 
 def _is_unit(unit: str) -> bool:
@@ -171,15 +173,15 @@ def _bare_numbers(amounts: list[Amount]) -> Writing | None:
     return Writing("amount", "numbers written as text")
 
 
-def _several(cells: list[Any]) -> Writing | None:
+def _several_numbers(cells: list[Any]) -> Writing | None:
     """Recognise measures such as 139/85, but not unique whole numbers, which may number records: 17/2023."""
     if _share(cells, any_moment) >= MOST:  # dates, but it is unclear whether the day or the month comes first
         return None
     rows = [numbers for cell in cells if (numbers := numbers_in(cell)) is not None]
     if len(rows) < MOST * len(cells) or len({len(numbers) for numbers in rows}) > 1:
         return None
-    counters = len(set(rows)) == len(rows) and all(part.is_integer() for row in rows for part in row)
-    if counters or len(set(rows)) <= MANY:
+    unique_integers = len(set(rows)) == len(rows) and all(part.is_integer() for row in rows for part in row)
+    if unique_integers or len(set(rows)) <= MANY:
         return None
     return Writing("numbers", f"{len(rows[0])} numbers per cell, such as {str(cells[0])[:30]}")
 
@@ -194,15 +196,15 @@ def _objects(cells: list[Any]) -> Writing | None:
     learned = FORMS["json"].learn(pd.Series(cells, dtype=object))
     keys = [*learned["numbers"], *learned["categories"]]
     others = (
-        {str(key) for cell in cells for key in _keys(cell)}
+        {str(key) for cell in cells for key in _parse_cell(cell)}
         - {key.partition(".")[0] for key in keys}
         - {*keys}
     )
-    left = f"; not read: {', '.join(sorted(others)[:10])}" if others else ""
-    return Writing("json", f"JSON objects; keys read: {', '.join(keys[:20])}{left}") if keys else None
+    note = f"; not read: {', '.join(sorted(others)[:10])}" if others else ""
+    return Writing("json", f"JSON objects; keys read: {', '.join(keys[:20])}{note}") if keys else None
 
 
-def _keys(cell: Any) -> Any:
+def _parse_cell(cell: Any) -> Any:
     try:
         return parse_json(cell) if isinstance(cell, str) else cell
     except ValueError:
@@ -211,37 +213,37 @@ def _keys(cell: Any) -> Any:
 
 def _labels(cells: list[Any]) -> Writing | None:
     separator = separator_of(pd.Series(cells, dtype=object))
-    each = [labels for cell in cells if (labels := labels_of(cell, separator)) is not None]
-    if len(each) < MOST * len(cells):
+    label_lists = [labels for cell in cells if (labels := labels_of(cell, separator)) is not None]
+    if len(label_lists) < MOST * len(cells):
         return None
-    counts = Counter(label for labels in each for label in labels)
+    counts = Counter(label for labels in label_lists for label in labels)
     total = counts.total()
-    lists = not any(isinstance(cell, str) and not cell.lstrip().startswith("[") for cell in cells)
-    if lists and not any(isinstance(part, str) for cell in cells[:100] for part in _listed(cell)):
+    are_lists = not any(isinstance(cell, str) and not cell.lstrip().startswith("[") for cell in cells)
+    if are_lists and not any(isinstance(part, str) for cell in cells[:100] for part in _list_items(cell)):
         return None
     if not counts or len(counts) > min(LABELS, total / 2):
         return None
-    several = sum(len(labels) > 1 for labels in each) / len(cells)
-    if not lists and several <= SEVERAL:
+    share = sum(len(labels) > 1 for labels in label_lists) / len(cells)
+    if not are_lists and share <= SEVERAL:
         return None
-    if separator == "," and not lists:
+    if separator == "," and not are_lists:
         short = all(len(label) <= SHORT and len(label.split()) <= 3 for label in counts)
-        words = all(any(sign.isalpha() for sign in label) for label in counts)
+        words = all(any(character.isalpha() for character in label) for label in counts)
         if (
             not (short and words)
             or len(counts) > min(BETWEEN_COMMAS, total / REPEATED)
-            or several < 2 * SEVERAL
+            or share < 2 * SEVERAL
         ):
             return None
-    shown = ", ".join(label for label, _ in counts.most_common(5))
-    between = "in lists" if lists else f"separated by {separator}"
+    examples = ", ".join(label for label, _ in counts.most_common(5))
+    layout = "in lists" if are_lists else f"separated by {separator}"
     return Writing(
-        "labels", f"several labels per cell, {between}: {len(counts)} different ones, such as {shown}"
+        "labels", f"several labels per cell, {layout}: {len(counts)} different ones, such as {examples}"
     )
 
 
-def _listed(cell: Any) -> Any:
-    labels = _keys(cell) if isinstance(cell, str) else cell
+def _list_items(cell: Any) -> Any:
+    labels = _parse_cell(cell) if isinstance(cell, str) else cell
     return labels if isinstance(labels, list | tuple | set | frozenset | np.ndarray) else ()
 
 
@@ -274,20 +276,20 @@ def guessed_missing(column: pd.Series) -> tuple[list[Any], str]:
         return [], ""
     rest = [cell for cell in cells if not isinstance(cell, str) or cell.strip() not in BESIDE_NUMBERS]
     if rest and len(rest) < len(cells):
-        numbers = all((amount := amount_of(cell)) is not None and not amount.unit for cell in rest)
-        writing = guessed_form(pd.Series(rest, dtype=object)) if not numbers else Writing("amount", "")
+        all_numbers = all((amount := amount_of(cell)) is not None and not amount.unit for cell in rest)
+        writing = guessed_form(pd.Series(rest, dtype=object)) if not all_numbers else Writing("amount", "")
         if writing is not None and writing.form in ("date", "amount", "rating", "yes-no"):
             return _words(cells, BESIDE_NUMBERS, f"the others are {FORMS[writing.form].cells}")
     return _words(cells, EMPTY_WORDS, "which usually means empty")
 
 
-def _words(cells: list[Any], words: tuple[str, ...], why: str) -> tuple[list[Any], str]:
+def _words(cells: list[Any], words: tuple[str, ...], reason: str) -> tuple[list[Any], str]:
     texts = [cell.strip() for cell in cells if isinstance(cell, str)]
     counts = Counter(text for text in texts if text in words)
     if not counts or counts.total() == len(cells):
         return [], ""
-    what = "1 cell is" if counts.total() == 1 else f"{counts.total()} cells are"
-    return sorted(counts), f"{what} {', '.join(sorted(counts))}, {why}"
+    subject = "1 cell is" if counts.total() == 1 else f"{counts.total()} cells are"
+    return sorted(counts), f"{subject} {', '.join(sorted(counts))}, {reason}"
 
 
 def _codes(column: pd.Series) -> tuple[list[Any], str]:

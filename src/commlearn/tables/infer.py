@@ -61,8 +61,8 @@ class Guess:
 def seen_as(name: str, column: pd.Series, root: Path) -> Look:
     """Return what a column looks like; a few whole numbers that name something are categories."""
     seen = look(column, root)
-    few = 1 < seen.distinct <= min(MANY, seen.filled / 2) and seen.sort == "number"
-    if few and _words(name) & NAMES_THINGS and _words(name) != {"id"} and _whole(column):
+    few_values = 1 < seen.distinct <= min(MANY, seen.filled / 2) and seen.sort == "number"
+    if few_values and _words(name) & NAMES_THINGS and _words(name) != {"id"} and _all_whole(column):
         return replace(seen, sort="category", reason=f"{seen.distinct} whole numbers that seem to be codes")
     return seen
 
@@ -71,7 +71,7 @@ def _words(name: str) -> set[str]:
     return {word.lower() for word in WORDS.findall(name)}
 
 
-def _whole(column: pd.Series) -> bool:
+def _all_whole(column: pd.Series) -> bool:
     numbers = as_numbers(column.dropna())
     return bool((numbers == np.round(numbers)).all())
 
@@ -100,8 +100,8 @@ def stated_target(name: str, column: pd.Series, seen: Look) -> Guess:
     cells = column.dropna()
     if seen.sort == "number":
         numbers = as_numbers(cells)
-        fractions = seen.distinct > FRACTIONS and bool((numbers != np.round(numbers)).any())
-        if fractions or seen.distinct > MANY:
+        has_fractions = seen.distinct > FRACTIONS and bool((numbers != np.round(numbers)).any())
+        if has_fractions or seen.distinct > MANY:
             return Guess("target", name, f"named as a target; {seen.distinct} different numbers", "number")
     elif (writing := guessed_form(column)) is not None and writing.form == "amount":
         numbers = np.unique(TARGETS["number"](cells)[0])
@@ -147,21 +147,21 @@ def _identifier(name: str, words: set[str], column: pd.Series, seen: Look) -> Gu
     """Recognise ids (unique whole numbers or single words), and near-ids or codes to leave unused."""
     if seen.sort not in ("number", "nothing", "category"):
         return None
-    named = bool(words & NAMES_ROWS) or name.lower().endswith(("nummer", *NAMES_ROWS_LAST & words))
+    named_as_id = bool(words & NAMES_ROWS) or name.lower().endswith(("nummer", *NAMES_ROWS_LAST & words))
     if seen.distinct < len(column):
         if words == {"id"} and seen.distinct >= NEARLY * len(column):
             repeated = len(column) - seen.distinct
             reason = f"its name; but {repeated} of {len(column)} rows repeat an id or have none"
             return Guess("id", name, reason)
         if seen.sort == "nothing" and NEARLY * len(column) <= seen.distinct < seen.filled:
-            again = seen.filled - seen.distinct
-            reason = f"{seen.distinct} different short values, like ids; but {again} rows repeat one"
+            copies = seen.filled - seen.distinct
+            reason = f"{seen.distinct} different short values, like ids; but {copies} rows repeat one"
             return Guess(
                 "unused",
                 name,
                 f"{reason}. If these rows are copies, drop them and declare the column as id",
             )
-        if not (words & NAMES_THINGS and seen.sort == "number" and _whole(column)):
+        if not (words & NAMES_THINGS and seen.sort == "number" and _all_whole(column)):
             return None
         reason = (
             f"{seen.distinct} whole numbers that seem to be codes, judging by the name; list the column in "
@@ -170,9 +170,11 @@ def _identifier(name: str, words: set[str], column: pd.Series, seen: Look) -> Gu
         return Guess("unused", name, reason)
     if seen.sort == "number":
         with np.errstate(invalid="ignore"):  # the difference of two infinities is NaN
-            counter = len(column) > 2 and bool((np.diff(as_numbers(column)) == 1).all()) and _whole(column)
-        if counter or (named and _whole(column)):
-            return Guess("id", name, "numbers the rows" if counter else "unique whole numbers")
+            consecutive = (
+                len(column) > 2 and bool((np.diff(as_numbers(column)) == 1).all()) and _all_whole(column)
+            )
+        if consecutive or (named_as_id and _all_whole(column)):
+            return Guess("id", name, "numbers the rows" if consecutive else "unique whole numbers")
         return None
     return Guess("id", name, f"{seen.distinct} unique single words")
 
@@ -259,32 +261,34 @@ def infer(table: Table, targets: Sequence[str] = (), encoding: str = "") -> Infe
     frame = table.frame
     guesses = stated_targets(table, targets)
     looks = {name: seen_as(name, frame[name], table.root) for name in frame.columns}
-    written = {name: guessed_form(frame[name]) for name, seen in looks.items() if seen.sort in MAY_BE_WRITTEN}
+    possible_forms = {
+        name: guessed_form(frame[name]) for name, seen in looks.items() if seen.sort in MAY_BE_WRITTEN
+    }
     for name in frame.columns:
         if name not in guesses:
-            taken = {guess.role: guess.name for guess in guesses.values()}
-            guess = role_of(name, frame[name], looks[name], taken)
-            if guess is not None and not (guess.role in ("id", "unused") and written.get(name)):
+            used_roles = {guess.role: guess.name for guess in guesses.values()}
+            guess = role_of(name, frame[name], looks[name], used_roles)
+            if guess is not None and not (guess.role in ("id", "unused") and possible_forms.get(name)):
                 guesses[name] = guess
-    forms = {name: writing for name, writing in written.items() if writing and name not in guesses}
-    left = {
+    forms = {name: writing for name, writing in possible_forms.items() if writing and name not in guesses}
+    remaining = {
         name: replace(seen, sort="written") if name in forms else seen
         for name, seen in looks.items()
         if name not in guesses
     }
-    all_guesses = [*_modalities(left, frame, forms), *guesses.values(), *missing]
+    all_guesses = [*_modalities(remaining, frame, forms), *guesses.values(), *missing]
     modalities = {guess.name: guess.value for guess in all_guesses if guess.role == "modality"}
     if not modalities:
         reasons = "; ".join(f"{guess.name}: {guess.reason}" for guess in all_guesses[:20])
         raise DataError(f"No column looks like a modality ({reasons}). Write the schema by hand.")
-    chosen = {guess.role: guess.name for guess in all_guesses}
-    stated = {guess.name: guess.value for guess in all_guesses if guess.role == "target"}
+    roles = {guess.role: guess.name for guess in all_guesses}
+    target_types = {guess.name: guess.value for guess in all_guesses if guess.role == "target"}
     schema = Schema(
         modalities,
-        stated,
-        chosen.get("id"),
-        chosen.get("group"),
-        chosen.get("split"),
+        target_types,
+        roles.get("id"),
+        roles.get("group"),
+        roles.get("split"),
         missing={guess.name: guess.value for guess in missing},
         encoding=encoding,
     )
@@ -303,34 +307,38 @@ def _missing(frame: pd.DataFrame) -> list[Guess]:
 def _modalities(looks: dict[str, Look], frame: pd.DataFrame, forms: Mapping[str, Writing]) -> list[Guess]:
     """Combine numbered columns into vectors, and other numbers and categories into one table."""
     modalities: list[Guess] = []
-    taken: set[str] = set()
+    used: set[str] = set()
     for prefix, columns in _runs([name for name, seen in looks.items() if seen.sort == "number"]):
         missing = frame[columns].isna()
         if (missing.any(axis=1) != missing.all(axis=1)).any():
             continue  # a vector cannot have gaps, a table can
         reason = f"{len(columns)} numbered columns of numbers, {columns[0]} to {columns[-1]}"
         modalities.append(_modality(prefix.strip("_-. ") or "vector", "vector", columns, reason, modalities))
-        taken.update(columns)
-    of_table = ("number", "category", "written")
-    flat = [name for name, seen in looks.items() if seen.sort in of_table and name not in taken]
+        used.update(columns)
+    table_sorts = ("number", "category", "written")
+    table_columns = [name for name, seen in looks.items() if seen.sort in table_sorts and name not in used]
     for name, seen in looks.items():
         if seen.sort in KINDS:
             modalities.append(_modality(name, seen.sort, [name], seen.reason, modalities))
-        elif flat and name == flat[0]:
-            numbers = sum(looks[column].sort == "number" for column in flat)
-            reason = f"columns: {numbers} of numbers, {len(flat) - numbers - len(forms)} with few values"
+        elif table_columns and name == table_columns[0]:
+            numbers = sum(looks[column].sort == "number" for column in table_columns)
+            reason = (
+                f"columns: {numbers} of numbers, {len(table_columns) - numbers - len(forms)} with few values"
+            )
             reason += "".join(f"; {column}: {writing.reason}" for column, writing in forms.items())
-            answers = possible_answers(frame[flat])
+            answers = possible_answers(frame[table_columns])
             if answers:
                 reason += (
                     f"; with two values: {first_names(answers)} (name those that are answers with --target)"
                 )
             codes = [
-                column for column in flat if looks[column].sort == "category" and _is_number(frame[column])
+                column
+                for column in table_columns
+                if looks[column].sort == "category" and _is_number(frame[column])
             ]
             options: dict[str, Any] = {"categorical": tuple(codes)} if codes else {}
             options |= {"forms": {column: writing.form for column, writing in forms.items()}} if forms else {}
-            modalities.append(_modality("table", "tabular", flat, reason, modalities, options))
+            modalities.append(_modality("table", "tabular", table_columns, reason, modalities, options))
         elif seen.sort in ("nothing", "labels"):
             modalities.append(Guess("unused", name, seen.reason))
     return modalities
@@ -359,27 +367,33 @@ def _modality(
     kind: str,
     columns: Sequence[str],
     reason: str,
-    before: Sequence[Guess],
+    existing: Sequence[Guess],
     options: Mapping[str, Any] = MappingProxyType({}),
 ) -> Guess:
     """Return a modality with a valid name that is not taken yet."""
-    clean = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_") or kind
-    taken = {guess.name for guess in before if guess.role == "modality"}
-    names = [clean, f"{clean}_{kind}", *(f"{clean}_{count}" for count in range(2, len(taken) + 3))]
-    free = next(option for option in names if option not in taken and not hasattr(nn.ModuleDict(), option))
-    read = columns[0] if len(columns) == 1 else tuple(columns)
-    made: Kind = KINDS[kind](read, **options)  # type: ignore[call-arg]
-    return replace(Guess("modality", free, reason), value=made)
+    clean_name = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_") or kind
+    used = {guess.name for guess in existing if guess.role == "modality"}
+    names = [
+        clean_name,
+        f"{clean_name}_{kind}",
+        *(f"{clean_name}_{count}" for count in range(2, len(used) + 3)),
+    ]
+    unique_name = next(
+        option for option in names if option not in used and not hasattr(nn.ModuleDict(), option)
+    )
+    argument = columns[0] if len(columns) == 1 else tuple(columns)
+    instance: Kind = KINDS[kind](argument, **options)  # type: ignore[call-arg]
+    return replace(Guess("modality", unique_name, reason), value=instance)
 
 
 def _flow(key: str, value: Any) -> str:
     """Return a key and its value as one line of YAML."""
     inner = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1 << 30, sort_keys=False)
     outer = yaml.safe_dump(key, allow_unicode=True, width=1 << 30)
-    return f"{_bare(outer)}: {_bare(inner)}"
+    return f"{_strip_marks(outer)}: {_strip_marks(inner)}"
 
 
-def _bare(dumped: str) -> str:
+def _strip_marks(dumped: str) -> str:
     """Strip YAML's end-of-document mark and line breaks; spaces in a name stay, including unusual ones."""
     return dumped.removesuffix("...\n").strip("\n")
 

@@ -34,31 +34,31 @@ def copies(
         cells: the rows of the table.
         schema: which columns the modalities read.
     """
-    looks = pd.util.hash_pandas_object(pd.DataFrame(prints), index=False).to_numpy()  # over all modalities
-    where: np.ndarray = np.full(len(looks), "", dtype=object)
+    hashes = pd.util.hash_pandas_object(pd.DataFrame(prints), index=False).to_numpy()  # over all modalities
+    split_of_row: np.ndarray = np.full(len(hashes), "", dtype=object)
     for name, members in splits.items():
-        where[members] = name
-    frame = pd.DataFrame({"look": looks, "split": where, "row": np.arange(len(looks))})
+        split_of_row[members] = name
+    frame = pd.DataFrame({"look": hashes, "split": split_of_row, "row": np.arange(len(hashes))})
     frame = frame[frame["split"] != ""]
     train = frame[frame["split"] == "train"].drop_duplicates("look").set_index("look")["row"]
     leaked = frame[(frame["split"] != "train") & frame["look"].isin(train.index)]
     columns = [column for kind in schema.modalities.values() for column in kind.columns()]
     problems = []
-    first = leaked[:LISTED]
-    for row, look, split in zip(first["row"], first["look"], first["split"], strict=True):
-        same = "equals" if _equal(cells, columns, row, train[look]) else "looks like"
+    examples = leaked[:LISTED]
+    for row, key, split in zip(examples["row"], examples["look"], examples["split"], strict=True):
+        relation = "equals" if _equal(cells, columns, row, train[key]) else "looks like"
         message = (
-            f"this record of {split} {same} row {cells.first_row + train[look]} of train in every modality"
+            f"this record of {split} {relation} row {cells.first_row + train[key]} of train in every modality"
         )
         problems.append(Problem(message, row=cells.first_row + int(row), level="warning"))
     if len(leaked) > LISTED:
         problems.append(Problem(f"and {len(leaked) - LISTED} more rows like these", level="warning"))
-    again = frame[frame.duplicated(["look", "split"])]
-    if len(again):
-        rows = ", ".join(str(cells.first_row + row) for row in again["row"][:LISTED])
+    repeated = frame[frame.duplicated(["look", "split"])]
+    if len(repeated):
+        rows = ", ".join(str(cells.first_row + row) for row in repeated["row"][:LISTED])
         message = (
-            f"{len(again)} records look like an earlier one in every modality (rows {rows}"
-            f"{', ...' if len(again) > LISTED else ''}); a contrastive loss treats such copies as "
+            f"{len(repeated)} records look like an earlier one in every modality (rows {rows}"
+            f"{', ...' if len(repeated) > LISTED else ''}); a contrastive loss treats such copies as "
             "negatives of each other"
             + ("" if len(splits) > 1 else ", and a random split would put copies on both sides")
         )
@@ -71,29 +71,29 @@ def seen_in_training(prints: Mapping[str, np.ndarray], splits: Mapping[str, np.n
     if not {"train", "test"} <= splits.keys():
         return {}
     shares = {}
-    for name, looks in prints.items():
-        test = looks[splits["test"]]
+    for name, fingerprints in prints.items():
+        test = fingerprints[splits["test"]]
         test = test[test != 0]
-        shares[name] = float(np.isin(test, looks[splits["train"]]).mean()) if len(test) else 0.0
+        shares[name] = float(np.isin(test, fingerprints[splits["train"]]).mean()) if len(test) else 0.0
     return shares
 
 
 def group_leaks(cells: Cells, column: str, splits: Mapping[str, np.ndarray]) -> list[Problem]:
     """Return errors for groups with rows in several splits, and a warning for rows without a group."""
-    odd = odd_names(cells, column)
-    if odd:
-        return first_ten(odd)
+    name_problems = odd_names(cells, column)
+    if name_problems:
+        return first_ten(name_problems)
     groups = cells.frame[column]
     problems = []
     missing = int(groups.isna().sum())
     if missing:
         message = f"{missing} rows have no group; each counts as a group of its own"
         problems.append(Problem(message, column, level="warning"))
-    where: dict[object, dict[str, int]] = {}
+    first_rows: dict[object, dict[str, int]] = {}
     for name, rows in splits.items():
         part = groups.iloc[rows].dropna()
         for row, group in zip(part.index[~part.duplicated()], part.drop_duplicates().tolist(), strict=True):
-            where.setdefault(group, {})[name] = int(row)
+            first_rows.setdefault(group, {})[name] = int(row)
     leaked = [
         Problem(
             f"group {group!r} is in {' and '.join(rows)} (rows {', '.join(map(str, rows.values()))}); "
@@ -101,7 +101,7 @@ def group_leaks(cells: Cells, column: str, splits: Mapping[str, np.ndarray]) -> 
             column,
             cells.first_row + max(rows.values()),
         )
-        for group, rows in where.items()
+        for group, rows in first_rows.items()
         if len(rows) > 1
     ]
     return problems + first_ten(leaked)
@@ -138,12 +138,14 @@ def likely_answers(frame: pd.DataFrame, schema: Schema) -> dict[str, str]:
     """
     frame = frame.iloc[list(spread(len(frame), LOOKED_AT))].reset_index(drop=True)
     reasons: dict[str, str] = {}
-    targets = {name: _Looked(frame[name], sort) for name, sort in schema.targets.items() if name in frame}
+    targets = {
+        name: _PreparedColumn(frame[name], sort) for name, sort in schema.targets.items() if name in frame
+    }
     for kind in schema.modalities.values():
         for column in kind.columns():
             if column not in frame or column in targets:
                 continue
-            parts = map(_Looked, _parts(frame[column], kind)) if targets else ()
+            parts = map(_PreparedColumn, _parts(frame[column], kind)) if targets else ()
             reasons_of_parts = (
                 _gives_away(part, target, name) for part in parts for name, target in targets.items()
             )
@@ -168,11 +170,11 @@ def _parts(values: pd.Series, kind: Kind) -> list[pd.Series]:
     form = FORMS.get(kind.forms.get(str(values.name), "")) if isinstance(kind, Tabular) else None
     if form is None:
         return [values]
-    read = form.read(values, form.learn(values))
-    return [pd.Series(numbers) for numbers in read.numbers.values()] + [*read.categories.values()]
+    parts = form.read(values, form.learn(values))
+    return [pd.Series(numbers) for numbers in parts.numbers.values()] + [*parts.categories.values()]
 
 
-class _Looked:
+class _PreparedColumn:
     """A column's cells, prepared for comparison with other columns."""
 
     def __init__(self, cells: pd.Series, sort: str = "") -> None:
@@ -186,41 +188,41 @@ class _Looked:
 
     @cached_property
     def texts(self) -> np.ndarray:
-        texts = [str(cell) if one else "" for cell, one in zip(self.cells, self.single, strict=True)]
+        texts = [str(cell) if single else "" for cell, single in zip(self.cells, self.single, strict=True)]
         return np.array(texts, dtype=object)
 
 
-def _gives_away(values: _Looked, target: _Looked, name: str) -> str:
+def _gives_away(values: _PreparedColumn, target: _PreparedColumn, name: str) -> str:
     """Describe how a column gives a target away; "" if it does not."""
-    both = values.filled & target.filled
-    if both.sum() < FEWEST or not (values.single & target.single)[both].all():
+    both_filled = values.filled & target.filled
+    if both_filled.sum() < FEWEST or not (values.single & target.single)[both_filled].all():
         return ""
-    answers, numbers = target.numbers[both], values.numbers[both]
-    texts, classes = values.texts[both], target.texts[both]
+    answers, numbers = target.numbers[both_filled], values.numbers[both_filled]
+    texts, classes = values.texts[both_filled], target.texts[both_filled]
     numeric = not np.isnan(numbers).any()
     if numeric and not np.isnan(answers).any() and len(np.unique(answers)) > 2:
-        return _computed_from(numbers, answers, name)
+        return _numeric_relation(numbers, answers, name)
     if target.sort == "number":
         return ""
-    codes, of_class = np.unique(texts, return_inverse=True)[1], np.unique(classes, return_inverse=True)[1]
-    counts = np.bincount(of_class)
+    codes, class_codes = np.unique(texts, return_inverse=True)[1], np.unique(classes, return_inverse=True)[1]
+    counts = np.bincount(class_codes)
     if len(counts) < 2 or counts.min() < OF_A_CLASS or counts.max() > MOST_FREQUENT * len(texts):
         return ""
     if codes.max() + 1 <= len(texts) / PER_VALUE:
         table = np.zeros((codes.max() + 1, len(counts)), dtype=np.int64)
-        np.add.at(table, (codes, of_class), 1)
-        recognised = int(table.max(axis=1).sum())
-        if recognised == len(texts):
+        np.add.at(table, (codes, class_codes), 1)
+        correct = int(table.max(axis=1).sum())
+        if correct == len(texts):
             one_to_one = len(table) == len(counts)
             return f"is a copy of target {name}" if one_to_one else f"determines target {name} in every row"
-        if recognised >= NEARLY * len(texts):
-            return f"determines target {name} in {recognised} of {len(texts)} rows"
-    if numeric and len(counts) == 2 and _parted(numbers, of_class == 1):
+        if correct >= NEARLY * len(texts):
+            return f"determines target {name} in {correct} of {len(texts)} rows"
+    if numeric and len(counts) == 2 and _separates(numbers, class_codes == 1):
         return f"separates the two classes of target {name} by a threshold"
     return ""
 
 
-def _computed_from(numbers: np.ndarray, answers: np.ndarray, name: str) -> str:
+def _numeric_relation(numbers: np.ndarray, answers: np.ndarray, name: str) -> str:
     if not (np.isfinite(numbers).all() and np.isfinite(answers).all() and np.ptp(numbers) > 0):
         return ""
     with np.errstate(over="ignore", invalid="ignore"):
@@ -232,16 +234,18 @@ def _computed_from(numbers: np.ndarray, answers: np.ndarray, name: str) -> str:
     return ""
 
 
-def _parted(numbers: np.ndarray, above: np.ndarray) -> bool:
-    return bool(numbers[above].min() > numbers[~above].max() or numbers[above].max() < numbers[~above].min())
+def _separates(numbers: np.ndarray, mask: np.ndarray) -> bool:
+    return bool(numbers[mask].min() > numbers[~mask].max() or numbers[mask].max() < numbers[~mask].min())
 
 
 def warn_of_likely_answers(frame: pd.DataFrame, schema: Schema, stacklevel: int = 2) -> None:
     """Issue one warning that names the input columns that are likely to be answers."""
     reasons = [f"{column} {reason}" for column, reason in likely_answers(frame, schema).items()]
     if reasons:
-        shown = first_names(reasons, "; ")
-        message = f"Some inputs may be answers: {shown}. Leave out any that are, or declare them as targets."
+        examples = first_names(reasons, "; ")
+        message = (
+            f"Some inputs may be answers: {examples}. Leave out any that are, or declare them as targets."
+        )
         warnings.warn(DataWarning(message), stacklevel=stacklevel)
 
 

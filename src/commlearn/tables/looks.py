@@ -66,32 +66,32 @@ def unread(cells: Sequence[str], distinct: int) -> str:
         >>> unread(["red", "blue"], 2)
         ''
     """
-    most = MOST * len(cells)
-    if reason := _nearly("dates", cells, any_moment, MOST if distinct <= MANY else NEARLY):
+    minimum = MOST * len(cells)
+    if reason := _explain_unread("dates", cells, any_moment, MOST if distinct <= MANY else NEARLY):
         return reason if FORMS["date"].learn(pd.Series(cells, dtype=object))["order"] else DATES
     endings = Counter(map(ending_of, cells))
     for way_out, suffixes in WAYS_OUT.items():
-        if sum(endings[ending] for ending in suffixes) >= most:
+        if sum(endings[ending] for ending in suffixes) >= minimum:
             return f"paths that end in {max(suffixes, key=lambda ending: endings[ending])}; {way_out}"
     if distinct <= MANY:
         return ""
-    if sum(ADDRESS.fullmatch(cell.strip()) is not None for cell in cells) >= most:
+    if sum(ADDRESS.fullmatch(cell.strip()) is not None for cell in cells) >= minimum:
         return "URLs, which are not downloaded; download the files and give their paths"
     codes = any(CODE.fullmatch(cell) for cell in cells) or all(cell.isdigit() for cell in cells)
-    return "" if codes else _nearly("numbers", cells, amount_in_unit, NEARLY)
+    return "" if codes else _explain_unread("numbers", cells, amount_in_unit, NEARLY)
 
 
-def _nearly(what: str, cells: Sequence[str], read: Callable[[str], object], share: float) -> str:
+def _explain_unread(content: str, cells: Sequence[str], read: Callable[[str], object], share: float) -> str:
     """Explain why a column of mostly dates or numbers is not read; "" if it is not such a column."""
     marks = [cell for cell in cells if read(cell) is None]
     if len(marks) > (1 - share) * len(cells):
         return ""
     if not marks:
-        return f"{what} written as text"
-    shown = ", ".join(repr(mark[:20]) for mark in dict.fromkeys(marks[:3]))
+        return f"{content} written as text"
+    examples = ", ".join(repr(mark[:20]) for mark in dict.fromkeys(marks[:3]))
     return (
-        f"mostly {what}, except cells such as {shown}; correct or empty these, and the column will be "
-        f"read as {what}"
+        f"mostly {content}, except cells such as {examples}; correct or empty these, and the column will be "
+        f"read as {content}"
     )
 
 
@@ -137,9 +137,9 @@ def look(column: pd.Series, root: Path) -> Look:
     if all(isinstance(cell, str | Path) for cell in cells):
         return _text(filled, [str(cell) for cell in cells], root)
     if all(isinstance(cell, NUMBERS) for cell in cells):
-        seen = _number(filled)
-        category = isinstance(column.dtype, pd.CategoricalDtype) and seen.sort == "number"
-        return Look("category", "categories", seen.filled, seen.distinct) if category else seen
+        result = _number(filled)
+        category = isinstance(column.dtype, pd.CategoricalDtype) and result.sort == "number"
+        return Look("category", "categories", result.filled, result.distinct) if category else result
     return _objects(cells, len(filled), root)
 
 
@@ -166,11 +166,11 @@ def _arrow(filled: pd.Series, root: Path) -> Look:
         return Look("series", "lists of lists of numbers: steps with several channels each", len(filled))
     lengths = pc.unique(pc.list_value_length(filled.array.__arrow_array__())).to_pylist()
     return _lists(
-        [length for length in lengths if length], len(filled), _gaps(map(np.asarray, _sample(filled)))
+        [length for length in lengths if length], len(filled), _have_gaps(map(np.asarray, _sample(filled)))
     )
 
 
-def _gaps(arrays: Iterable[np.ndarray]) -> bool:
+def _have_gaps(arrays: Iterable[np.ndarray]) -> bool:
     """Whether more than a share of `GAPS` of the arrays contain NaN."""
     gaps = [bool(pd.isna(array).any()) for array in arrays]
     return sum(gaps) > GAPS * len(gaps)
@@ -212,7 +212,7 @@ def _text(filled: pd.Series, cells: list[str], root: Path) -> Look:
     if ending in ARRAYS and count >= 0.9 * len(cells):
         return _arrays(cells, len(filled), root, f"paths of {ending} files")
     if all(cell.lstrip().startswith("[") for cell in cells):
-        return _objects([_parsed(cell) for cell in cells], len(filled), root)
+        return _objects([_parse(cell) for cell in cells], len(filled), root)
     distinct = _distinct(filled)
     if distinct == 1:
         return Look("nothing", f"every cell is {cells[0][:40]!r}", len(filled), 1)
@@ -222,10 +222,10 @@ def _text(filled: pd.Series, cells: list[str], root: Path) -> Look:
     words = sum(len(cell.split()) for cell in cells) / len(cells)
     characters = sum(map(len, cells)) / len(cells)
     description = f"{distinct} different values of {words:.1f} words on average"
-    few = distinct <= FEW and distinct <= max(2, len(filled) / 2)
+    is_category = distinct <= FEW and distinct <= max(2, len(filled) / 2)
     if (words >= WORDS or characters >= CHARACTERS) and distinct > 20:
         return Look("text", description, len(filled), distinct)
-    if few:
+    if is_category:
         return Look("category", f"{distinct} different values", len(filled), distinct)
     if words >= 2:
         return Look("text", description, len(filled), distinct)
@@ -234,7 +234,7 @@ def _text(filled: pd.Series, cells: list[str], root: Path) -> Look:
     )
 
 
-def _parsed(cell: str) -> Any:
+def _parse(cell: str) -> Any:
     try:
         return parse_json(cell)
     except ValueError:
@@ -275,8 +275,8 @@ def _objects(cells: list[Any], filled: int, root: Path) -> Look:
 
 def _content(cell: Any) -> Any:
     """Return the bytes or path of a file stored by the `datasets` library, or any other cell unchanged."""
-    stored = isinstance(cell, dict) and not cell.keys().isdisjoint(("bytes", "path"))
-    return cell.get("bytes") or cell.get("path") if stored else cell
+    is_file = isinstance(cell, dict) and not cell.keys().isdisjoint(("bytes", "path"))
+    return cell.get("bytes") or cell.get("path") if is_file else cell
 
 
 def _holds_text(cell: Any) -> bool:
@@ -300,7 +300,7 @@ def _steps(cell: Any) -> Steps | None:
         return None
 
 
-def _arrays(cells: list[Any], filled: int, root: Path, what: str) -> Look:
+def _arrays(cells: list[Any], filled: int, root: Path, subject: str) -> Look:
     """Guess from shapes: pixels mean an image, one length a vector, several lengths or channels a series."""
     arrays = []
     for cell in cells:
@@ -312,22 +312,22 @@ def _arrays(cells: list[Any], filled: int, root: Path, what: str) -> Look:
         arrays.append(array)
         sizes = " x ".join(map(str, array.shape))
         if array.ndim == 3 and array.shape[2] in (1, 3, 4):
-            return Look("image", f"{what} of {sizes} values", filled)
+            return Look("image", f"{subject} of {sizes} values", filled)
         if array.ndim == 2 and array.dtype == np.uint8:
-            return Look("image", f"{what} of {array.shape[0]} x {array.shape[1]} bytes", filled)
+            return Look("image", f"{subject} of {array.shape[0]} x {array.shape[1]} bytes", filled)
         if array.ndim > 2:
-            reason = f"{what} of {sizes} are not read; an image has its channels last, a series two axes"
+            reason = f"{subject} of {sizes} are not read; an image has its channels last, a series two axes"
             return Look("nothing", reason, filled)
     if not arrays:
         reason = f"none of {len(cells)} cells could be read as numbers: {str(cells[0])[:40]!r}"
         return Look("nothing", f"{reason}. A list is written as JSON: [0.1, 0.2, null]", filled)
     if {array.ndim for array in arrays} == {1}:
         lengths = sorted({len(array) for array in arrays if len(array)})
-        as_lists = _lists(lengths, filled, _gaps(arrays))
-        return Look(as_lists.sort, as_lists.reason.replace("lists", what), filled)
+        as_lists = _lists(lengths, filled, _have_gaps(arrays))
+        return Look(as_lists.sort, as_lists.reason.replace("lists", subject), filled)
     if steps := [part for cell in cells if (part := _steps(cell)) is not None]:
         clock = clock_of(steps, MOST_STEPS)
-        named = f"steps of {', '.join(clock.names)}" + (" with times" if clock.step else "")
-        return Look("series", "; ".join(filter(None, (named, clock.note()))), filled)
+        description = f"steps of {', '.join(clock.names)}" + (" with times" if clock.step else "")
+        return Look("series", "; ".join(filter(None, (description, clock.note()))), filled)
     channels = Counter(array.shape[-1] for array in arrays).most_common(1)[0][0]
-    return Look("series", f"{what} of several steps by {channels} channels", filled)
+    return Look("series", f"{subject} of several steps by {channels} channels", filled)

@@ -52,25 +52,25 @@ def _is_odd(cell: object) -> bool:
 
 def id_problems(table: Table, column: str) -> list[Problem]:
     """Return a problem for each row without an id, or with the id of an earlier row."""
-    odd = odd_names(table, column)
-    if odd:
-        return odd
+    name_problems = odd_names(table, column)
+    if name_problems:
+        return name_problems
     values = table.frame[column]
-    nameless = values.isna()
+    missing = values.isna()
     problems = [
         Problem("the record has no id; give each record its own", column, table.first_row + int(row))
-        for row in np.flatnonzero(nameless)
+        for row in np.flatnonzero(missing)
     ]
-    first: dict[Any, int] = {}
-    again = np.flatnonzero(values.duplicated(keep=False) & ~nameless)
-    for row, value in zip(again.tolist(), values.iloc[again].tolist(), strict=True):
-        if value in first:
+    first_rows: dict[Any, int] = {}
+    repeated = np.flatnonzero(values.duplicated(keep=False) & ~missing)
+    for row, value in zip(repeated.tolist(), values.iloc[repeated].tolist(), strict=True):
+        if value in first_rows:
             message = (
-                f"the id {value!r} is also that of row {table.first_row + first[value]}; give each record "
-                "its own"
+                f"the id {value!r} is also that of row {table.first_row + first_rows[value]}; give each "
+                "record its own"
             )
             problems.append(Problem(message, column, table.first_row + row))
-        first.setdefault(value, row)
+        first_rows.setdefault(value, row)
     return problems
 
 
@@ -94,9 +94,9 @@ def missing_words(table: Table, columns: Sequence[str]) -> list[Problem]:
 
 def split_problems(table: Table, column: str) -> list[Problem]:
     """Return a problem for each row whose split is not a known name of train, validation or test."""
-    odd = odd_names(table, column)
-    if odd:
-        return odd
+    name_problems = odd_names(table, column)
+    if name_problems:
+        return name_problems
     values = table.frame[column]
     return [
         Problem(
@@ -118,13 +118,13 @@ def with_ids(problems: Sequence[Problem], table: Table, column: str | None) -> t
         return tuple(problems)
     ids = table.frame[column]
 
-    def named(problem: Problem) -> Problem:
-        place = -1 if not isinstance(problem.row, int) else problem.row - table.first_row
-        if not 0 <= place < len(ids) or problem.column == column:
+    def with_id(problem: Problem) -> Problem:
+        position = -1 if not isinstance(problem.row, int) else problem.row - table.first_row
+        if not 0 <= position < len(ids) or problem.column == column:
             return problem
-        return replace(problem, id=f"{ids.iloc[place]!s:.40}")
+        return replace(problem, id=f"{ids.iloc[position]!s:.40}")
 
-    return tuple(map(named, problems))
+    return tuple(map(with_id, problems))
 
 
 def split_names(values: pd.Series) -> pd.Series:

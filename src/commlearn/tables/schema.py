@@ -124,14 +124,14 @@ class Schema:
         """Return the HTML table that a notebook displays."""
         modalities, rows = self.to_mapping()["modalities"], []
         for name, kind in self.modalities.items():
-            own = ("kind", "column", "columns")
+            basic_keys = ("kind", "column", "columns")
             settings = ", ".join(
-                f"{key} {value}" for key, value in modalities[name].items() if key not in own
+                f"{key} {value}" for key, value in modalities[name].items() if key not in basic_keys
             )
             rows.append((name, kind.name, ", ".join(map(str, kind.columns())), settings))
         rows += [(column, f"target, {sort}", column, "") for column, sort in self.targets.items()]
-        named = {key: getattr(self, key) for key in ("id", "group", "split")}
-        rows += [(key, key, column, "") for key, column in named.items() if column is not None]
+        roles = {key: getattr(self, key) for key in ("id", "group", "split")}
+        rows += [(key, key, column, "") for key, column in roles.items() if column is not None]
         return html_table("Schema", ("name", "role", "columns", "settings"), rows)
 
     def columns(self, with_targets: bool = True) -> tuple[str, ...]:
@@ -157,8 +157,8 @@ class Schema:
         if not isinstance(self.missing, Mapping):
             return Reading(frozenset(names), tuple(self.missing), encoding=self.encoding)
         by_column = {column: tuple(values) for column, values in self.missing.items()}
-        everywhere = by_column.pop(schema_yaml.EVERYWHERE, ())
-        return Reading(frozenset(names), everywhere, by_column, self.encoding)
+        common_values = by_column.pop(schema_yaml.EVERYWHERE, ())
+        return Reading(frozenset(names), common_values, by_column, self.encoding)
 
     def only(self, modalities: Sequence[str] | None) -> Schema:
         """Return the schema with only these modalities, in the schema's order; None keeps all of them."""
@@ -180,7 +180,7 @@ class Schema:
             for column in kind.columns()
         }
         return {
-            column: _missing(column, owners.get(column, "the schema reads"), frame)
+            column: _missing_message(column, owners.get(column, "the schema reads"), frame)
             for column in self.columns(with_targets)
             if column not in frame.columns
         }
@@ -188,15 +188,15 @@ class Schema:
     def misnamed_columns(self, frame: pd.DataFrame) -> dict[str, str]:
         """Return missing columns of a table to train on, including those named in the `missing` setting."""
         return {
-            column: _missing(column, "the schema's list of missing cells names", frame)
+            column: _missing_message(column, "the schema's list of missing cells names", frame)
             for column in self.training_columns()
             if column not in frame.columns
         } | self.missing_columns(frame)
 
     def training_columns(self) -> tuple[str, ...]:
         """Return every column that the schema names, including those in the `missing` setting."""
-        listed = self.missing if isinstance(self.missing, Mapping) else ()
-        names = [name for name in (*self.columns(), *listed) if name != schema_yaml.EVERYWHERE]
+        extra = self.missing if isinstance(self.missing, Mapping) else ()
+        names = [name for name in (*self.columns(), *extra) if name != schema_yaml.EVERYWHERE]
         return tuple(dict.fromkeys(names))
 
     def learn(self, table: Table, rows: np.ndarray | None = None) -> dict[str, dict[str, Any]]:
@@ -211,7 +211,7 @@ class Schema:
         state = {}
         for name, kind in self.modalities.items():
             with collecting(problems, f"modality '{name}'"):
-                state[name] = self._learned(name, kind, cells, rows)
+                state[name] = self._learn_kind(name, kind, cells, rows)
         problems.raise_if_any(DataError)
         return state
 
@@ -221,15 +221,15 @@ class Schema:
             f"{name}: {note}" for name, kind in self.modalities.items() for note in kind.notes(state[name])
         )
 
-    def _learned(self, name: str, kind: Kind, cells: Cells, rows: np.ndarray | None) -> dict[str, Any]:
+    def _learn_kind(self, name: str, kind: Kind, cells: Cells, rows: np.ndarray | None) -> dict[str, Any]:
         """Return what a kind learns from some rows; errors name the row in the whole table."""
-        some = cells if rows is None or len(rows) == len(cells) else cells.take(rows)
+        training_cells = cells if rows is None or len(rows) == len(cells) else cells.take(rows)
         if self.unreadable == "missing":  # no limit here: `read` counts them
-            return Unreadable(100).without(name, kind, some, kind.learn)[0]
+            return Unreadable(100).without(name, kind, training_cells, kind.learn)[0]
         try:
-            return kind.learn(some)
+            return kind.learn(training_cells)
         except DataError:
-            if some is not cells:
+            if training_cells is not cells:
                 raise_errors(kind.columns()[0], kind.check(cells))
             raise
 
@@ -274,7 +274,7 @@ class Schema:
             unreadable: collects the unreadable cells if the schema counts them as missing; the caller must
                 judge it. If not given, this table is judged on its own and a warning counts the cells.
         """
-        noted = None if self.unreadable == "error" else unreadable or Unreadable(self.unreadable_limit)
+        collector = None if self.unreadable == "error" else unreadable or Unreadable(self.unreadable_limit)
         cells = self._cells(table, with_targets)
         problems = Problems("The table cannot be read")
         columns: dict[str, Column] = {}
@@ -283,21 +283,21 @@ class Schema:
             self.ids(cells)
         for name in self.modalities:
             with collecting(problems, f"modality '{name}'"):
-                columns[name] = self.read_modality(name, cells, state[name], noted)
+                columns[name] = self.read_modality(name, cells, state[name], collector)
         for name, sort in self.targets.items() if with_targets else ():
             with collecting(problems, f"target '{name}'"):
                 targets[name] = encode_target(cells, name, sort)
-        if noted is None and len(columns) < len(self.modalities):
+        if collector is None and len(columns) < len(self.modalities):
             problems.add(WAY_OUT)
-        if noted is not None and unreadable is None:
+        if collector is not None and unreadable is None:
             with collecting(problems, "unreadable"):
-                noted.judge()
+                collector.judge()
         if len(columns) == len(self.modalities) and not empty:
             with collecting(problems, "records"):
                 raise_errors("the table", nothing_there(cells, columns, self.id))
         problems.raise_if_any(DataError)
-        if noted is not None and unreadable is None and noted.entries:
-            warnings.warn(DataWarning("; ".join(noted.lines())), stacklevel=3)
+        if collector is not None and unreadable is None and collector.entries:
+            warnings.warn(DataWarning("; ".join(collector.lines())), stacklevel=3)
         return Records(columns, targets, sorts=self.targets)
 
     def ids(self, table: Table) -> np.ndarray | None:
@@ -312,10 +312,10 @@ class Schema:
         if self.split is None:
             return {"train": np.arange(len(table))}
         if self.split not in table.frame:
-            raise DataError(_missing(self.split, "says which split a row is in", table.frame))
+            raise DataError(_missing_message(self.split, "says which split a row is in", table.frame))
         raise_errors(self.split, split_problems(table, self.split))
-        named = split_names(table.frame[self.split])
-        rows = {name: np.flatnonzero(named == name) for name in ("train", "validation", "test")}
+        names = split_names(table.frame[self.split])
+        rows = {name: np.flatnonzero(names == name) for name in ("train", "validation", "test")}
         return {name: positions for name, positions in rows.items() if len(positions)}
 
     def with_absent(self, table: Table) -> tuple[Table, list[str]]:
@@ -325,17 +325,17 @@ class Schema:
         added to a table without any modality.
         """
         frame = table.frame
-        spare = [str(name) for name in frame.columns if name not in self.columns()]
+        other_columns = [str(name) for name in frame.columns if name not in self.columns()]
         absent = [
             name
             for name, kind in self.modalities.items()
-            if not any(column in frame or nearest(column, spare) for column in kind.columns())
+            if not any(column in frame or nearest(column, other_columns) for column in kind.columns())
         ]
         if not absent or len(absent) == len(self.modalities):
             return table, []
         columns = [column for name in absent for column in self.modalities[name].columns()]
-        empty = {column: pd.Series([None] * len(frame), dtype=object) for column in columns}
-        return replace(table, frame=frame.assign(**empty)), absent
+        empty_columns = {column: pd.Series([None] * len(frame), dtype=object) for column in columns}
+        return replace(table, frame=frame.assign(**empty_columns)), absent
 
     def _cells(self, table: Table, with_targets: bool) -> Table:
         problems = Problems("the table does not fit the schema")
@@ -354,10 +354,10 @@ def nothing_there(cells: Cells, columns: Mapping[str, Column], id: str | None = 
         id: column whose value names a record in the message, in addition to its row.
     """
     empty = np.flatnonzero(~np.any([presence(column) for column in columns.values()], axis=0))
-    named = cells.frame[id].astype(object).tolist() if id in cells.frame and len(empty) else None
+    ids = cells.frame[id].astype(object).tolist() if id in cells.frame and len(empty) else None
     return [
         Problem(
-            f"{'the record' if named is None else f'record {named[row]!r}'} has none of "
+            f"{'the record' if ids is None else f'record {ids[row]!r}'} has none of "
             f"{', '.join(columns)}; fill in one of them or leave the row out",
             row=cells.first_row + int(row),
         )
@@ -393,8 +393,8 @@ def _check_names(modalities: Mapping[Any, Any], targets: Mapping[str, Any], prob
             problems.add(f"target '{column}': " + unknown("type", sort, TARGETS))
 
 
-def _missing(column: str, reader: str, frame: pd.DataFrame) -> str:
+def _missing_message(column: str, reader: str, frame: pd.DataFrame) -> str:
     guess = nearest(column, frame.columns)
     hint = f" Did you mean '{guess}'?" if guess else ""
-    there = first_names(list(map(str, frame.columns)))
-    return f"There is no column '{column}', which {reader}.{hint} The table has {there}."
+    columns = first_names(list(map(str, frame.columns)))
+    return f"There is no column '{column}', which {reader}.{hint} The table has {columns}."

@@ -36,15 +36,15 @@ WRITTEN_NUMBER = re.compile(r"\s*[+-]?[0-9.]+(e[+-]?[0-9]+)?\s*")
 def load(source: str | Path) -> tuple[Any, str]:
     """Return the values of a YAML file or YAML text, and its name for messages."""
     is_file = isinstance(source, Path) or ("\n" not in source and source.endswith((".yaml", ".yml")))
-    where = str(source) if is_file else "schema"
+    name = str(source) if is_file else "schema"
     try:
         text = plain_file(source).read_text(encoding="utf-8") if is_file else str(source)
     except FileNotFoundError as problem:
         message = f"There is no schema {source}. Write one with: commlearn init TABLE -o {source}"
         raise ConfigurationError(message) from problem
     except (OSError, UnicodeDecodeError) as problem:
-        raise ConfigurationError(f"{where} cannot be read as YAML: {problem}") from problem
-    return read_yaml(text, where), where
+        raise ConfigurationError(f"{name} cannot be read as YAML: {problem}") from problem
+    return read_yaml(text, name), name
 
 
 def dump(mapping: Mapping[str, Any]) -> str:
@@ -126,26 +126,26 @@ def missing_cells(stated: Any, problems: Problems) -> tuple[str, ...] | dict[str
         if column == EVERYWHERE:
             cells[EVERYWHERE] = _missing_words(values, problems)
             continue
-        listed = tuple(values) if isinstance(values, list | tuple) else (values,)
-        if any(isinstance(value, bool) or not isinstance(value, str | int | float) for value in listed):
+        entries = tuple(values) if isinstance(values, list | tuple) else (values,)
+        if any(isinstance(value, bool) or not isinstance(value, str | int | float) for value in entries):
             problems.add(f"missing, {column}: {values!r:.60}; give words or numbers, such as [-999, 'n/a'].")
-        cells[str(column)] = listed
+        cells[str(column)] = entries
     return cells or ()
 
 
 def _missing_words(words: Any, problems: Problems) -> tuple[str, ...]:
     """Return words that mean an empty cell in all columns; numbers are refused, as they may be values."""
-    listed = (words,) if isinstance(words, str) else words
-    if not isinstance(listed, list | tuple):
+    entries = (words,) if isinstance(words, str) else words
+    if not isinstance(entries, list | tuple):
         problems.add(f"missing is {words!r:.60}; give words that stand for an empty cell, such as [NA, '-'].")
         return ()
-    for word in listed:
+    for word in entries:
         if not isinstance(word, str) or WRITTEN_NUMBER.fullmatch(word):
             problems.add(
                 f"missing: {word!r:.60} is not a word; say in which column it means an empty cell, such as "
                 f"missing: {{age: [{word!r:.60}]}}."
             )
-    return tuple(word for word in listed if isinstance(word, str))
+    return tuple(word for word in entries if isinstance(word, str))
 
 
 def kind_from(part: Any, where: str, problems: Problems) -> Kind | None:
@@ -161,14 +161,14 @@ def kind_from(part: Any, where: str, problems: Problems) -> Kind | None:
     cls = KINDS[part["kind"]]
     first, *others = dataclasses.fields(cls)
     hints, keys = get_type_hints(cls), ("kind", "column", "columns", *(other.name for other in others))
-    before = len(problems.messages)
+    problem_count = len(problems.messages)
     values = {first.name: _columns_of(part, hints[first.name], where, problems)}
     for key, value in part.items():
         if key not in keys:
             problems.add(f"{where}: " + unknown("key", key, keys))
         elif key not in ("kind", "column", "columns"):
-            values[key] = _checked(hints[key], value, f"{where}.{key}", problems)
-    if len(problems.messages) > before:
+            values[key] = _convert(hints[key], value, f"{where}.{key}", problems)
+    if len(problems.messages) > problem_count:
         return None
     try:
         return cls(**values)
@@ -180,8 +180,8 @@ def kind_from(part: Any, where: str, problems: Problems) -> Kind | None:
 def kind_to_mapping(kind: Kind) -> dict[str, Any]:
     """Return a kind as plain values that `kind_from` reads, without settings at their defaults."""
     columns = [str(column) for column in kind.columns()]
-    plain: dict[str, Any] = {"kind": kind.name}
-    plain |= {"column": columns[0]} if len(columns) == 1 else {"columns": columns}
+    mapping: dict[str, Any] = {"kind": kind.name}
+    mapping |= {"column": columns[0]} if len(columns) == 1 else {"columns": columns}
     for entry in dataclasses.fields(kind)[1:]:
         value = getattr(kind, entry.name)
         if value != entry.default and value != {}:
@@ -189,18 +189,18 @@ def kind_to_mapping(kind: Kind) -> dict[str, Any]:
                 value = value.to_plain()
             elif isinstance(value, nn.Module):
                 value = OWN
-            plain[entry.name] = list(value) if isinstance(value, tuple) else value
-    return plain
+            mapping[entry.name] = list(value) if isinstance(value, tuple) else value
+    return mapping
 
 
 def to_mapping(schema: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = {"version": schema.version}
-    plain["modalities"] = {name: kind_to_mapping(kind) for name, kind in schema.modalities.items()}
+    mapping: dict[str, Any] = {"version": schema.version}
+    mapping["modalities"] = {name: kind_to_mapping(kind) for name, kind in schema.modalities.items()}
     for entry in dataclasses.fields(schema):
         value = getattr(schema, entry.name)
-        if entry.name not in plain and value not in (entry.default, (), {}):
-            plain[entry.name] = _plain(value)
-    return plain
+        if entry.name not in mapping and value not in (entry.default, (), {}):
+            mapping[entry.name] = _plain(value)
+    return mapping
 
 
 def _plain(value: Any) -> Any:
@@ -209,27 +209,27 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _columns_of(part: Mapping[str, Any], hint: Any, where: str, problems: Problems) -> Any:
+def _columns_of(part: Mapping[str, Any], hint: Any, location: str, problems: Problems) -> Any:
     """Return the value of `column` or `columns` as the kind's first argument takes it."""
-    given = [part[key] for key in ("column", "columns") if part.get(key) is not None]
-    if len(given) != 1:
-        problems.add(f"{where} needs either column or columns; got {'both' if given else 'neither'}.")
+    values = [part[key] for key in ("column", "columns") if part.get(key) is not None]
+    if len(values) != 1:
+        problems.add(f"{location} needs either column or columns; got {'both' if values else 'neither'}.")
         return None
-    names = [str(name) for name in given[0]] if isinstance(given[0], list | tuple) else [str(given[0])]
+    names = [str(name) for name in values[0]] if isinstance(values[0], list | tuple) else [str(values[0])]
     if hint is not str:
         return names[0] if len(names) == 1 else tuple(names)
     if len(names) != 1:
-        problems.add(f"{where}: {part['kind']} reads one column, got {', '.join(names) or 'none'}.")
+        problems.add(f"{location}: {part['kind']} reads one column, got {', '.join(names) or 'none'}.")
         return None
     return names[0]
 
 
-def _checked(hint: Any, value: Any, where: str, problems: Problems) -> Any:
+def _convert(hint: Any, value: Any, location: str, problems: Problems) -> Any:
     """Convert a YAML value to the type that its hint requires; lists become tuples."""
     if get_origin(hint) is UnionType and str in get_args(hint):  # one column or several
         return tuple(map(str, value)) if isinstance(value, list | tuple) else str(value)
     try:
         value = converted(hint, value)
-    except WrongValue as wrong:
-        problems.add(f"{where} is {value!r:.60}; give {wrong}.")
+    except WrongValue as problem:
+        problems.add(f"{location} is {value!r:.60}; give {problem}.")
     return tuple(value) if isinstance(value, list) else value

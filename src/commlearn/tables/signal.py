@@ -50,10 +50,10 @@ def survey(column: Column) -> Survey:
         steps = np.full(len(rows), coarse.shape[1] if coarse.ndim > 1 else 1)
         if modality.padding is not None:
             padded, steps = True, modality.real.sum(dim=1).numpy()
-        there = modality.there.numpy()
-        for place in np.flatnonzero(there).tolist():
-            prints[rows[place]] = hash(coarse[place, : steps[place]].tobytes())
-        lengths[rows] = np.where(there, steps, 0)
+        present = modality.there.numpy()
+        for index in np.flatnonzero(present).tolist():
+            prints[rows[index]] = hash(coarse[index, : steps[index]].tobytes())
+        lengths[rows] = np.where(present, steps, 0)
     return Survey(prints, lengths if padded or column.spec.kind == "text" else None, size)
 
 
@@ -107,9 +107,9 @@ def moments(values: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
     """Return mean, deviation and mean change of each channel over the real steps, (batch, 3 * channels)."""
     count = real.sum(dim=1).clamp(min=1)[:, None]  # (batch, 1)
     mean = (values * real[..., None]).sum(dim=1) / count
-    spread = ((values - mean[:, None]) ** 2 * real[..., None]).sum(dim=1) / count
+    variance = ((values - mean[:, None]) ** 2 * real[..., None]).sum(dim=1) / count
     step = (values[:, 1:] - values[:, :-1]).abs() * real[:, 1:, None]
-    return torch.cat([mean, spread.sqrt(), step.sum(dim=1) / count], dim=1)
+    return torch.cat([mean, variance.sqrt(), step.sum(dim=1) / count], dim=1)
 
 
 ROWS = 2_000  # rows of the table to compare, at most
@@ -123,10 +123,10 @@ def shuffled(columns: dict[str, Column]) -> list[Problem]:
 
     The test is cheap and misses synergy and fine detail, so it only warns.
     """
-    there = {name: presence(column) for name, column in columns.items()}
+    present = {name: presence(column) for name, column in columns.items()}
     problems = []
     for first, second in combinations(columns, 2):
-        rows = np.flatnonzero(there[first] & there[second])
+        rows = np.flatnonzero(present[first] & present[second])
         rows = rows[list(spread(len(rows), ROWS))]
         if len(rows) < FEWEST:
             continue
@@ -168,11 +168,11 @@ def _predicts(inputs: np.ndarray, outputs: np.ndarray) -> bool:
     return score(y) > best
 
 
-def _components(rows: np.ndarray, most: int) -> np.ndarray:
+def _components(rows: np.ndarray, count: int) -> np.ndarray:
     """Return the first principal components of standardised features, each scaled to variance 1."""
     scale = rows.std(axis=0)
-    varied = scale > 1e-9
-    rows = (rows[:, varied] - rows[:, varied].mean(axis=0)) / scale[varied]
+    varying = scale > 1e-9
+    rows = (rows[:, varying] - rows[:, varying].mean(axis=0)) / scale[varying]
     left, size, _ = np.linalg.svd(rows, full_matrices=False)
-    strong = size[:most] > 1e-6 * max(size.max(initial=0), 1e-12)
-    return left[:, :most][:, strong] * np.sqrt(len(rows))
+    strong = size[:count] > 1e-6 * max(size.max(initial=0), 1e-12)
+    return left[:, :count][:, strong] * np.sqrt(len(rows))

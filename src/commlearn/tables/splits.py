@@ -45,9 +45,9 @@ class RowNames(NamedTuple):
 
 def deciding_columns(schema: Schema) -> tuple[str, ...]:
     """Return the columns that determine which record a row is and which part it belongs to."""
-    named = [column for column in (schema.id, schema.group, schema.split) if column is not None]
+    columns = [column for column in (schema.id, schema.group, schema.split) if column is not None]
     cells = () if schema.id is not None else schema.columns(with_targets=False)
-    return tuple(dict.fromkeys([*named, *cells]))
+    return tuple(dict.fromkeys([*columns, *cells]))
 
 
 def row_names(table: Table, schema: Schema) -> RowNames | None:
@@ -63,9 +63,9 @@ def row_names(table: Table, schema: Schema) -> RowNames | None:
     frame = table.frame
     if schema.id is not None and schema.id in frame:
         raise_errors(schema.id, odd_names(table, schema.id))
-        keys, given = name_keys(frame[schema.id])
-        if not given.all():
-            keys[~given] = _keys_of_cells(frame[~given], schema)
+        keys, present = name_keys(frame[schema.id])
+        if not present.all():
+            keys[~present] = _keys_of_cells(frame[~present], schema)
     elif schema.id is None and set(schema.columns(with_targets=False)) <= set(frame.columns):
         keys = _keys_of_cells(frame, schema)
     else:
@@ -73,8 +73,8 @@ def row_names(table: Table, schema: Schema) -> RowNames | None:
     if schema.group is None or schema.group not in frame:
         return RowNames(keys, None)
     raise_errors(schema.group, odd_names(table, schema.group))
-    groups, given = name_keys(frame[schema.group])
-    groups[~given] = keys[~given]  # a row without a group forms its own group
+    groups, present = name_keys(frame[schema.group])
+    groups[~present] = keys[~present]  # a row without a group forms its own group
     return RowNames(keys, groups)
 
 
@@ -114,11 +114,11 @@ def split_rows(
             )
         part = parts_of_names(names.units, validation, test, seed)
         positions = {name: np.flatnonzero(part == code) for code, name in enumerate(PARTS)}
-        rows = {name: chosen for name, chosen in positions.items() if len(chosen)}
+        rows = {name: members for name, members in positions.items() if len(members)}
     if not len(rows.get("train", ())):
-        where = f"column '{schema.split}'" if schema.split else f"the split of {len(table)} rows"
+        source = f"column '{schema.split}'" if schema.split else f"the split of {len(table)} rows"
         raise DataError(
-            f"{where} leaves no rows to train on; give more rows, or smaller shares for validation and test."
+            f"{source} leaves no rows to train on; give more rows, or smaller shares for validation and test."
         )
     return rows
 
@@ -130,12 +130,12 @@ def parts_of_names(units: np.ndarray, validation: float, test: float, seed: int)
     validation may stay empty.
     """
     salt = int(numpy_generator(seed, "split").integers(0, 1 << 64, dtype=np.uint64, endpoint=False))
-    place = _mixed(units ^ np.uint64(salt)) / 2.0**64  # between 0 and 1, uniform over all keys
-    part = np.where(place < test, 2, np.where(place < test + validation, 1, 0))
+    position = _mix(units ^ np.uint64(salt)) / 2.0**64  # between 0 and 1, uniform over all keys
+    part = np.where(position < test, 2, np.where(position < test + validation, 1, 0))
     if test > 0 and not (part == 2).any() and len(np.unique(units)) > 1:
-        part[place == place.min()] = 2
+        part[position == position.min()] = 2
     if len(part) and not (part == 0).any():
-        part[place == place.max()] = 0
+        part[position == position.max()] = 0
     return part
 
 
@@ -152,16 +152,16 @@ def name_keys(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Return a key for each name (id or group), and which cells hold one. Names are compared as text.
 
     Example:
-        >>> ids, given = name_keys(pd.Series([7.0, 8.0, None]))
-        >>> bool(ids[0] == name_keys(pd.Series(["7"]))[0][0]), given.tolist()
+        >>> ids, present = name_keys(pd.Series([7.0, 8.0, None]))
+        >>> bool(ids[0] == name_keys(pd.Series(["7"]))[0][0]), present.tolist()
         (True, [True, True, False])
     """
     texts = np.array([_name(value) for value in values.tolist()], dtype=object)
-    given = np.array([text is not None for text in texts], dtype=bool)
+    present = np.array([text is not None for text in texts], dtype=bool)
     keys = np.zeros(len(texts), dtype=np.uint64)
-    if given.any():
-        keys[given] = pd.util.hash_array(texts[given], categorize=False)
-    return keys, given
+    if present.any():
+        keys[present] = pd.util.hash_array(texts[present], categorize=False)
+    return keys, present
 
 
 def cell_keys(frame: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
@@ -178,7 +178,7 @@ def cell_keys(frame: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
     """
     keys = np.full(len(frame), EMPTY, dtype=np.uint64)
     for column in columns:
-        keys = _mixed(keys * np.uint64(0x9E3779B97F4A7C15) + _cells(frame[column]))
+        keys = _mix(keys * np.uint64(0x9E3779B97F4A7C15) + _cells(frame[column]))
     return keys
 
 
@@ -203,13 +203,13 @@ def _cells(values: pd.Series) -> np.ndarray:
     texts: dict[int, str] = {}
     numbers: dict[int, float] = {}
     for row, cell in enumerate(cells):
-        plain = _plain(cell)
-        if isinstance(plain, str):
-            texts[row] = plain
-        elif isinstance(plain, float):
-            numbers[row] = plain
-        elif isinstance(plain, bytes):
-            hashes[row] = int.from_bytes(hashlib.blake2b(plain, digest_size=8).digest(), "little")
+        value = _plain_value(cell)
+        if isinstance(value, str):
+            texts[row] = value
+        elif isinstance(value, float):
+            numbers[row] = value
+        elif isinstance(value, bytes):
+            hashes[row] = int.from_bytes(hashlib.blake2b(value, digest_size=8).digest(), "little")
     if texts:
         hashed = pd.util.hash_array(np.array(list(texts.values()), dtype=object), categorize=False)
         hashes[list(texts)] = hashed
@@ -218,13 +218,13 @@ def _cells(values: pd.Series) -> np.ndarray:
     return hashes
 
 
-def _plain(cell: Any) -> str | float | bytes | None:
+def _plain_value(cell: Any) -> str | float | bytes | None:
     """Convert a cell to text, a number, or bytes for anything else; None if it is empty."""
     if isinstance(cell, str):
         text = cell.strip()
         if text.startswith("["):
             try:
-                return _plain(parse_json(text))
+                return _plain_value(parse_json(text))
             except ValueError:
                 return text
         return _number(text) if text else None
@@ -237,7 +237,7 @@ def _plain(cell: Any) -> str | float | bytes | None:
         return cell
     if isinstance(cell, date):  # as text files store it
         return str(cell).removesuffix(MIDNIGHT)
-    return _of_array(cell)
+    return _array_bytes(cell)
 
 
 def _number(text: str) -> str | float:
@@ -250,21 +250,21 @@ def _number(text: str) -> str | float:
         return text
 
 
-def _of_array(cell: Any) -> bytes:
+def _array_bytes(cell: Any) -> bytes:
     """Return shape and content of an array or nested lists as bytes; for other objects their JSON text."""
     try:
         array = np.asarray(cell)
         if array.dtype == object:
             array = np.asarray(cell, dtype=np.float64)
     except (TypeError, ValueError, OverflowError, RuntimeError):
-        return _shown(cell).encode(errors="replace")
+        return _json_text(cell).encode(errors="replace")
     if array.dtype.kind not in "biuf":
-        return _shown(cell).encode(errors="replace")
+        return _json_text(cell).encode(errors="replace")
     hashes = _numbers(np.asarray(array, dtype=np.float64).reshape(-1))
     return repr(array.shape).encode() + hashes.tobytes()
 
 
-def _shown(cell: Any) -> str:
+def _json_text(cell: Any) -> str:
     try:
         return json.dumps(cell, sort_keys=True, default=str)
     except (TypeError, ValueError, RecursionError):
@@ -273,16 +273,16 @@ def _shown(cell: Any) -> str:
 
 def _numbers(values: np.ndarray) -> np.ndarray:
     """Return a hash of each number: whole numbers exactly, others as 32 bits represent them."""
-    whole = (np.abs(values) < WHOLE) & (values == np.round(values))
+    is_whole = (np.abs(values) < WHOLE) & (values == np.round(values))
     with np.errstate(over="ignore", invalid="ignore"):
         bits = values.astype(np.float32).view(np.uint32).astype(np.uint64) | np.uint64(1 << 62)
-        bits[whole] = values[whole].astype(np.int64).view(np.uint64)
-    hashes = _mixed(bits)
+        bits[is_whole] = values[is_whole].astype(np.int64).view(np.uint64)
+    hashes = _mix(bits)
     hashes[np.isnan(values)] = EMPTY
     return hashes
 
 
-def _mixed(values: np.ndarray) -> np.ndarray:
+def _mix(values: np.ndarray) -> np.ndarray:
     """splitmix64: every bit of the input moves every bit of the output."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

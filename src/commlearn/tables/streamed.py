@@ -49,41 +49,41 @@ class Lanes:
 
     def rows(self, places: np.ndarray) -> np.ndarray:
         """Return the rows at these places of the epoch."""
-        group, since = self._at(places)
+        group, offset = self._locate(places)
         rows = np.empty(len(places), dtype=np.int64)
         for number in np.unique(group).tolist():
             order = _order_within(self.seed, self.epoch, number, int(self.sizes[number]))
-            rows[group == number] = self.first[number] + order[since[group == number]]
+            rows[group == number] = self.first[number] + order[offset[group == number]]
         return rows
 
     def groups_at(self, places: np.ndarray) -> list[int]:
         """Return the groups that contain the rows at these places."""
-        return np.unique(self._at(places)[0]).tolist()
+        return np.unique(self._locate(places)[0]).tolist()
 
-    def _at(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _locate(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the group at each place, and how many of its rows were visited before."""
         lane, turn = self._turns(places)
-        group, since = np.empty_like(lane), np.empty_like(lane)
+        group, offset = np.empty_like(lane), np.empty_like(lane)
         for number in np.unique(lane):
-            here = lane == number
-            position = np.searchsorted(self.starts[number], turn[here], side="right") - 1
-            group[here] = self.groups[number][position]
-            since[here] = turn[here] - self.starts[number][position]
-        return group, since
+            mask = lane == number
+            position = np.searchsorted(self.starts[number], turn[mask], side="right") - 1
+            group[mask] = self.groups[number][position]
+            offset[mask] = turn[mask] - self.starts[number][position]
+        return group, offset
 
     def _turns(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the lane whose turn it is at each place, and how many turns it had before."""
         by_end = np.argsort(self.ends, kind="stable")
         ends = self.ends[by_end]
-        asked = np.minimum.outer(ends, self.ends).sum(axis=1)  # places until j + 1 lanes have ended
-        over = np.searchsorted(asked, places, side="right")  # how many lanes have ended
+        thresholds = np.minimum.outer(ends, self.ends).sum(axis=1)  # places until j + 1 lanes have ended
+        ended = np.searchsorted(thresholds, places, side="right")  # how many lanes have ended
         lane, turn = np.empty(len(places), np.int64), np.empty(len(places), np.int64)
-        for count in np.unique(over):
-            here = over == count
-            left = np.sort(by_end[count:])  # lanes that still have rows
-            since = (asked[count - 1], ends[count - 1]) if count else (0, 0)
-            round_, place = np.divmod(places[here] - since[0], len(left))
-            lane[here], turn[here] = left[place], since[1] + round_
+        for count in np.unique(ended):
+            mask = ended == count
+            remaining = np.sort(by_end[count:])  # lanes that still have rows
+            start = (thresholds[count - 1], ends[count - 1]) if count else (0, 0)
+            round_, index = np.divmod(places[mask] - start[0], len(remaining))
+            lane[mask], turn[mask] = remaining[index], start[1] + round_
         return lane, turn
 
 
@@ -96,24 +96,24 @@ def lanes_of_epoch(seed: int, epoch: int, sizes: Sequence[int], lanes: int) -> L
         sizes: number of rows of each group.
         lanes: number of groups that are open at a time.
     """
-    numbers = np.asarray(sizes, dtype=np.int64)
-    shuffled = numpy_generator(seed, "order", epoch).permutation(len(numbers))
+    row_counts = np.asarray(sizes, dtype=np.int64)
+    shuffled = numpy_generator(seed, "order", epoch).permutation(len(row_counts))
     waiting = [(0, lane) for lane in range(lanes)]
     groups: list[list[int]] = [[] for _ in range(lanes)]
     starts: list[list[int]] = [[] for _ in range(lanes)]
-    for group in shuffled[numbers[shuffled] > 0].tolist():
+    for group in shuffled[row_counts[shuffled] > 0].tolist():
         turn, lane = heapq.heappop(waiting)
         groups[lane].append(group)
         starts[lane].append(turn)
-        heapq.heappush(waiting, (turn + int(numbers[group]), lane))
+        heapq.heappush(waiting, (turn + int(row_counts[group]), lane))
     ends = np.zeros(lanes, dtype=np.int64)
     for turn, lane in waiting:
         ends[lane] = turn
     return Lanes(
         seed,
         epoch,
-        first=np.cumsum(numbers) - numbers,
-        sizes=numbers,
+        first=np.cumsum(row_counts) - row_counts,
+        sizes=row_counts,
         groups=tuple(np.array(lane, dtype=np.int64) for lane in groups),
         starts=tuple(np.array(lane, dtype=np.int64) for lane in starts),
         ends=ends,
@@ -157,13 +157,16 @@ class Groups:
     ) -> View:
         """Return the modalities of rows from any groups, in the order of `rows`."""
         group = np.searchsorted(self.ends, rows, side="right")
-        place = rows - (self.ends - self.sizes)[group]
-        chosen = [(number, np.flatnonzero(group == number)) for number in np.unique(group).tolist()]
-        for number, _ in chosen:
+        offset = rows - (self.ends - self.sizes)[group]
+        members = [(number, np.flatnonzero(group == number)) for number in np.unique(group).tolist()]
+        for number, _ in members:
             self._begin(number)
-        parts = [self._groups[number].result().view(place[here], names, generator) for number, here in chosen]
-        self._forget(len(chosen))
-        order = torch.from_numpy(np.argsort(np.concatenate([here for _, here in chosen])))
+        parts = [
+            self._groups[number].result().view(offset[indices], names, generator)
+            for number, indices in members
+        ]
+        self._forget(len(members))
+        order = torch.from_numpy(np.argsort(np.concatenate([indices for _, indices in members])))
         return {name: joined([part[name] for part in parts], order) for name in names}
 
     def _begin(self, group: int) -> None:
@@ -171,9 +174,9 @@ class Groups:
             self._groups[group] = self._readers.submit(self.read, group)
         self._groups.move_to_end(group)
 
-    def _forget(self, needed: int) -> None:
+    def _forget(self, count: int) -> None:
         """Drop all groups but those that were needed most recently."""
-        while len(self._groups) > max(2 * self.lanes, needed):
+        while len(self._groups) > max(2 * self.lanes, count):
             self._groups.popitem(last=False)
 
 
@@ -205,21 +208,21 @@ class StreamedRecords(Records):
         names: Sequence[str] | None = None,
         generator: np.random.Generator | None = None,
     ) -> View:
-        index, wanted = positions(rows, len(self)), list(names or self.columns)
-        streamed = self._streamed(wanted)
-        read = self.row_groups.view(index, streamed, generator) if streamed and len(index) else {}
-        rest = [name for name in wanted if name not in read]
-        whole = read | (super().view(index, rest, generator) if rest else {})
-        return {name: whole[name] for name in wanted}
+        index, requested = positions(rows, len(self)), list(names or self.columns)
+        streamed = self._streamed(requested)
+        loaded = self.row_groups.view(index, streamed, generator) if streamed and len(index) else {}
+        rest = [name for name in requested if name not in loaded]
+        combined = loaded | (super().view(index, rest, generator) if rest else {})
+        return {name: combined[name] for name in requested}
 
     def visit(self, seed: int, epoch: int, places: slice) -> np.ndarray:
         lanes = self._lanes(seed, epoch)
-        now = np.arange(*places.indices(len(self)))
+        current = np.arange(*places.indices(len(self)))
         if self._streamed(list(self.columns)):
-            soon = now + AHEAD * len(now) * (places.step or 1)
-            self.row_groups.expect(lanes.groups_at(soon[soon < len(self)]))
-            self.row_groups.expect(lanes.groups_at(now))
-        return lanes.rows(now)
+            upcoming = current + AHEAD * len(current) * (places.step or 1)
+            self.row_groups.expect(lanes.groups_at(upcoming[upcoming < len(self)]))
+            self.row_groups.expect(lanes.groups_at(current))
+        return lanes.rows(current)
 
     def sample(self, count: int, generator: np.random.Generator) -> Records:
         return self.sampled.sample(min(count, len(self.sampled)), generator)
@@ -255,15 +258,15 @@ def joined(parts: Sequence[Modality], order: Tensor) -> Modality:
     present = None
     if any(part.present is not None for part in parts):
         present = torch.cat([part.there for part in parts])[order]
-    values = torch.cat([_lengthened(part.values, length, 0) for part in parts])[order]
-    padding = torch.cat([_lengthened(~part.real, length, True) for part in parts])[order] if padded else None
+    values = torch.cat([_pad(part.values, length, 0) for part in parts])[order]
+    padding = torch.cat([_pad(~part.real, length, True) for part in parts])[order] if padded else None
     texts = [text for part in parts if isinstance(part, Texts) for text in part.texts]
     if len(texts) == len(values):
-        return Texts(values, padding, present, tuple(texts[place] for place in order.tolist()))
+        return Texts(values, padding, present, tuple(texts[index] for index in order.tolist()))
     return Modality(values, padding, present)
 
 
-def _lengthened(values: Tensor, length: int, fill: float | bool) -> Tensor:
+def _pad(values: Tensor, length: int, fill: float | bool) -> Tensor:
     """Pad the second axis at its end to this length."""
     missing = length - values.shape[1]
     return F.pad(values, [0, 0] * (values.ndim - 2) + [0, missing], value=fill) if missing else values

@@ -77,24 +77,24 @@ def streamed_dataset(
         problems.add(message)
     problems.raise_if_any(DataError)
     state = plain(schema.learn(samples["train"]))
-    of_samples = Unreadable(schema.unreadable_limit)
+    unreadable = Unreadable(schema.unreadable_limit)
     read_samples = {
         name: replace(
-            schema.read(sample, state, with_targets=True, unreadable=of_samples),
+            schema.read(sample, state, with_targets=True, unreadable=unreadable),
             keys=table.keys[positions],
             groups=None if table.groups is None else table.groups[positions],
         )
         for name, (sample, positions) in drawn.items()
     }
-    of_samples.judge(at_end=False)
+    unreadable.judge(at_end=False)
     largest = max(table.grouped.sizes)
     lanes = 2 ** int(np.log2(np.clip(rows // (2 * largest), 1, min(LANES, len(table.grouped.sizes)))))
     groups = Groups(lambda group: table.read(group, state), table.counts["train"].tolist(), lanes)
     columns = {name: StreamedColumn(groups, name, spec) for name, spec in read_samples["train"].specs.items()}
-    keys, belonging = table.names_of("train")
+    keys, group_keys = table.names_of("train")
     return Dataset(
         train=StreamedRecords(
-            dict(columns), keys=keys, groups=belonging, row_groups=groups, sampled=read_samples["train"]
+            dict(columns), keys=keys, groups=group_keys, row_groups=groups, sampled=read_samples["train"]
         ),
         test=read_samples.get("test") or read_samples["train"].choose(np.zeros(0, dtype=np.int64)),
         validation=read_samples.get("validation"),
@@ -150,9 +150,9 @@ class _Split:
     def _refuse_repeated(self, column: str) -> None:
         """Raise an error that names two rows with the same id, in any groups, if there are any."""
         by_key = np.argsort(self.keys, kind="stable")
-        again = by_key[1:][np.diff(self.keys[by_key]) == 0]
-        if len(again):
-            row = int(again.min())
+        repeated = by_key[1:][np.diff(self.keys[by_key]) == 0]
+        if len(repeated):
+            row = int(repeated.min())
             first = int(np.flatnonzero(self.keys == self.keys[row])[0])
             group = int(np.searchsorted(self.first, row, side="right")) - 1
             value = self._cells(group, [column])[column].tolist()[row - int(self.first[group])]
@@ -164,8 +164,8 @@ class _Split:
 
     def names_of(self, name: str) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the keys and groups of all rows of one part."""
-        chosen = np.concatenate(self.part) == PARTS.index(name)
-        return self.keys[chosen], None if self.groups is None else self.groups[chosen]
+        mask = np.concatenate(self.part) == PARTS.index(name)
+        return self.keys[mask], None if self.groups is None else self.groups[mask]
 
     def read(self, group: int, state: Mapping[str, dict[str, Any]]) -> Records:
         """Return the training records of a group; unreadable cells in any of its rows are reported."""
@@ -174,13 +174,13 @@ class _Split:
         self.unreadable.judge(at_end=False)
         return records.choose(self._rows(group, "train"))
 
-    def sample(self, name: str, most: int) -> tuple[Table, np.ndarray]:
+    def sample(self, name: str, limit: int) -> tuple[Table, np.ndarray]:
         """Draw an equal share of a part's rows in groups all over the table; also return their positions."""
         filled = np.flatnonzero(self.counts[name])
-        chosen = filled[list(spread(len(filled), SAMPLED))]
-        share = min(1.0, most / int(self.counts[name][chosen].sum()))
+        groups = filled[list(spread(len(filled), SAMPLED))]
+        share = min(1.0, limit / int(self.counts[name][groups].sum()))
         frames, positions = [], []
-        for group in chosen.tolist():
+        for group in groups.tolist():
             rows = self._rows(group, name)
             generator = numpy_generator(self.seed, f"sample {name}", group)
             drawn = np.sort(generator.choice(len(rows), max(1, int(share * len(rows))), replace=False))
@@ -189,8 +189,8 @@ class _Split:
         return Table(pd.concat(frames, ignore_index=True), self.grouped.root), np.concatenate(positions)
 
     def _table(self, group: int, with_targets: bool) -> Table:
-        read = self.schema.training_columns() if with_targets else self.schema.columns(with_targets=False)
-        columns = dict.fromkeys([*read, *deciding_columns(self.schema)])
+        names = self.schema.training_columns() if with_targets else self.schema.columns(with_targets=False)
+        columns = dict.fromkeys([*names, *deciding_columns(self.schema)])
         return Table(self._cells(group, [*columns]), self.grouped.root, int(self.first[group]))
 
     def _cells(self, group: int, columns: Sequence[str]) -> pd.DataFrame:
@@ -202,9 +202,9 @@ class _Split:
 
 def _answers(sample: Table, schema: Schema, table: _Split) -> tuple[str, ...]:
     """Return notes on likely answers among the inputs, and on how many training rows were examined."""
-    where = f"in {len(sample)} of {table.count('train')} training rows"
+    coverage = f"in {len(sample)} of {table.count('train')} training rows"
     notes = answer_notes(sample.frame, schema) or ("no input looks like an answer",)
-    return tuple(f"{note} ({where})" for note in notes)
+    return tuple(f"{note} ({coverage})" for note in notes)
 
 
 def _note(table: _Split, samples: Mapping[str, Records], lanes: int, largest: int) -> str:

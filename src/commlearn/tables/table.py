@@ -72,23 +72,23 @@ def iterate_table(
     elif is_remote(source):
         root, chunks = Path(), ParquetTable(str(source)).chunks(rows, columns)
     elif isinstance(source, str | os.PathLike):
-        path = _existing(Path(source))
+        path = _existing_path(Path(source))
         path = table_in_zip(path) if path.suffix.lower() == ".zip" else path
         root = path if path.is_dir() else path.parent
         chunks = FORMATS[_format(path)](path, rows, columns, reading)
     else:
         raise no_table(source)
-    first = 0
+    first_row = 0
     try:
         for frame in chunks:
             if len(frame):
-                yield Table(reading.emptied(frame.reset_index(drop=True)), root, first)
-                first += len(frame)
+                yield Table(reading.emptied(frame.reset_index(drop=True)), root, first_row)
+                first_row += len(frame)
     except (OSError, EOFError, zlib.error) as problem:
         raise DataError(f"{source} cannot be read: {problem}. Is it cut off?") from problem
-    if first == 0:
-        what = str(source) if isinstance(source, str | Path) else "The table"
-        raise DataError(f"{what} has no rows. Give a table with at least one record.")
+    if first_row == 0:
+        name = str(source) if isinstance(source, str | Path) else "The table"
+        raise DataError(f"{name} has no rows. Give a table with at least one record.")
 
 
 def _has_columns(part: Any) -> bool:
@@ -100,9 +100,9 @@ def _in_memory(source: Any) -> pd.DataFrame:
     if is_frame(source):
         source = as_pandas(source)
         if source.columns.nlevels > 1:
-            shown = f"{source.columns.nlevels} levels, such as {source.columns[0]!r}"
+            levels = f"{source.columns.nlevels} levels, such as {source.columns[0]!r}"
             raise DataError(
-                f"The table's columns have {shown}. Give each a single name: "
+                f"The table's columns have {levels}. Give each a single name: "
                 "frame.columns = ['_'.join(map(str, name)) for name in frame.columns]"
             )
         frame = source.rename(columns=str)
@@ -163,7 +163,7 @@ def _holds_arrays(values: Any) -> bool:
     return isinstance(values, list | tuple) and any(isinstance(value, np.ndarray | list) for value in values)
 
 
-def _existing(path: Path) -> Path:
+def _existing_path(path: Path) -> Path:
     if os.path.isdir(path):  # False for invalid file names, for which Path.exists raises
         return path
     if os.path.exists(path):

@@ -55,10 +55,10 @@ def _classes(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
 def _numbers(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
     numbers = as_numbers(values)
     problems: dict[int, str] = {}
-    texts = [isinstance(cell, str) and not (is_empty(cell) or is_no_number(cell)) for cell in values]
-    if (np.isnan(numbers) & texts).any():  # amounts in one unit, such as 1.299,00 €
-        words = [is_no_number(cell) for cell in values]
-        numbers, problems = one_amount(values.astype(object).mask(words, None))
+    is_text = [isinstance(cell, str) and not (is_empty(cell) or is_no_number(cell)) for cell in values]
+    if (np.isnan(numbers) & is_text).any():  # amounts in one unit, such as 1.299,00 €
+        is_missing = [is_no_number(cell) for cell in values]
+        numbers, problems = one_amount(values.astype(object).mask(is_missing, None))
     for row in np.flatnonzero(~np.isfinite(numbers)).tolist():
         value = values.iloc[row]
         if not (is_empty(value) or is_no_number(value) or row in problems):
@@ -74,7 +74,7 @@ def _label_sets(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
             labels[row] = _labels_of(value.strip())
         elif isinstance(value, list | tuple | set) or (isinstance(value, np.ndarray) and value.ndim):
             parts = value.tolist() if isinstance(value, np.ndarray) else value
-            labels[row] = _sorted(parts)
+            labels[row] = _sorted_labels(parts)
         elif is_empty(value):
             labels[row] = None
         else:
@@ -88,13 +88,13 @@ def _labels_of(text: str) -> tuple[str, ...]:
     """Split text into labels at each ; | or comma, or parse a list in JSON, as text files store it."""
     if text.startswith("["):
         try:
-            return _sorted(parse_json(text))
+            return _sorted_labels(parse_json(text))
         except ValueError:  # text that only begins like a list
             pass
     return tuple(part for part in SEPARATOR.split(text) if part)
 
 
-def _sorted(parts: Iterable[Any]) -> tuple[str, ...]:
+def _sorted_labels(parts: Iterable[Any]) -> tuple[str, ...]:
     return tuple(sorted(str(part) for part in parts if not is_empty(part)))
 
 

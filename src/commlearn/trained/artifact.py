@@ -95,15 +95,15 @@ def export(trained: Any, folder: str | Path, rows: bool = True) -> Path:
     probes = _probes(trained)
     files |= {CARD: model_card(trained, probes).encode(), CONFIG: _json(config)}
     make_folder(path)
-    listed = FileList(path, _exported_before(path), "model's export")
-    _refuse_changed_card(path / CARD, listed, files[CARD])
-    listed.claim(*files)
-    listed.add(*files)
+    file_list = FileList(path, _exported_before(path), "model's export")
+    _refuse_changed_card(path / CARD, file_list, files[CARD])
+    file_list.claim(*files)
+    file_list.add(*files)
     for name, content in files.items():  # the configuration last: it completes the folder
         write_atomically(path / name, content)
-    listed.seal(CARD, hashlib.sha256(files[CARD]).hexdigest())
+    file_list.seal(CARD, hashlib.sha256(files[CARD]).hexdigest())
     for name in NAMES - files.keys():
-        if name in listed.names():  # from an earlier export, such as rows that are now left out
+        if name in file_list.names():  # from an earlier export, such as rows that are now left out
             (path / name).unlink(missing_ok=True)
     return path
 
@@ -119,12 +119,12 @@ def _exported_before(path: Path) -> list[str]:
     return sorted(NAMES - {CARD})
 
 
-def _refuse_changed_card(path: Path, listed: FileList, card: bytes) -> None:
+def _refuse_changed_card(path: Path, file_list: FileList, card: bytes) -> None:
     """Refuse to replace a model card that somebody has edited since it was exported."""
-    before = listed.checksums().get(CARD)
-    now = path.read_bytes() if before and path.exists() else card
+    checksum = file_list.checksums().get(CARD)
+    current = path.read_bytes() if checksum and path.exists() else card
     # the old or the new content was written by an export, even if that was killed
-    if now != card and hashlib.sha256(now).hexdigest() != before:
+    if current != card and hashlib.sha256(current).hexdigest() != checksum:
         raise RunError(f"{path} was changed since it was exported. Move it away, or give another folder.")
 
 
@@ -171,8 +171,8 @@ def load(
     """
     if on_hub(folder):
         repository = Repository.of(str(folder), revision)
-        path = _fetched(repository)
-        return _artifact(path, str(repository), outside, encoders, path.parents[1])
+        path = _fetch_model(repository)
+        return _load_artifact(path, str(repository), outside, encoders, path.parents[1])
     if revision:
         raise ConfigurationError(
             f"{folder} has no revision '{revision}': only models on the hub have revisions."
@@ -185,32 +185,32 @@ def load(
             f"{path} is not a run folder or an artifact: it has neither {RUN_CONFIG} nor {CONFIG}."
             + misplaced(path, "run")
         )
-    return _artifact(path, str(path), outside, encoders)
+    return _load_artifact(path, str(path), outside, encoders)
 
 
-def _artifact(
+def _load_artifact(
     path: Path,
-    where: str,
+    location: str,
     outside: bool,
     encoders: Mapping[str, nn.Module] | None,
     root: Path | None = None,
 ) -> Trained:
-    config = _config(file_inside(path, CONFIG, root), where)
+    config = _config(file_inside(path, CONFIG, root), location)
     contents = {name: _read(file_inside(path, name, root)) for name in (TENSORS, *config["sha256"])}
     for name, digest in config["sha256"].items():
         if hashlib.sha256(contents[name]).hexdigest() != digest:
             raise RunError(
-                f"{where}/{name} is damaged: it does not match its checksum. Export or copy it again."
+                f"{location}/{name} is damaged: it does not match its checksum. Export or copy it again."
             )
     parts = {
-        key: _values(f"{where}/{name}", contents[name])
+        key: _values(f"{location}/{name}", contents[name])
         for key, name in (("schema", SCHEMA), ("preprocessing", STATE))
         if name in contents
     }
     return from_parts(
         {"schema": None, "preprocessing": None, **config, **parts},
         contents[TENSORS],
-        where,
+        location,
         contents.get(ROWS),
         contents.get(FEATURES),
         outside,
@@ -218,38 +218,38 @@ def _artifact(
     )
 
 
-def _config(path: Path, where: str) -> dict[str, Any]:
+def _config(path: Path, location: str) -> dict[str, Any]:
     """Check and return the configuration of an artifact, which names its other files."""
-    config = _values(f"{where}/{CONFIG}", _read(path))
+    config = _values(f"{location}/{CONFIG}", _read(path))
     if not isinstance(config, dict) or "format" not in config:
-        raise RunError(f"{where}/{CONFIG} is not the configuration of an artifact: it has no 'format'.")
-    _check_format(config["format"], where)
-    sums = config.get("sha256") or {}
-    if not isinstance(sums, dict):
+        raise RunError(f"{location}/{CONFIG} is not the configuration of an artifact: it has no 'format'.")
+    _check_format(config["format"], location)
+    checksums = config.get("sha256") or {}
+    if not isinstance(checksums, dict):
         raise RunError(
-            f"{where}/{CONFIG} is damaged: sha256 should map file names to checksums. Export or copy it "
+            f"{location}/{CONFIG} is damaged: sha256 should map file names to checksums. Export or copy it "
             "again."
         )
-    for name in sums:
+    for name in checksums:
         if Path(name).name != name or name == "..":
             raise RunError(
-                f"{where}/{CONFIG} names a file outside its folder: {name!r:.80}. It was not read."
+                f"{location}/{CONFIG} names a file outside its folder: {name!r:.80}. It was not read."
             )
         if name not in NAMES:
             raise RunError(
-                f"{where}/{CONFIG} names {name!r:.80}, which is not a file of an artifact. It was not read. "
-                "If a newer commlearn wrote it, update commlearn."
+                f"{location}/{CONFIG} names {name!r:.80}, which is not a file of an artifact. It was not "
+                "read. If a newer commlearn wrote it, update commlearn."
             )
-    return {**config, "sha256": sums}
+    return {**config, "sha256": checksums}
 
 
-def _fetched(repository: Repository) -> Path:
+def _fetch_model(repository: Repository) -> Path:
     """Fetch a model from the hub, all files from one commit; return its folder in this machine's cache."""
     try:
         config = fetch(repository, CONFIG)
-        same = Repository(repository.name, config.parent.name)
+        pinned = Repository(repository.name, config.parent.name)
         for name in (TENSORS, *_config(config, str(repository))["sha256"]):
-            fetch(same, name)
+            fetch(pinned, name)
     except FileNotFoundError as problem:
         raise RunError(
             f"{repository} is not a commlearn model, or is incomplete: {problem}. Store one with "
@@ -296,32 +296,32 @@ def push_to_hub(
         )
     folder = Path(trained) if isinstance(trained, str | Path) else None
     model = trained_model(trained)
-    with tempfile.TemporaryDirectory() as place:
-        made = export(model, Path(place), rows)
-        files = {path.name: path.read_bytes() for path in made.iterdir() if path.name in NAMES}
+    with tempfile.TemporaryDirectory() as temporary:
+        exported = export(model, Path(temporary), rows)
+        files = {path.name: path.read_bytes() for path in exported.iterdir() if path.name in NAMES}
     if folder is not None and (folder / CONFIG).exists() and (folder / CARD).exists():
         files[CARD] = _read(file_inside(folder, CARD))
-    stated = {"license": license, "datasets": list(datasets)}
-    given = {key: value for key, value in stated.items() if value}
+    fields = {"license": license, "datasets": list(datasets)}
+    metadata = {key: value for key, value in fields.items() if value}
     try:
-        files[CARD] = hub_card(files[CARD].decode(), str(repository), given).encode()
+        files[CARD] = hub_card(files[CARD].decode(), str(repository), metadata).encode()
     except UnicodeDecodeError as problem:
         raise RunError(f"{CARD} in {folder} is not UTF-8 ({problem}). Save it as UTF-8.") from problem
-    there = open_repository(repository, private)
-    if there & {CONFIG, TENSORS}:
+    existing = open_repository(repository, private)
+    if existing & {CONFIG, TENSORS}:
         _refuse_foreign(repository)
     message = f"Model of commlearn {commlearn.__version__}"
-    commit = store(repository, files, sorted(there & NAMES - files.keys()), message)
+    commit = store(repository, files, sorted(existing & NAMES - files.keys()), message)
     return str(Repository(repository.name, commit))
 
 
 def _refuse_foreign(repository: Repository) -> None:
     """Refuse to replace the content of a repository that is not a model of commlearn."""
     try:
-        ours = _exported_before(fetch(repository, CONFIG).parent)
+        files = _exported_before(fetch(repository, CONFIG).parent)
     except FileNotFoundError:
-        ours = []
-    if not ours:
+        files = []
+    if not files:
         raise RunError(
             f"{repository} holds something other than a commlearn model, which would be replaced. Nothing "
             "was stored. Give another name."
@@ -360,26 +360,26 @@ def from_parts(
     _check_format(config["format"], where)
     with newer_is_named(where, config.get("commlearn")):
         check_learned(config["preprocessing"], f"{where}, preprocessing")
-        return _trained(config, tensors, where, rows, features, outside, encoders)
+        return _rebuild(config, tensors, where, rows, features, outside, encoders)
 
 
-def _trained(
+def _rebuild(
     config: Mapping[str, Any],
     tensors: bytes,
-    where: str,
+    location: str,
     rows: bytes | None,
     features: bytes | None,
     outside: bool,
     encoders: Mapping[str, nn.Module] | None,
 ) -> Trained:
     try:
-        trained_on = None if rows is None else TrainingRows.from_bytes(rows)
-        stated = dict(config["experiment"])
-        experiment = stored_experiment({**stated, "data": data_without_places(stated.get("data"))})
+        training_rows = None if rows is None else TrainingRows.from_bytes(rows)
+        settings = dict(config["experiment"])
+        experiment = stored_experiment({**settings, "data": data_without_places(settings.get("data"))})
         specs = {name: Spec(kind, tuple(shape)) for name, (kind, *shape) in config["modalities"].items()}
         _check_names(specs)
-        columns = config["schema"] if outside else paths_inside(config["schema"])
-        schema = None if columns is None else Schema.from_mapping(columns, where)
+        schema_values = config["schema"] if outside else paths_inside(config["schema"])
+        schema = None if schema_values is None else Schema.from_mapping(schema_values, location)
         state = without_places(config["preprocessing"])
         unused = None if config.get("unused") is None else checked_reasons(config["unused"])
         values = load_tensors(tensors)
@@ -389,20 +389,22 @@ def _trained(
             return None if built is None or features is None else built.from_bytes(features)
 
         method, blocks = stored_method(
-            experiment, specs, state, values.values(), where, stored_features, encoders
+            experiment, specs, state, values.values(), location, stored_features, encoders
         )
         values |= {name: values[original] for name, original in config["aliases"].items()}
-        refuse_unfit(method.encoders, values, where)
-        values = adopt_frozen(method, values, where)
+        refuse_unfit(method.encoders, values, location)
+        values = adopt_frozen(method, values, location)
         for name, tensor in values.items():
             if tensor.is_floating_point() and not tensor.isfinite().all():
-                raise RunError(f"{where}: {name} in {TENSORS} is not finite. Train and export it again.")
+                raise RunError(f"{location}: {name} in {TENSORS} is not finite. Train and export it again.")
         method.load_state_dict(values)
     except DAMAGED as problem:
-        raise RunError(f"{where}: the configuration is damaged ({problem!r}). Export it again.") from problem
+        raise RunError(
+            f"{location}: the configuration is damaged ({problem!r}). Export it again."
+        ) from problem
     except (RuntimeError, SafetensorError, MemoryError) as problem:
         reason = (str(problem).splitlines() or [type(problem).__name__])[-1].strip()
-        raise RunError(f"{where}: {TENSORS} does not fit the configuration: {reason}") from problem
+        raise RunError(f"{location}: {TENSORS} does not fit the configuration: {reason}") from problem
     method.to("cuda" if torch.cuda.is_available() else "cpu")
     return Trained(
         experiment=experiment,
@@ -412,7 +414,7 @@ def _trained(
         state=state,
         fine_tuned=bool(config.get("fine_tuned", False)),
         unused=unused,
-        rows=trained_on,
+        rows=training_rows,
         features=blocks,
     )
 
@@ -438,10 +440,10 @@ def _distinct(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str,
     return tensors, aliases
 
 
-def _check_format(stated: object, where: str) -> None:
-    if not isinstance(stated, int) or stated > FORMAT:
+def _check_format(number: object, location: str) -> None:
+    if not isinstance(number, int) or number > FORMAT:
         raise RunError(
-            f"{where} has format {stated}, but this commlearn {commlearn.__version__} reads formats up to "
+            f"{location} has format {number}, but this commlearn {commlearn.__version__} reads formats up to "
             f"{FORMAT}. Update commlearn."
         )
 

@@ -58,30 +58,30 @@ def check_same_data(where: object, before: Mapping[str, Any], now: Mapping[str, 
         raise RunError(f"{where} was started with other data: {changes}. {way_out}")
 
 
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Describe how two identities differ; empty if they do not."""
     changes = []
-    if before.get("files") and now.get("files") and (files := differences(before["files"], now["files"])):
+    if old.get("files") and new.get("files") and (files := differences(old["files"], new["files"])):
         changes.append(files)
-    for what in ("records", "keys", "targets"):
-        if what in now and before.get(what) != now[what]:
-            changes.append(f"{what} were {_shown(before.get(what))}, but are now {_shown(now[what])}")
-    for name, numbers in now.get("values", {}).items():
-        was = before.get("values", {}).get(name)
-        if was is None or not _close(was, numbers):
-            changes.append(f"mean and deviation of {name} were {_shown(was)}, but are now {_shown(numbers)}")
+    for key in ("records", "keys", "targets"):
+        if key in new and old.get(key) != new[key]:
+            changes.append(f"{key} were {_text(old.get(key))}, but are now {_text(new[key])}")
+    for name, numbers in new.get("values", {}).items():
+        pair = old.get("values", {}).get(name)
+        if pair is None or not _close(pair, numbers):
+            changes.append(f"mean and deviation of {name} were {_text(pair)}, but are now {_text(numbers)}")
     return "; ".join(changes)
 
 
-def _close(before: Sequence[float], now: Sequence[float]) -> bool:
-    tolerance = CLOSE * abs(before[1])
+def _close(previous: Sequence[float], current: Sequence[float]) -> bool:
+    tolerance = CLOSE * abs(previous[1])
     return all(
-        was == value or math.isclose(was, value, rel_tol=CLOSE, abs_tol=tolerance) or math.isnan(was + value)
-        for was, value in zip(before, now, strict=True)
+        old == new or math.isclose(old, new, rel_tol=CLOSE, abs_tol=tolerance) or math.isnan(old + new)
+        for old, new in zip(previous, current, strict=True)
     )
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, list):
         return " and ".join(f"{number:.4g}" for number in value)
     return value[:SHORT] if isinstance(value, str) else str(value)

@@ -32,12 +32,12 @@ class NotFiniteError(DivergedError):
 
     def __init__(self, rows: Sequence[int], names: Sequence[str] = ()) -> None:
         self.rows = rows
-        shown = [
-            f"row {row} ({names[place]})" if names else f"row {row}" for place, row in enumerate(rows[:SHOWN])
+        labels = [
+            f"row {row} ({names[index]})" if names else f"row {row}" for index, row in enumerate(rows[:SHOWN])
         ]
-        more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+        suffix = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
         super().__init__(
-            f"The embedding of {', '.join(shown)}{more} is not finite. Look for extreme values there; if "
+            f"The embedding of {', '.join(labels)}{suffix} is not finite. Look for extreme values there; if "
             "there are none, the model's weights or its preprocessing are damaged."
         )
 
@@ -95,7 +95,7 @@ def embed(
         (90, 384)
     """
     model, modalities = carrier(model), as_names(modalities)
-    fixed = features_of(model, blocks)
+    features = features_of(model, blocks)
     if batch_size is not None and batch_size < 1:
         raise ConfigurationError(f"batch_size is {batch_size}; give at least 1.")
     if not isinstance(records, Records):
@@ -106,35 +106,40 @@ def embed(
             )
         table = model.table(records, modalities=modalities)
         with naming_rows(table, model.reader()[0].id):
-            read = model.records(table, modalities=modalities, empty=modalities is not None)
-            return embed(model, read, modalities, batch_size, blocks)
+            table_records = model.records(table, modalities=modalities, empty=modalities is not None)
+            return embed(model, table_records, modalities, batch_size, blocks)
     method = model if isinstance(model, Method) else model.method
     device = next(method.parameters()).device
     training = method.training
     names = [name for name in modalities or method.modalities if name in records.columns]
     method.subset(modalities, records.view(slice(0), names))
-    there = rows_with_any(records, None if modalities is None else names)
-    if 0 < len(there) < len(records):
-        warn_of_absent(len(records) - len(there), len(records), names)
-        return embed_with_gaps(model, records, there, modalities, batch_size, blocks)
-    fixed = None if fixed is None else fixed.to(device)
+    positions = rows_with_any(records, None if modalities is None else names)
+    if 0 < len(positions) < len(records):
+        warn_of_absent(len(records) - len(positions), len(records), names)
+        return embed_with_gaps(model, records, positions, modalities, batch_size, blocks)
+    features = None if features is None else features.to(device)
     batch_size = batch_size or records_at_once(records)
     method.eval()
     try:
         embeddings: np.ndarray | None = None
-        computed = _feature_columns(method, fixed, records, names, blocks)
-        learned = [] if blocks == "features" else names
-        each = {name: _learned_column(method, name, records, computed, batch_size) for name in learned}
+        feature_columns = _feature_columns(method, features, records, names, blocks)
+        learned_names = [] if blocks == "features" else names
+        columns = {
+            name: _learned_column(method, name, records, feature_columns, batch_size)
+            for name in learned_names
+        }
         for start in range(0, len(records), batch_size):
             rows = np.arange(start, min(start + batch_size, len(records)))
-            view = {name: column.take(rows) for name, column in each.items()}
-            beside: View = {name: computed[name].take(rows) for name in names if name in computed}
-            _refuse_empty(view or beside, start)
+            view = {name: column.take(rows) for name, column in columns.items()}
+            feature_view: View = {
+                name: feature_columns[name].take(rows) for name in names if name in feature_columns
+            }
+            _refuse_empty(view or feature_view, start)
             parts = []
             if blocks != "features":
                 parts.append(method.embed(to_device(view, device), modalities))
-            if fixed is not None:
-                parts.append(fixed(to_device(beside, device), names))
+            if features is not None:
+                parts.append(features(to_device(feature_view, device), names))
             vectors = torch.cat(parts, dim=1)
             if embeddings is None:
                 embeddings = np.empty((len(records), vectors.shape[1]), dtype=np.float32)
@@ -161,11 +166,11 @@ def embed_with_gaps(
     if not len(there):
         return np.full((len(records), embedding_dim(model, modalities, blocks)), np.nan, dtype=np.float32)
     try:
-        some = embed(model, records.choose(there), modalities, batch_size, blocks)
+        vectors = embed(model, records.choose(there), modalities, batch_size, blocks)
     except NotFiniteError as problem:
         raise NotFiniteError(there[list(problem.rows)].tolist()) from problem
-    filled = np.full((len(records), some.shape[1]), np.nan, dtype=np.float32)
-    filled[there] = some
+    filled = np.full((len(records), vectors.shape[1]), np.nan, dtype=np.float32)
+    filled[there] = vectors
     return filled
 
 
@@ -180,15 +185,15 @@ def warn_of_absent(absent: int, records: int, names: Sequence[str]) -> None:
 
 def embedding_dim(model: Trained, modalities: Sequence[str] | None = None, blocks: Blocks = "all") -> int:
     """Return the dimension of an embedding of these modalities; of all modalities if none are named."""
-    fixed = features_of(model, blocks)
-    learned = 0
+    features = features_of(model, blocks)
+    learned_dim = 0
     if blocks != "features":
         device = next(model.method.parameters()).device
         blank = torch.zeros(1, 1, model.experiment.model.width, device=device)
         view: View = {name: Tokens(blank) for name in modalities or model.specs}
         with torch.inference_mode():
-            learned = model.method.embed(view, modalities).shape[1]
-    return learned + (0 if fixed is None else fixed.dim)
+            learned_dim = model.method.embed(view, modalities).shape[1]
+    return learned_dim + (0 if features is None else features.dim)
 
 
 def rows_with_any(records: Records, names: Sequence[str] | None) -> np.ndarray:
@@ -217,33 +222,33 @@ def dimension_names(model: Any, dim: int, blocks: Blocks = "all") -> list[str]:
     With some methods, fewer modalities give fewer dimensions.
     """
     features = features_of(model, blocks)
-    fixed = [] if features is None else features.names()
+    feature_names = [] if features is None else features.names()
     method = carrier(model).experiment.method["name"]
-    return [*(f"{method}{place}" for place in range(dim - len(fixed))), *fixed]
+    return [*(f"{method}{index}" for index in range(dim - len(feature_names))), *feature_names]
 
 
 def _feature_columns(
-    method: Method, fixed: FeatureBlocks | None, records: Records, names: Sequence[str], blocks: Blocks
+    method: Method, features: FeatureBlocks | None, records: Records, names: Sequence[str], blocks: Blocks
 ) -> dict[str, Column]:
     """Compute the fixed features of each modality for which the embedding needs them, once."""
-    needed = {} if fixed is None else fixed.each
+    sources = {} if features is None else features.each
     if blocks != "features":
-        needed = needed | {name: encoder.features for name, encoder in feature_encoders(method).items()}
+        sources = sources | {name: encoder.features for name, encoder in feature_encoders(method).items()}
     device = next(method.parameters()).device
     return {
-        name: feature_column(features, records.columns[name], device)
-        for name, features in needed.items()
+        name: feature_column(block, records.columns[name], device)
+        for name, block in sources.items()
         if name in names
     }
 
 
 def _learned_column(
-    method: Method, name: str, records: Records, computed: Mapping[str, Column], batch_size: int
+    method: Method, name: str, records: Records, feature_columns: Mapping[str, Column], batch_size: int
 ) -> Column:
     """Return what a modality's encoder reads: fixed features, tokens of distinct images, or the values."""
     if name in feature_encoders(method):
-        return computed[name]
-    return _encoded_once(method, name, records, batch_size) or records.columns[name]
+        return feature_columns[name]
+    return _encode_once(method, name, records, batch_size) or records.columns[name]
 
 
 def records_at_once(records: Records) -> int:
@@ -273,8 +278,8 @@ class TokensColumn:
         return len(self.index)
 
     def take(self, rows: np.ndarray) -> Tokens:
-        chosen = torch.from_numpy(self.index[rows]).to(self.tokens.values.device)
-        tokens = self.tokens.apply(lambda tensor: tensor[chosen])
+        indices = torch.from_numpy(self.index[rows]).to(self.tokens.values.device)
+        tokens = self.tokens.apply(lambda tensor: tensor[indices])
         if tokens.padding is None:
             return tokens
         used = (~tokens.padding).any(dim=0).nonzero()
@@ -289,20 +294,20 @@ def with_tokens(model: Any, records: Records) -> Records:
     """
     model = carrier(model)
     method = model if isinstance(model, Method) else model.method
-    fixed, batch_size = features_of(model), records_at_once(records)
-    learned = [
+    features, batch_size = features_of(model), records_at_once(records)
+    learned_names = [
         name
         for name in method.modalities
         if name in records.columns
-        and (fixed is None or name not in fixed.each)
+        and (features is None or name not in features.each)
         and name not in feature_encoders(method)
     ]
     rows = np.arange(len(records))
-    encoded = {name: _tokens(method, name, records.columns[name], rows, batch_size) for name in learned}
+    encoded = {name: _tokens(method, name, records.columns[name], rows, batch_size) for name in learned_names}
     return replace(records, columns={**records.columns, **encoded})
 
 
-def _encoded_once(method: Method, name: str, records: Records, batch_size: int) -> TokensColumn | None:
+def _encode_once(method: Method, name: str, records: Records, batch_size: int) -> TokensColumn | None:
     """Encode each image of a column once if most are shared by several records; None for other columns."""
     column = records.columns[name]
     numbers = image_numbers(column)
@@ -311,8 +316,8 @@ def _encoded_once(method: Method, name: str, records: Records, batch_size: int) 
     _, first, index = np.unique(numbers, return_index=True, return_inverse=True)
     if 2 * len(first) > len(index):
         return None
-    one = _tokens(method, name, column, first[:1], batch_size)
-    if one.tokens.values.nbytes * len(first) > TOKENS_IN_MEMORY:
+    sample = _tokens(method, name, column, first[:1], batch_size)
+    if sample.tokens.values.nbytes * len(first) > TOKENS_IN_MEMORY:
         return None
     return TokensColumn(_tokens(method, name, column, first, batch_size).tokens, index)
 
@@ -329,20 +334,20 @@ def _tokens(method: Method, name: str, column: Column, rows: np.ndarray, batch_s
     finally:
         method.train(training)
     longest = max(part.values.shape[1] for part in parts)
-    padded: list[View] = [{name: _padded(part, longest)} for part in parts]
+    padded: list[View] = [{name: _pad_to(part, longest)} for part in parts]
     return TokensColumn(cast(Tokens, merge(padded)[name]), np.arange(len(rows)))
 
 
-def _padded(tokens: Tokens, length: int) -> Tokens:
+def _pad_to(tokens: Tokens, length: int) -> Tokens:
     """Extend the tokens to a longer sequence with padding at the end."""
-    more = length - tokens.values.shape[1]
-    if not more:
+    extra = length - tokens.values.shape[1]
+    if not extra:
         return tokens
     padding = tokens.padding
     if padding is None:
         padding = torch.zeros(tokens.values.shape[:2], dtype=torch.bool, device=tokens.values.device)
     return replace(
-        tokens, values=pad(tokens.values, (0, 0, 0, more)), padding=pad(padding, (0, more), value=True)
+        tokens, values=pad(tokens.values, (0, 0, 0, extra)), padding=pad(padding, (0, extra), value=True)
     )
 
 
@@ -366,12 +371,12 @@ def with_features(
 
 def as_encoders_read(records: Records, method: Method, device: torch.device | None = None) -> Records:
     """Return the records with fixed features in place of values where the encoder reads these."""
-    computed = {
+    feature_columns = {
         name: feature_column(encoder.features, records.columns[name], device)
         for name, encoder in feature_encoders(method).items()
         if name in records.columns
     }
-    return replace(records, columns={**records.columns, **computed}) if computed else records
+    return replace(records, columns={**records.columns, **feature_columns}) if feature_columns else records
 
 
 def feature_encoders(method: Method) -> dict[str, FeatureEncoder]:
@@ -387,10 +392,10 @@ def carrier(model: Any) -> Any:
 def _refuse_empty(view: View, start: int) -> None:
     """Refuse records without any of the modalities, which have no embedding."""
     masks = [modality.present for modality in view.values()]
-    given = [mask for mask in masks if mask is not None]
-    if not masks or len(given) < len(masks):
+    defined = [mask for mask in masks if mask is not None]
+    if not masks or len(defined) < len(masks):
         return
-    empty = (~torch.stack(given).any(dim=0)).nonzero().flatten().tolist()
+    empty = (~torch.stack(defined).any(dim=0)).nonzero().flatten().tolist()
     if empty:
         positions = ", ".join(str(start + row) for row in empty[:10]) + (", ..." if len(empty) > 10 else "")
         raise DataError(

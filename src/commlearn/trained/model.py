@@ -62,13 +62,13 @@ class Trained:
     def _summary(self) -> list[tuple[str, str]]:
         """Return a few facts about what was trained, as pairs of a label and a value."""
         encoders, training = self.experiment.model.encoders, self.experiment.training
-        read_by = {name: f", encoder {part['name']}" for name, part in encoders.items()}
+        suffixes = {name: f", encoder {part['name']}" for name, part in encoders.items()}
         parameters = sum(parameter.numel() for parameter in self.method.parameters())
         features = {} if self.features is None else self.features.dims
         return [
             ("method", self.experiment.method["name"]),
             *(
-                (name, f"{spec.kind} {' x '.join(map(str, spec.shape))}{read_by.get(name, '')}")
+                (name, f"{spec.kind} {' x '.join(map(str, spec.shape))}{suffixes.get(name, '')}")
                 for name, spec in self.specs.items()
             ),
             ("fixed features", ", ".join(f"{dim} of {name}" for name, dim in features.items()) or "none"),
@@ -109,12 +109,12 @@ class Trained:
         try:
             records = schema.only(modalities).read(rows, state, with_targets, empty, unreadable)
         except (*DAMAGED, MemoryError) as problem:
-            raise _not_whole(repr(problem)) from problem
+            raise _preprocessing_error(repr(problem)) from problem
         for name, spec in records.specs.items():
-            trained = self.specs.get(name, spec)
-            if trained.kind == spec.kind and trained.shape != spec.shape:
-                raise _not_whole(
-                    f"{name} is read with shape {spec.shape}, but was trained with shape {trained.shape}"
+            expected = self.specs.get(name, spec)
+            if expected.kind == spec.kind and expected.shape != spec.shape:
+                raise _preprocessing_error(
+                    f"{name} is read with shape {spec.shape}, but was trained with shape {expected.shape}"
                 )
         return records
 
@@ -155,16 +155,16 @@ class Trained:
                 f"The table lacks the column '{schema.id}', which identifies its records, so it is unknown "
                 "which of them the model was trained on. Add the column."
             )
-        stated = self.experiment.data
-        validation, test = float(stated.get("validation", 0.0)), float(stated.get("test", TEST_SHARE))
-        part = parts_of_names(names.units, validation, test or TEST_SHARE, int(stated.get("seed", 0)))
+        settings = self.experiment.data
+        validation, test = float(settings.get("validation", 0.0)), float(settings.get("test", TEST_SHARE))
+        part = parts_of_names(names.units, validation, test or TEST_SHARE, int(settings.get("seed", 0)))
         if self.rows is not None:
-            before = self.rows.parts_of(names.keys, names.groups)
-            if test == 0 and len(before) and (before >= 0).mean() >= 0.5:
+            previous = self.rows.parts_of(names.keys, names.groups)
+            if test == 0 and len(previous) and (previous >= 0).mean() >= 0.5:
                 part[:] = PARTS.index("test")
-            part = np.where(before >= 0, before, part)
+            part = np.where(previous >= 0, previous, part)
         rows = {name: np.flatnonzero(part == code) for code, name in enumerate(PARTS)}
-        return {name: chosen for name, chosen in rows.items() if len(chosen)}
+        return {name: positions for name, positions in rows.items() if len(positions)}
 
     def reader(self) -> tuple[Schema, dict[str, Any]]:
         """Return the schema and what was learned; raise an error for a training that read no table."""
@@ -192,7 +192,7 @@ def checked_reasons(stated: Any) -> dict[str, str]:
     return stated
 
 
-def _not_whole(problem: str) -> DataError:
+def _preprocessing_error(problem: str) -> DataError:
     return DataError(
         f"The table cannot be read with the model's preprocessing ({problem}). Is the model's "
         "preprocessing.json intact?"

@@ -34,9 +34,9 @@ def stored_method(
     modules: Mapping[str, nn.Module] | None = None,
 ) -> tuple[Method, FeatureBlocks | None]:
     """Build the method that files describe and its fixed features; stored weights replace its own later."""
-    described = to_mapping(experiment)
+    mapping = to_mapping(experiment)
     shapes = [spec.shape for spec in specs.values()]
-    for value in _whole_numbers([described["model"], described["method"], shapes, _sizes(state)]):
+    for value in _whole_numbers([mapping["model"], mapping["method"], shapes, _sizes(state)]):
         if value > MOST:
             raise RunError(
                 f"{where} describes a model with a size of {Decimal(value):.1e}; the limit is {MOST:,}. "
@@ -68,22 +68,22 @@ def _whole_numbers(values: Any) -> Iterator[int]:
 def no_larger_than(stored: Iterable[Tensor], where: str) -> Iterator[None]:
     """Refuse to build far more than was stored: a million layers would take hours, or all memory."""
     sizes = [tensor.numel() for tensor in stored if isinstance(tensor, Tensor)]
-    numbers, parts = TIMES * sum(sizes) + SPARE, TIMES * len(sizes) + PARTS
-    thread, built, count = threading.get_ident(), 0, 0
+    number_limit, tensor_limit = TIMES * sum(sizes) + SPARE, TIMES * len(sizes) + PARTS
+    thread, numbers, tensors = threading.get_ident(), 0, 0
 
-    def see(module: nn.Module, name: str, parameter: Tensor | None) -> None:
-        nonlocal built, count
+    def check(module: nn.Module, name: str, parameter: Tensor | None) -> None:
+        nonlocal numbers, tensors
         if parameter is None or threading.get_ident() != thread:
             return
-        built, count = built + parameter.numel(), count + 1
-        if built > numbers or count > parts:  # its memory is allocated, but not used yet
+        numbers, tensors = numbers + parameter.numel(), tensors + 1
+        if numbers > number_limit or tensors > tensor_limit:  # its memory is allocated, but not used yet
             raise RunError(
-                f"{where} describes a model of more than {min(built, numbers):,} numbers in {count:,} "
-                f"tensors, but holds {sum(sizes):,} in {len(sizes):,}. It is damaged, or not what it claims "
-                "to be."
+                f"{where} describes a model of more than {min(numbers, number_limit):,} numbers in "
+                f"{tensors:,} tensors, but holds {sum(sizes):,} in {len(sizes):,}. It is damaged, or not "
+                "what it claims to be."
             )
 
-    hook = register_module_parameter_registration_hook(see)
+    hook = register_module_parameter_registration_hook(check)
     try:
         yield
     finally:
@@ -104,10 +104,12 @@ def frozen_tensors(method: Method) -> dict[str, Tensor]:
 
 def adopt_frozen(method: Method, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
     """Load the weights that `frozen_tensors` named into frozen encoders; return the other tensors."""
-    rest = dict(tensors)
+    remaining = dict(tensors)
     for name, encoder in frozen_encoders(method.encoders).items():
-        first = f"{FROZEN}{name}."
-        adopted = {key.removeprefix(first): rest.pop(key) for key in [*rest] if key.startswith(first)}
+        prefix = f"{FROZEN}{name}."
+        adopted = {
+            key.removeprefix(prefix): remaining.pop(key) for key in [*remaining] if key.startswith(prefix)
+        }
         with no_larger_than(adopted.values(), where):
             encoder.adopt(adopted)
-    return rest
+    return remaining

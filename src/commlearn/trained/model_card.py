@@ -42,7 +42,7 @@ def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
         *_features(trained),
         "## Data\n\n" + "\n".join(_modality(trained, name) for name in trained.specs),
         "## Linear probe results\n\n" + measured(probes),
-        f"## Settings\n\n{_fenced(yaml_text(settings))}",
+        f"## Settings\n\n{_fence(yaml_text(settings))}",
         f"## Versions\n\ncommlearn {commlearn.__version__}, torch {torch.__version__}, Python "
         f"{platform.python_version()}.",
         "## Limits\n\nThe model reflects its training rows: records from other sources, devices or times may "
@@ -119,27 +119,27 @@ def _modality(trained: Trained, name: str) -> str:
     columns = "" if trained.schema is None else _columns(trained.schema.modalities[name].columns())
     state = (trained.state or {}).get(name) or {}
     shape = spec.shape[:1] if spec.kind == "text" else spec.shape
-    line = f"- **{markdown(name)}**: {spec.kind}{columns}, {' x '.join(map(str, shape))}{_learned(state)}"
+    line = f"- **{markdown(name)}**: {spec.kind}{columns}, {' x '.join(map(str, shape))}{_statistics(state)}"
     return line + (_pretrained(state["encoder"]) if "encoder" in state else "")
 
 
 def _pretrained(encoder: Mapping[str, Any]) -> str:
     """Describe the pretrained encoder of a modality, whose own licence applies to its weights."""
-    name = encoder["pretrained"]
-    short = place_free(name)
-    sort = "frozen" if encoder["frozen"] else "tuned"
+    source = encoder["pretrained"]
+    name = place_free(source)
+    mode = "frozen" if encoder["frozen"] else "tuned"
     return (
-        f"; encoder {markdown(short)} ({encoder['architecture']}, {sort}, SHA-256 {encoder['sha256'][:12]}), "
+        f"; encoder {markdown(name)} ({encoder['architecture']}, {mode}, SHA-256 {encoder['sha256'][:12]}), "
         "whose own licence applies to its weights"
     )
 
 
 def _columns(names: Any) -> str:
-    shown = ", ".join(map(code_span, names[:8]))
-    return f" of {shown}" + (f" and {len(names) - 8} more columns" if len(names) > 8 else "")
+    listing = ", ".join(map(code_span, names[:8]))
+    return f" of {listing}" + (f" and {len(names) - 8} more columns" if len(names) > 8 else "")
 
 
-def _learned(state: Mapping[str, Any]) -> str:
+def _statistics(state: Mapping[str, Any]) -> str:
     """Summarise the statistics of the training rows in a few words."""
     facts = []
     for key, value in state.items():
@@ -170,7 +170,7 @@ def measured(probes: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _fenced(text: str) -> str:
+def _fence(text: str) -> str:
     """Return YAML as a fenced block, with a fence longer than any run of backticks in the text."""
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
     return f"{fence}yaml\n{text}{fence}"

@@ -52,9 +52,9 @@ class Embedding(nn.Module):
         self.sequences = [specs[name].kind in SEQUENCES for name in subset]
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        given = iter(tensors)
+        inputs = iter(tensors)
         view = {
-            name: Modality(next(given), next(given) if sequence else None)
+            name: Modality(next(inputs), next(inputs) if sequence else None)
             for name, sequence in zip(self.subset, self.sequences, strict=True)
         }
         return self.method.embed(view, self.subset)
@@ -84,24 +84,24 @@ def export_onnx(
     _need_onnx()
     trained = trained_model(trained)
     names = tuple(trained.specs)
-    wanted = [_in_order(trained, subset) for subset in subsets or single_and_all(names)]
-    for subset in wanted:
+    requested = [_in_order(trained, subset) for subset in subsets or single_and_all(names)]
+    for subset in requested:
         _refuse_what_graphs_lack(trained, subset)
     path = Path(folder)
     make_folder(path)
-    files = [INPUTS, *(f"{subset_name(subset)}.onnx" for subset in wanted)]
-    listed = FileList(path, kind="set of ONNX graphs")
-    listed.claim(*files)
-    listed.add(*files)
-    described = _described(path)
+    files = [INPUTS, *(f"{subset_name(subset)}.onnx" for subset in requested)]
+    file_list = FileList(path, kind="set of ONNX graphs")
+    file_list.claim(*files)
+    file_list.add(*files)
+    descriptions = _read_descriptions(path)
     written = []
-    for subset in wanted:
+    for subset in requested:
         program, inputs = export_program(trained, subset), inputs_of(subset, trained.specs)
         file = path / f"{subset_name(subset)}.onnx"
-        write_atomically(file, _to_onnx(program, [each.name for each in inputs]))
-        described[file.name] = {each.name: each.described() for each in inputs}
+        write_atomically(file, _to_onnx(program, [entry.name for entry in inputs]))
+        descriptions[file.name] = {entry.name: entry.described() for entry in inputs}
         written.append(file)
-    write_atomically(path / INPUTS, (json.dumps(described, indent=1) + "\n").encode())
+    write_atomically(path / INPUTS, (json.dumps(descriptions, indent=1) + "\n").encode())
     return written
 
 
@@ -121,15 +121,15 @@ def export_program(trained: Any, subset: Sequence[str]) -> ExportedProgram:
         90
     """
     trained = trained_model(trained)
-    chosen = _in_order(trained, subset)
-    _refuse_what_graphs_lack(trained, chosen)
+    ordered = _in_order(trained, subset)
+    _refuse_what_graphs_lack(trained, ordered)
     device = next(trained.method.parameters()).device
-    module = Embedding(trained.method, chosen, trained.specs).eval()
-    inputs = inputs_of(chosen, trained.specs)
-    tensors = tuple(each.example.to(device) for each in inputs)
-    free = tuple(dict.fromkeys(range(len(each.free)), Dim.DYNAMIC) for each in inputs)
+    module = Embedding(trained.method, ordered, trained.specs).eval()
+    inputs = inputs_of(ordered, trained.specs)
+    tensors = tuple(entry.example.to(device) for entry in inputs)
+    dims = tuple(dict.fromkeys(range(len(entry.free)), Dim.DYNAMIC) for entry in inputs)
     with _quiet():
-        program = torch.export.export(module, tensors, dynamic_shapes={"tensors": free}, strict=False)
+        program = torch.export.export(module, tensors, dynamic_shapes={"tensors": dims}, strict=False)
     for part in program.graph_module.modules():  # stack traces of this machine are of no use elsewhere
         for node in part.graph.nodes if isinstance(part, GraphModule) else ():
             node.meta.pop("stack_trace", None)
@@ -138,7 +138,7 @@ def export_program(trained: Any, subset: Sequence[str]) -> ExportedProgram:
 
 def _refuse_what_graphs_lack(trained: Trained, subset: Subset) -> None:
     """Refuse encoders that read letters of texts or outputs of published networks, which graphs lack."""
-    rest = [name for name in trained.specs if not _reads_letters(trained, name)]
+    others = [name for name in trained.specs if not _reads_letters(trained, name)]
     for name in subset:
         encoder = trained.method.encoders[name]
         raw = encoder.features.raw if isinstance(encoder, FeatureEncoder) else None
@@ -148,9 +148,9 @@ def _refuse_what_graphs_lack(trained: Trained, subset: Subset) -> None:
                 "Train with model.networks=false to export graphs."
             )
         if _reads_letters(trained, name):
-            others = f"export other modalities (subsets {'+'.join(rest)}), or " if rest else ""
+            advice = f"export other modalities (subsets {'+'.join(others)}), or " if others else ""
             raise ConfigurationError(
-                f"The encoder of {name} reads the letters of texts, which a graph cannot do: {others}"
+                f"The encoder of {name} reads the letters of texts, which a graph cannot do: {advice}"
                 "train with model.features=learned."
             )
 
@@ -165,7 +165,7 @@ def _in_order(trained: Trained, subset: Sequence[str]) -> Subset:
     return trained.method.subset(tuple(subset), dict.fromkeys(trained.specs))  # type: ignore[arg-type]
 
 
-def _described(folder: Path) -> dict[str, Any]:
+def _read_descriptions(folder: Path) -> dict[str, Any]:
     """Read what is recorded about the inputs of existing graphs."""
     path = folder / INPUTS
     inputs_of_file = values_of_file(path) if path.exists() else {}
@@ -194,8 +194,8 @@ def inputs_of(
         if specs[name].kind in SEQUENCES:
             padding = torch.zeros(batch, steps, dtype=torch.bool)
             padding[0, steps // 2 :] = True
-            free = ("batch", "length")
-            inputs += [Input(name, values, free), Input(f"{name}_padding", padding, free)]
+            dims = ("batch", "length")
+            inputs += [Input(name, values, dims), Input(f"{name}_padding", padding, dims)]
         else:
             inputs.append(Input(name, values, ("batch",)))
     return inputs
@@ -203,28 +203,28 @@ def inputs_of(
 
 def _to_onnx(program: ExportedProgram, inputs: Sequence[str]) -> bytes:
     with _quiet():
-        made = torch.onnx.export(program, (), input_names=list(inputs), output_names=[OUTPUT], dynamo=True)
-    if made is None:
+        result = torch.onnx.export(program, (), input_names=list(inputs), output_names=[OUTPUT], dynamo=True)
+    if result is None:
         raise ConfigurationError("The installed torch wrote no ONNX graph. Update torch and onnxscript.")
     import onnx
 
-    model = made.model_proto  # a new object at each access
-    _without_places(model)
+    model = result.model_proto  # a new object at each access
+    _remove_places(model)
     content = io.BytesIO()
     onnx.save(model, content)
     return content.getvalue()
 
 
-def _without_places(model: Any) -> None:
+def _remove_places(model: Any) -> None:
     """Remove the exporter's notes on each node, which name files and lines of code on this machine."""
-    waiting = [model, model.graph, *model.functions]
-    while waiting:
-        part = waiting.pop()
+    pending = [model, model.graph, *model.functions]
+    while pending:
+        part = pending.pop()
         part.doc_string = ""
         del part.metadata_props[:]
         for name in ("node", "value_info", "input", "output", "initializer"):
-            waiting += [inner for inner in getattr(part, name, ()) if hasattr(inner, "doc_string")]
-        waiting += [attribute.g for attribute in getattr(part, "attribute", ()) if _is_graph(attribute)]
+            pending += [inner for inner in getattr(part, name, ()) if hasattr(inner, "doc_string")]
+        pending += [attribute.g for attribute in getattr(part, "attribute", ()) if _is_graph(attribute)]
 
 
 def _is_graph(attribute: Any) -> bool:

@@ -32,7 +32,7 @@ def open_folder(
         folder.clear()
         return None, []
     folder.lock()
-    _same(folder, experiment)
+    _check_settings(folder, experiment)
     try:
         state = folder.state()
         if state[1]:
@@ -45,20 +45,22 @@ def open_folder(
         return None, []
 
 
-def _same(folder: RunFolder, wanted: Experiment) -> None:
+def _check_settings(folder: RunFolder, requested: Experiment) -> None:
     """Refuse settings that differ from the run's; both are resolved first, as older folders state fewer."""
     with folder.reading():
         stored, specs, (_, learned) = folder.experiment(), folder.specs(), folder.reader()
     try:
-        before, now = (to_mapping(resolved(each, specs, learned)) for each in (stored, wanted))
+        previous, current = (
+            to_mapping(resolved(experiment, specs, learned)) for experiment in (stored, requested)
+        )
     except DAMAGED as problem:
         raise RunError(
             f"{folder.path} is damaged: its files do not describe a model ({problem!r})."
         ) from problem
     ignored = ("about", "published", "scores", "variants", "training.threads")
-    if changed := [line for line in changes(before, now) if not line.startswith(ignored)]:
+    if differences := [line for line in changes(previous, current) if not line.startswith(ignored)]:
         raise RunError(
-            f"{folder.path} was trained with other settings: {'; '.join(changed)}. Resume with the same "
+            f"{folder.path} was trained with other settings: {'; '.join(differences)}. Resume with the same "
             "settings, or give another --out."
         )
 
@@ -87,16 +89,16 @@ def restore(state: dict[str, Any], method: Method, experiment: Experiment) -> in
 
 def threads_as_before(state: Mapping[str, Any], stated: int, device: torch.device) -> list[str]:
     """Use as many threads as the run had, unless others are stated; warn if they differ on the CPU."""
-    before = state.get("threads", torch.get_num_threads())
-    if before <= cores() and not (stated or stated_threads()):
-        torch.set_num_threads(before)
-    now = torch.get_num_threads()
-    if before == now or device.type != "cpu" or state["step"] >= state["total"]:
+    old = state.get("threads", torch.get_num_threads())
+    if old <= cores() and not (stated or stated_threads()):
+        torch.set_num_threads(old)
+    new = torch.get_num_threads()
+    if old == new or device.type != "cpu" or state["step"] >= state["total"]:
         return []
     return [
-        f"Up to step {state['step']} the run had {before} CPU threads, now it has {now}. Sums are computed "
+        f"Up to step {state['step']} the run had {old} CPU threads, now it has {new}. Sums are computed "
         "in another order, so the weights will not be identical to those of an uninterrupted run. To make "
-        f"them identical, resume with OMP_NUM_THREADS={before}, or with --training.threads {before} if the "
+        f"them identical, resume with OMP_NUM_THREADS={old}, or with --training.threads {old} if the "
         "command has this option."
     ]
 
@@ -116,8 +118,8 @@ def restore_optimizers(
             options = [{**group} for group in optimizer.param_groups]
             optimizer.load_state_dict(placed(state["optimizers"][name], optimizer))
             # keep the experiment's options, whatever the checkpoint states
-            for group, stated in zip(optimizer.param_groups, options, strict=True):
-                group.update({key: value for key, value in stated.items() if key != "params"})
+            for group, original in zip(optimizer.param_groups, options, strict=True):
+                group.update({key: value for key, value in original.items() if key != "params"})
             _check_moments(optimizer)
 
 

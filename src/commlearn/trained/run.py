@@ -36,10 +36,10 @@ def load_run(path: str | Path, modules: Mapping[str, nn.Module] | None = None) -
     """Load a run from its folder, with the weights of its newest intact checkpoint."""
     folder = RunFolder(path)
     with folder.reading():
-        return _loaded(folder, modules)
+        return _load(folder, modules)
 
 
-def _loaded(folder: RunFolder, modules: Mapping[str, nn.Module] | None) -> Run:
+def _load(folder: RunFolder, modules: Mapping[str, nn.Module] | None) -> Run:
     experiment = folder.experiment()
     state, warnings = folder.state()
     specs = folder.specs()
@@ -64,9 +64,9 @@ def _loaded(folder: RunFolder, modules: Mapping[str, nn.Module] | None) -> Run:
         try:
             adopt_frozen(method, tensors, str(folder.path))
         except RuntimeError as problem:
-            last = str(problem).splitlines()[-1].strip()
+            reason = str(problem).splitlines()[-1].strip()
             file = folder.path / FROZEN_WEIGHTS
-            raise RunError(f"{file} is damaged: it does not fit any encoder: {last}") from problem
+            raise RunError(f"{file} is damaged: it does not fit any encoder: {reason}") from problem
     method.to("cuda" if torch.cuda.is_available() else "cpu")
     return Run(
         experiment=experiment,

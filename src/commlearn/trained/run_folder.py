@@ -240,15 +240,15 @@ class RunFolder:
         """Read the schema of the training's table and what was learned; None for each that does not exist."""
         parsed: dict[str, Any] = {SCHEMA: None, STATE: None}
         for name in (SCHEMA, STATE):
-            needed = name == STATE and parsed[SCHEMA] is not None
-            if not needed and not (self.path / name).exists():
+            required = name == STATE and parsed[SCHEMA] is not None
+            if not required and not (self.path / name).exists():
                 continue
             with damage_named(self.path / name):
                 parsed[name] = parse_json(self._text(name))
         with damage_named(self.path / STATE):
             check_learned(parsed[STATE])
-        stated = parsed[SCHEMA]
-        schema = None if stated is None else Schema.from_mapping(stated, str(self.path / SCHEMA))
+        mapping = parsed[SCHEMA]
+        schema = None if mapping is None else Schema.from_mapping(mapping, str(self.path / SCHEMA))
         return schema, parsed[STATE]
 
     def unused(self) -> dict[str, str] | None:
@@ -264,11 +264,11 @@ class RunFolder:
         """Refuse a table at the training's path whose files are not those of the training."""
         self._check({"files": files}, "Restore the original table, or give the table that you mean.")
 
-    def _check(self, now: Mapping[str, Any], way_out: str) -> None:
-        before = self._identity()
-        if before is not None:  # folders of earlier versions do not store it
+    def _check(self, current: Mapping[str, Any], way_out: str) -> None:
+        previous = self._identity()
+        if previous is not None:  # folders of earlier versions do not store it
             with damage_named(self.path / DATA):
-                check_same_data(self.path, before, now, way_out)
+                check_same_data(self.path, previous, current, way_out)
 
     def _identity(self) -> dict[str, Any] | None:
         return self._optional(DATA, lambda content: dict(parse_json(content)))
@@ -396,8 +396,8 @@ class RunFolder:
 
 def _numbers(version: str) -> tuple[int, ...]:
     """Return the numbers that a version begins with."""
-    start = re.match(r"\d{1,9}(\.\d{1,9})*", version)
-    return tuple(int(number) for number in start[0].split(".")) if start else ()
+    match = re.match(r"\d{1,9}(\.\d{1,9})*", version)
+    return tuple(int(number) for number in match[0].split(".")) if match else ()
 
 
 def make_folder(folder: Path) -> None:

@@ -62,8 +62,8 @@ class EmbeddingFolder:
 
         With `alone`, no other process may share the work.
         """
-        doing = "embedding" if alone else "embedding alone"
-        with closing(hold(self.folder, doing, shared=not alone)):
+        activity = "embedding" if alone else "embedding alone"
+        with closing(hold(self.folder, activity, shared=not alone)):
             if not self.begun:
                 self._begin()
             self._compare()
@@ -111,13 +111,13 @@ class EmbeddingFolder:
                 f"{'; '.join(changes)}. Give another folder."
             )
 
-    def _difference(self, key: str, before: Any) -> str:
-        now = self.plan.get(key)
-        if key == "data" and isinstance(before, dict):
-            return differences(before, self.plan["data"])
-        if key == "rows" and isinstance(before, list):
-            return f"rows of the parts were {before[:3]}..., but are now {self.plan['rows'][:3]}..."
-        return f"{key} was {str(before)[:60]}, but is now {str(now)[:60]}"
+    def _difference(self, key: str, previous: Any) -> str:
+        current = self.plan.get(key)
+        if key == "data" and isinstance(previous, dict):
+            return differences(previous, self.plan["data"])
+        if key == "rows" and isinstance(previous, list):
+            return f"rows of the parts were {previous[:3]}..., but are now {self.plan['rows'][:3]}..."
+        return f"{key} was {str(previous)[:60]}, but is now {str(current)[:60]}"
 
 
 ROWS = 65_536  # most rows of a file, unless a single group of rows has more
@@ -149,7 +149,7 @@ def write_shards(
         tell: called with a line about each file that was written.
         blocks: which blocks of the embedding to compute.
     """
-    fixed = features_of(model, blocks)
+    features = features_of(model, blocks)
     refuse_input_as_output(source, out)
     table, schema = open_groups(str(source)), model.reader()[0]
     shards = list(_shards(table.sizes))
@@ -159,8 +159,8 @@ def write_shards(
         "modalities": list(modalities or schema.modalities),
         "model": _fingerprint(model.method),
     }
-    if fixed is not None or blocks != "all":
-        plan |= {"blocks": blocks, "features": None if fixed is None else _fingerprint(fixed)}
+    if features is not None or blocks != "all":
+        plan |= {"blocks": blocks, "features": None if features is None else _fingerprint(features)}
     folder = EmbeddingFolder(out, plan)
     if schema.id is not None and not folder.begun:
         check_ids(source, schema.id, schema.reading())
@@ -172,9 +172,9 @@ def write_shards(
                 parts = _parts(model, table, shards[number], modalities, blocks)
                 write(path, parts, lambda dim: dimension_names(model, dim, blocks), folder.seal)
                 tell(f"wrote {path.name}, {number + 1} of {len(shards)}")
-            written = pq.read_metadata(path)
-            records += written.num_rows
-            dim = written.schema.to_arrow_schema().field("embedding").type.list_size
+            metadata = pq.read_metadata(path)
+            records += metadata.num_rows
+            dim = metadata.schema.to_arrow_schema().field("embedding").type.list_size
     rows = sum(plan["rows"][rank::ranks])
     if ranks == 1 or records:  # one of several ranks may have no row with any of them
         refuse_all_absent(rows - records, rows, plan["modalities"])
@@ -206,13 +206,13 @@ def _chunks(
     model: Trained, table: GroupedTable, groups: range, modalities: Sequence[str] | None
 ) -> Iterator[Table]:
     columns, reading = model.columns(modalities=modalities)
-    most = chunk_rows({name: model.specs[name] for name in modalities or model.reader()[0].modalities})
-    first = np.cumsum(table.sizes) - np.asarray(table.sizes)
+    chunk_size = chunk_rows({name: model.specs[name] for name in modalities or model.reader()[0].modalities})
+    offsets = np.cumsum(table.sizes) - np.asarray(table.sizes)
     for group in groups:
         frame = reading.emptied(table.read(group, columns))
-        for start in range(0, len(frame), most):
-            rows = frame.iloc[start : start + most].reset_index(drop=True)
-            yield Table(rows, table.root, int(first[group]) + start)
+        for start in range(0, len(frame), chunk_size):
+            rows = frame.iloc[start : start + chunk_size].reset_index(drop=True)
+            yield Table(rows, table.root, int(offsets[group]) + start)
 
 
 def _fingerprint(module: torch.nn.Module) -> str:

@@ -61,25 +61,25 @@ def _holds_embeddings(path: Path) -> bool:
             with zipfile.ZipFile(path) as archive:
                 return "embedding.npy" in archive.namelist()
         with path.open(encoding="utf-8", newline="") as file:
-            return _numbered(next(csv.reader(file), []))
+            return _ends_in_dimensions(next(csv.reader(file), []))
     except (OSError, ValueError, csv.Error, zipfile.BadZipFile, pa.ArrowException):
         return False
 
 
-def _numbered(columns: list[str]) -> bool:
+def _ends_in_dimensions(columns: list[str]) -> bool:
     """Whether the last columns are dimensions of an embedding: comm0, comm1, ..., or fixed features.
 
     Example:
-        >>> _numbered(["id", "comm0", "comm1"]), _numbered(["id", "price"]), _numbered(["id", "x0"])
-        (True, False, False)
+        >>> [_ends_in_dimensions(row) for row in (["id", "comm0", "comm1"], ["id", "price"], ["id", "x0"])]
+        [True, False, False]
     """
-    last = re.fullmatch(r"(.*\D)(\d+)", columns[-1]) if columns else None
-    if last is None or len(columns) <= int(last[2]):
+    match = re.fullmatch(r"(.*\D)(\d+)", columns[-1]) if columns else None
+    if match is None or len(columns) <= int(match[2]):
         return False
-    count = int(last[2]) + 1
-    if last[1] not in METHODS and not last[1].endswith("_feature"):
+    count = int(match[2]) + 1
+    if match[1] not in METHODS and not match[1].endswith("_feature"):
         return False
-    return columns[-count:] == [f"{last[1]}{place}" for place in range(count)]
+    return columns[-count:] == [f"{match[1]}{index}" for index in range(count)]
 
 
 CHUNK_BYTES = 1 << 27  # memory that one chunk's records take, roughly
@@ -136,9 +136,9 @@ def embed_chunks(
     for table in tables:
         records = model.records(table, False, modalities, modalities is not None, unreadable)
         unreadable.judge(at_end=False)
-        there = rows_with_any(records, modalities)
+        positions = rows_with_any(records, modalities)
         with naming_rows(table, schema.id):
-            yield table, embed_with_gaps(model, records, there, modalities, batch_size, blocks)
+            yield table, embed_with_gaps(model, records, positions, modalities, batch_size, blocks)
     unreadable.judge()
     if unreadable.entries:
         warnings.warn(DataWarning("; ".join(unreadable.lines())), stacklevel=2)
@@ -207,8 +207,8 @@ def write(
         refuse_file_of_others(path)
     try:
         with whole_file(path) as file:
-            fresh = Path(file.name)
-            writer: Any = WRITERS[path.suffix](fresh, names)
+            temporary = Path(file.name)
+            writer: Any = WRITERS[path.suffix](temporary, names)
             try:
                 count, dim = _add_all(writer, parts)
                 writer.close()
@@ -216,7 +216,7 @@ def write(
                 with suppress(OSError):  # a full disk fails again here, and was already reported
                     writer.close()
             if seal is not None:
-                seal(path.name, fresh)
+                seal(path.name, temporary)
     except OSError as problem:
         raise DataError(
             f"Cannot write {out}: {problem}. Free some space or choose another folder."
@@ -233,16 +233,16 @@ def _add_all(writer: Any, parts: Iterator[tuple[Mapping[str, np.ndarray], np.nda
     """Write each part while the next is embedded; return the number of rows and of dimensions."""
     count, dim = 0, 0
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="commlearn-writes") as background:
-        last: Future[None] | None = None
+        pending: Future[None] | None = None
         for columns, embedding in parts:
             if "embedding" in columns:
                 raise DataError("The id column is named 'embedding', like that of the embeddings. Rename it.")
-            if last is not None:
-                last.result()
-            last = background.submit(writer.add, columns, embedding)
+            if pending is not None:
+                pending.result()
+            pending = background.submit(writer.add, columns, embedding)
             count, dim = count + len(embedding), embedding.shape[1]
-        if last is not None:
-            last.result()
+        if pending is not None:
+            pending.result()
     return count, dim
 
 
@@ -257,10 +257,10 @@ class _Parquet:
         arrays = {name: _cells(values) for name, values in columns.items()}
         fields = [pa.field(name, array.type) for name, array in arrays.items()]
         flat = pa.array(np.ascontiguousarray(embedding).reshape(-1))
-        number = pa.field("element", flat.type, nullable=False)  # non-nullable numbers are written faster
-        kind = pa.list_(number, embedding.shape[1])
-        vectors = pa.FixedSizeListArray.from_arrays(flat, type=kind)
-        schema = pa.schema([*fields, pa.field("embedding", kind, nullable=False)])
+        element = pa.field("element", flat.type, nullable=False)  # non-nullable numbers are written faster
+        list_type = pa.list_(element, embedding.shape[1])
+        vectors = pa.FixedSizeListArray.from_arrays(flat, type=list_type)
+        schema = pa.schema([*fields, pa.field("embedding", list_type, nullable=False)])
         table = pa.table([*arrays.values(), vectors], schema=schema)
         if self.writer is None:
             options = {"use_dictionary": False, "compression": "none"}  # embeddings do not compress
@@ -292,11 +292,11 @@ class _Csv:
     def add(self, columns: Mapping[str, np.ndarray], embedding: np.ndarray) -> None:
         vectors = pd.DataFrame(embedding, columns=list(self.names(embedding.shape[1])))
         frame = pd.concat([pd.DataFrame(dict(columns)), vectors], axis=1)
-        texts = [name for name in frame.columns if frame[name].dtype.kind == "O"]
-        frame = frame.assign(**{name: frame[name].map(spreadsheet_text) for name in texts})
-        returns = any(frame[name].astype(str).str.contains("\r").any() for name in texts)
+        text_columns = [name for name in frame.columns if frame[name].dtype.kind == "O"]
+        frame = frame.assign(**{name: frame[name].map(spreadsheet_text) for name in text_columns})
+        has_returns = any(frame[name].astype(str).str.contains("\r").any() for name in text_columns)
         # QUOTE_MINIMAL treats "\r" as a plain character
-        quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+        quoting = csv.QUOTE_NONNUMERIC if has_returns else csv.QUOTE_MINIMAL
         frame = frame.rename(columns=spreadsheet_text)
         frame.to_csv(self.path, mode="a", header=not self.begun, index=False, quoting=quoting)
         self.begun = True
@@ -361,31 +361,31 @@ def without_absent(
     if modalities is None:
         return names, vectors
     names = names or {"row": table.first_row + np.arange(len(table))}
-    there = ~np.isnan(vectors[:, 0])
-    return {name: values[there] for name, values in names.items()}, vectors[there]
+    present = ~np.isnan(vectors[:, 0])
+    return {name: values[present] for name, values in names.items()}, vectors[present]
 
 
 def check_ids(source: Source, column: str, reading: Reading) -> None:
     """Refuse duplicate ids before anything is embedded; needs eight bytes of memory per row."""
     try:
-        hashes = [
+        chunks = [
             pd.util.hash_array(table.frame[column].to_numpy())
             for table in iterate_table(source, columns=[column], reading=reading)
         ]
     except DataError:
         return  # a table to embed need not have the column; reading it later reports any other problem
-    looks = np.concatenate(hashes)
-    order = np.argsort(looks, kind="stable")
-    same = np.flatnonzero(looks[order][1:] == looks[order][:-1])
-    if len(same):
+    hashes = np.concatenate(chunks)
+    order = np.argsort(hashes, kind="stable")
+    duplicates = np.flatnonzero(hashes[order][1:] == hashes[order][:-1])
+    if len(duplicates):
         tables = iterate_table(source, columns=[column], reading=reading)
         ids = np.concatenate([table.frame[column].to_numpy() for table in tables])
         pairs = "; ".join(
             f"rows {first} and {second} ({ids[first]!s:.40})"
-            for first, second in zip(order[same[:10]], order[same[:10] + 1], strict=True)
+            for first, second in zip(order[duplicates[:10]], order[duplicates[:10] + 1], strict=True)
         )
         raise DataError(
-            f"{column}: {len(same)} ids occur more than once ({pairs}). Give each record its own id."
+            f"{column}: {len(duplicates)} ids occur more than once ({pairs}). Give each record its own id."
         )
 
 

@@ -34,11 +34,11 @@ class TrainingRows:
 
     def parts_of(self, keys: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
         """Return the part of each row, -1 if unknown to the training; a new row takes its group's part."""
-        parts = _looked_up(self.keys, self.parts, keys)
+        parts = _look_up(self.keys, self.parts, keys)
         if groups is None or self.groups is None:
             return parts
         order = np.lexsort((self.parts, self.groups))
-        of_group = _looked_up(self.groups[order], self.parts[order], groups)
+        of_group = _look_up(self.groups[order], self.parts[order], groups)
         return np.where(parts == UNKNOWN, of_group, parts)
 
     def seen(self, keys: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
@@ -55,22 +55,24 @@ class TrainingRows:
             return self
         groups = None
         if self.groups is not None or other.groups is not None:
-            pairs = [one.keys if one.groups is None else one.groups for one in (self, other)]
+            pairs = [rows.keys if rows.groups is None else rows.groups for rows in (self, other)]
             groups = np.concatenate(pairs)
         keys, parts = np.concatenate([self.keys, other.keys]), np.concatenate([self.parts, other.parts])
         joined = _sorted(keys, parts, groups, (*self.labels, *other.labels))
         counts = [self.label_counts, other.label_counts]
-        most = {name: max(each.get(name, 0) for each in counts) for name in {**counts[0], **counts[1]}}
-        return replace(joined, label_counts=most)
+        maxima = {
+            name: max(mapping.get(name, 0) for mapping in counts) for name in {**counts[0], **counts[1]}
+        }
+        return replace(joined, label_counts=maxima)
 
     def to_bytes(self) -> bytes:
         """Return a safetensors file, a format that holds only numbers and names and cannot run code."""
-        tensors = {"keys": self.keys.view(np.int64), "parts": self.parts}
+        arrays = {"keys": self.keys.view(np.int64), "parts": self.parts}
         if self.groups is not None:
-            tensors["groups"] = self.groups.view(np.int64)
-        made = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in tensors.items()}
+            arrays["groups"] = self.groups.view(np.int64)
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
         labels = {name: self.label_counts.get(name) for name in self.labels}
-        return save(made, metadata={"labels": json.dumps(labels)})
+        return save(tensors, metadata={"labels": json.dumps(labels)})
 
     @classmethod
     def from_bytes(cls, content: bytes) -> TrainingRows:
@@ -83,8 +85,8 @@ class TrainingRows:
             size = int.from_bytes(content[:8], "little")
             header = parse_json(content[8 : 8 + size])
             labels = parse_json(header.get("__metadata__", {}).get("labels", "[]"))  # names or counts by name
-            given = labels.items() if isinstance(labels, dict) else ()
-            counts = {name: int(count) for name, count in given if count is not None}
+            entries = labels.items() if isinstance(labels, dict) else ()
+            counts = {name: int(count) for name, count in entries if count is not None}
             tensors = load(content)
             keys, parts = tensors["keys"].numpy().view(np.uint64), tensors["parts"].numpy()
             groups = tensors["groups"].numpy().view(np.uint64) if "groups" in tensors else None
@@ -106,21 +108,21 @@ def rows_of_dataset(data: Dataset, labels: Iterable[str] = ()) -> TrainingRows |
         >>> bool(rows.seen(data.train.keys).all()), bool(rows.seen(data.test.keys).any())
         (True, False)
     """
-    named = [(code, part) for code, part in enumerate((data.train, data.validation, data.test)) if part]
-    given = [(code, part) for code, part in named if part.keys is not None]
-    if not given:
+    nonempty = [(code, part) for code, part in enumerate((data.train, data.validation, data.test)) if part]
+    keyed = [(code, part) for code, part in nonempty if part.keys is not None]
+    if not keyed:
         return None
-    keys = np.concatenate([part.keys for _, part in given])
-    parts = np.concatenate([np.full(len(part), code, dtype=np.int8) for code, part in given])
+    keys = np.concatenate([part.keys for _, part in keyed])
+    parts = np.concatenate([np.full(len(part), code, dtype=np.int8) for code, part in keyed])
     groups = None
-    if any(part.groups is not None for _, part in given):
-        groups = np.concatenate([part.keys if part.groups is None else part.groups for _, part in given])
+    if any(part.groups is not None for _, part in keyed):
+        groups = np.concatenate([part.keys if part.groups is None else part.groups for _, part in keyed])
     labels = tuple(labels)
-    counts = {name: _given(data.train.targets[name]) for name in labels if name in data.train.targets}
+    counts = {name: _count_labels(data.train.targets[name]) for name in labels if name in data.train.targets}
     return replace(_sorted(keys, parts, groups, labels), label_counts=counts)
 
 
-def _given(labels: np.ndarray) -> int:
+def _count_labels(labels: np.ndarray) -> int:
     """Number of records with a label."""
     return int(pd.notna(labels).reshape(len(labels), -1).all(axis=1).sum())
 
@@ -133,13 +135,13 @@ def _sorted(
     keys, parts = keys[order], parts[order].astype(np.int8)
     first = np.ones(len(keys), dtype=bool)
     first[1:] = keys[1:] != keys[:-1]
-    chosen = None if groups is None else groups[order][first]
-    return TrainingRows(keys[first], parts[first], chosen, tuple(dict.fromkeys(labels)))
+    unique_groups = None if groups is None else groups[order][first]
+    return TrainingRows(keys[first], parts[first], unique_groups, tuple(dict.fromkeys(labels)))
 
 
-def _looked_up(ordered: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def _look_up(ordered: np.ndarray, values: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """Return the value of the first equal entry in a sorted array, -1 if there is none."""
     if not len(ordered):
-        return np.full(len(wanted), UNKNOWN, dtype=np.int8)
-    place = np.minimum(np.searchsorted(ordered, wanted), len(ordered) - 1)
-    return np.where(ordered[place] == wanted, values[place], UNKNOWN).astype(np.int8)
+        return np.full(len(queries), UNKNOWN, dtype=np.int8)
+    index = np.minimum(np.searchsorted(ordered, queries), len(ordered) - 1)
+    return np.where(ordered[index] == queries, values[index], UNKNOWN).astype(np.int8)

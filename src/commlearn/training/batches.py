@@ -64,8 +64,8 @@ def cached_loss(
             return method.represent(batches[number]())
 
     with torch.no_grad(), moments_at_rest(method):
-        seen = [Rows(*player(lambda n=n: _plain(represent(n)))) for n in range(len(batches))]
-    rows = joined(seen)
+        part_rows = [Rows(*player(lambda n=n: _as_tuple(represent(n)))) for n in range(len(batches))]
+    rows = joined(part_rows)
     leaves = {subset: vectors.requires_grad_() for subset, vectors in rows.vectors.items()}
     with no_exchange(fabric, player), OwnDraws(seeds(len(batches))):
         loss, terms, accuracy, group = player(lambda: parts(method.compare(rows.gathered()), fabric, method))
@@ -74,14 +74,14 @@ def cached_loss(
         with no_exchange(fabric, player):
             fabric.backward(loss)
         start = 0
-        for number, part in enumerate(seen):
+        for number, part in enumerate(part_rows):
             size = len(next(iter(part.vectors.values())))
-            mine = {key: _gradient(leaf)[start : start + size] for key, leaf in leaves.items()}
-            last = number == len(seen) - 1
+            gradients = {key: _gradient(leaf)[start : start + size] for key, leaf in leaves.items()}
+            last = number == len(part_rows) - 1
 
-            def surrogate(number: int = number, mine: Vectors = mine, last: bool = last) -> Tensor:
+            def surrogate(number: int = number, gradients: Vectors = gradients, last: bool = last) -> Tensor:
                 vectors = represent(number).vectors
-                total = torch.stack([(vectors[key] * mine[key]).sum() for key in vectors]).sum()
+                total = torch.stack([(vectors[key] * gradients[key]).sum() for key in vectors]).sum()
                 return touched(total, method) if last else total
 
             with no_exchange(fabric, player, enabled=not last):
@@ -105,7 +105,7 @@ def check_cacheable(method: Method, name: str, precision: str) -> None:
         )
 
 
-def _plain(rows: Rows) -> tuple[Vectors, dict[str, Tensor], dict[str, Tensor], float, Tensor | None]:
+def _as_tuple(rows: Rows) -> tuple[Vectors, dict[str, Tensor], dict[str, Tensor], float, Tensor | None]:
     return rows.vectors, rows.present, rows.targets, rows.progress, rows.groups
 
 
@@ -130,25 +130,25 @@ def draw_batch(
     Returns:
         A function that makes any part of the batch, and the number of its records.
     """
-    epoch, place = divmod(step, steps_per_epoch)
+    epoch, index = divmod(step, steps_per_epoch)
     size = experiment.training.batch_size
-    share = slice(place * size + fabric.global_rank, (place + 1) * size, fabric.world_size)
+    share = slice(index * size + fabric.global_rank, (index + 1) * size, fabric.world_size)
     rows = records.visit(experiment.seed, epoch, share)
     labels = records.labels(rows) if method.views.targets else {}
     targets = {name: values.to(fabric.device) for name, values in labels.items()}
     generator = torch_generator(experiment.seed, "augment", step, fabric.global_rank)
-    needed = method.views
+    views = method.views
     sources: list[View] = []
     if alike is not None:
-        drawn = numpy_generator(experiment.seed, "stand-ins", step, fabric.global_rank)
-        sources = [to_device(alike.view(rows, drawn), fabric.device) for _ in range(needed.augmented)]
-    if sources and not needed.plain:
+        rng = numpy_generator(experiment.seed, "stand-ins", step, fabric.global_rank)
+        sources = [to_device(alike.view(rows, rng), fabric.device) for _ in range(views.augmented)]
+    if sources and not views.plain:
         view = sources[0]
     else:
-        drawn = numpy_generator(experiment.seed, "versions", step, fabric.global_rank)
-        view = to_device(records.view(rows, generator=drawn), fabric.device)
+        rng = numpy_generator(experiment.seed, "versions", step, fabric.global_rank)
+        view = to_device(records.view(rows, generator=rng), fabric.device)
     plan = plan_batch(
-        view, targets, augmentations, generator, needed.plain, needed.augmented, records.specs, sources
+        view, targets, augmentations, generator, views.plain, views.augmented, records.specs, sources
     )
     progress = step / (experiment.training.epochs * steps_per_epoch)
     groups = records.group_numbers(rows)

@@ -64,8 +64,8 @@ class Callbacks:
     """
 
     def __init__(self, given: Sequence[Callback | str] | Callback | str, *more: Callback) -> None:
-        listed = [given] if isinstance(given, str | Callback) else given
-        self.each = [_callback(part) for part in (*listed, *more)]
+        callbacks = [given] if isinstance(given, str | Callback) else given
+        self.each = [_callback(part) for part in (*callbacks, *more)]
 
     @contextmanager
     def following(self, start: Start) -> Iterator[None]:
@@ -94,9 +94,9 @@ def _callback(part: Callback | str) -> Callback:
 
         return tracker(part)
     if not isinstance(part, Callback):
-        shown = part.__name__ + ", which is a class" if isinstance(part, type) else type(part).__name__
+        kind = part.__name__ + ", which is a class" if isinstance(part, type) else type(part).__name__
         raise ConfigurationError(
-            f"callbacks contains a {shown}. Give instances of subclasses of commlearn.Callback, or names of "
+            f"callbacks contains a {kind}. Give instances of subclasses of commlearn.Callback, or names of "
             "trackers."
         )
     return part

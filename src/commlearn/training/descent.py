@@ -76,11 +76,11 @@ def adamw(module: nn.Module, parameters: Iterable[Parameter], training: Training
     """Return an AdamW that decays matrices and kernels, but not biases, norms and other 1-D parameters."""
     # a ParameterDict has attributes that are named by the data, such as "bias"
     parts = [part for part in module.modules() if not isinstance(part, nn.ParameterDict)]
-    free = {id(bias) for part in parts if (bias := getattr(part, "bias", None)) is not None}
+    bias_ids = {id(bias) for part in parts if (bias := getattr(part, "bias", None)) is not None}
     decayed: list[Parameter] = []
     others: list[Parameter] = []
     for parameter in parameters:
-        (others if parameter.ndim <= 1 or id(parameter) in free else decayed).append(parameter)
+        (others if parameter.ndim <= 1 or id(parameter) in bias_ids else decayed).append(parameter)
     groups = [
         {"params": decayed, "weight_decay": training.weight_decay},
         {"params": others, "weight_decay": 0.0},
@@ -102,6 +102,6 @@ def learning_rate_factor(training: Training, epoch: float) -> float:
     if training.schedule == "constant":
         return 1.0
     final = training.final_learning_rate / training.learning_rate
-    rest = max(training.epochs - training.warmup_epochs, 1e-9)
-    progress = min((epoch - training.warmup_epochs) / rest, 1.0)
+    decay_epochs = max(training.epochs - training.warmup_epochs, 1e-9)
+    progress = min((epoch - training.warmup_epochs) / decay_epochs, 1.0)
     return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2

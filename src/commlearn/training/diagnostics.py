@@ -59,13 +59,13 @@ class Diagnostics:
         records = held_out if held_out is not None and len(held_out) >= FEWEST else data.train
         count = min(experiment.training.diagnose, max(FEWEST, len(data.train) // SHARE), len(records))
         generator = numpy_generator(self.seed, "diagnose")
-        chosen = records.sample(count, generator)
-        self.records = chosen.choose(generator.permutation(len(chosen)))  # neighbouring rows are alike
+        sample = records.sample(count, generator)
+        self.records = sample.choose(generator.permutation(len(sample)))  # neighbouring rows are alike
         # neighbours of training records would reflect the labels that the method learned from
-        seen = method.views.targets and records is data.train
+        saw_labels = method.views.targets and records is data.train
         self.classes = {
             name: torch.from_numpy(codes)
-            for name, values in ({} if seen else self.records.targets).items()
+            for name, values in ({} if saw_labels else self.records.targets).items()
             if (codes := class_codes(values)) is not None
         }
         self.groups = self.records.group_numbers(np.arange(len(self.records)))
@@ -82,7 +82,7 @@ class Diagnostics:
                 [dict(self.method.encode(part)) for part in self._parts(plain)]
             )  # encoded once, for all embeddings of it
             fused = self._embed(view)
-            alone = {name: self._embed(view, [name]) for name in names}
+            by_modality = {name: self._embed(view, [name]) for name in names}
             shuffled = {
                 name: self._embed({**view, name: view[name].apply(lambda rows: rows.roll(1, 0))})
                 for name in names
@@ -93,7 +93,7 @@ class Diagnostics:
             self.method.train(training)
         values = {
             "rank": {"fused": effective_rank(fused)}
-            | {name: effective_rank(rows) for name, rows in alone.items()},
+            | {name: effective_rank(rows) for name, rows in by_modality.items()},
             "spread": {"alignment": alignment(first, second), "uniformity": uniformity(fused)},
             "sensitivity": {name: sensitivity(fused, rows) for name, rows in shuffled.items()},
             "neighbours": {
@@ -161,8 +161,8 @@ def sensitivity(embedding: Tensor, shuffled: Tensor) -> float:
     0: the modality changes nothing; 1: it changes as much as the whole other record would. `shuffled` has
     one modality of each record from the record before it.
     """
-    apart = (embedding - embedding.roll(1, 0)).square().sum()
-    return float((embedding - shuffled).square().sum() / apart.clamp(min=torch.finfo(apart.dtype).tiny))
+    scale = (embedding - embedding.roll(1, 0)).square().sum()
+    return float((embedding - shuffled).square().sum() / scale.clamp(min=torch.finfo(scale.dtype).tiny))
 
 
 def neighbours(
@@ -173,8 +173,8 @@ def neighbours(
     Records whose class is below 0 are left out. Records of the same group do not vote on each other.
 
     Example:
-        >>> near = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
-        >>> neighbours(near, torch.tensor([0, 0, 1, 1]), count=1)
+        >>> vectors = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
+        >>> neighbours(vectors, torch.tensor([0, 0, 1, 1]), count=1)
         1.0
     """
     labelled = classes >= 0
@@ -187,8 +187,8 @@ def neighbours(
     if not others.shape[1]:
         return None
     votes = F.one_hot(classes[torch.from_numpy(others)], len(labels)).sum(dim=1)  # (N, classes)
-    right = (votes.argmax(dim=1) == classes).double()
-    recalls = [right[classes == label].mean() for label in range(len(labels))]
+    correct = (votes.argmax(dim=1) == classes).double()
+    recalls = [correct[classes == label].mean() for label in range(len(labels))]
     return float(torch.stack(recalls).mean())
 
 
@@ -201,8 +201,8 @@ def warnings_for(values: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
             f"the embedding is collapsing: its effective rank is {rank:.1f}, its uniformity {uniform:.2f} "
             "(0 = all records in one place). Lower training.learning_rate, or strengthen the augmentations."
         )
-    heard = values["sensitivity"]
-    for name, value in heard.items() if len(heard) > 1 else ():
+    sensitivities = values["sensitivity"]
+    for name, value in sensitivities.items() if len(sensitivities) > 1 else ():
         if value < IGNORED:
             warnings.append(
                 f"modality '{name}' is being ignored: taking it from another record moves the embedding by "

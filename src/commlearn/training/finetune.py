@@ -100,17 +100,17 @@ def supervised_contrast(labels: np.ndarray) -> TargetObjective:
 
 def binary_cross_entropy(labels: np.ndarray) -> TargetObjective:
     """Return the objective of a linear head with one output per label, for sets of labels."""
-    matrix = labels.ndim == 2
+    is_matrix = labels.ndim == 2
     names = (
         [str(column) for column in range(labels.shape[1])]
-        if matrix
+        if is_matrix
         else sorted({str(label) for record in labels for label in record})
     )
     if not names:
         raise DataError("None of the training records has a label; there is nothing to learn.")
 
     def encode(labels: np.ndarray) -> Tensor:
-        rows = labels if matrix else [[name in map(str, record) for name in names] for record in labels]
+        rows = labels if is_matrix else [[name in map(str, record) for name in names] for record in labels]
         return torch.as_tensor(np.asarray(rows, dtype=np.float32))
 
     def loss(outputs: list[Tensor], truth: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ def objective_for(name: str, sort: str, labels: np.ndarray) -> TargetObjective:
 
 def _classes(labels: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], Tensor]]:
     """Return the classes of training records, and a function that turns labels into codes."""
-    classes = np.unique(_plain(labels))
+    classes = np.unique(_sortable(labels))
     if len(classes) < 2:
         raise DataError(
             "Fine-tuning needs at least two classes to tell apart, but the training records have only "
@@ -158,14 +158,14 @@ def _classes(labels: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], Ten
         )
 
     def codes(labels: np.ndarray) -> Tensor:
-        labels = _plain(labels)
-        place = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
-        return torch.as_tensor(np.where(classes[place] == labels, place, NONE).astype(np.int64))
+        labels = _sortable(labels)
+        index = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+        return torch.as_tensor(np.where(classes[index] == labels, index, NONE).astype(np.int64))
 
     return classes, codes
 
 
-def _plain(labels: np.ndarray) -> np.ndarray:
+def _sortable(labels: np.ndarray) -> np.ndarray:
     """Return labels that can be sorted, even if a column mixes types."""
     return labels.astype(str) if labels.dtype == object else labels
 
@@ -249,9 +249,9 @@ def finetune(
     _check_validation(objective, labelled.validation.targets[settings.target], settings.target)
     experiment = experiment_of(trained.experiment, settings, len(labelled.train))
     if isinstance(data, str | Path):
-        experiment = replace(experiment, data={**experiment.data, **_of_table(trained, data)})
+        experiment = replace(experiment, data={**experiment.data, **_table_settings(trained, data)})
     experiment = resolved(experiment, trained.specs, trained.state)
-    folder, following = RunFolder(out), Callbacks(callbacks, *usual(progress))
+    folder, all_callbacks = RunFolder(out), Callbacks(callbacks, *usual(progress))
     try:
         state, warnings = open_folder(folder, experiment, resume, overwrite)
         if state is None:
@@ -260,20 +260,20 @@ def finetune(
             folder.write_rows(_labelled_rows(trained, labelled, settings.target))
             folder.write_features(trained.features)  # labels do not change them
             if not isinstance(trained, Run) and (tensors := frozen_tensors(trained.method)):
-                own = {
+                copies = {
                     name: tensor.cpu().clone(memory_format=contiguous_format)
                     for name, tensor in tensors.items()
                 }
-                folder.write_bytes(FROZEN_WEIGHTS, save_tensors(own))
+                folder.write_bytes(FROZEN_WEIGHTS, save_tensors(copies))
         else:
             folder.check_data(labelled.data)
-        _same(folder, settings)
+        _check_settings(folder, settings)
         tuner = Tuner(folder, experiment, trained, labelled, objective, settings)
         if state is not None and not state["finished"]:
             warnings += threads_as_before(state, experiment.training.threads, tuner.fabric.device)
         for warning in warnings:
             folder.log(f"warning: {warning}")
-        outcome = tuner.run(state, following)
+        outcome = tuner.run(state, all_callbacks)
         run = replace(load_run(folder.path, modules_of(trained.method.encoders)), warnings=tuple(warnings))
         if len(labelled.data.test):
             folder.write("probes.json", to_json(probe(run, labelled.data, settings.target)))
@@ -285,8 +285,8 @@ def finetune(
 
 def _check_validation(objective: TargetObjective, labels: np.ndarray, target: str) -> None:
     """Refuse validation records without a loss, since the best epoch is chosen by it."""
-    foreign = "classes" in objective.about and bool((objective.encode(labels) == NONE).all())
-    if foreign or len(labels) < objective.views:
+    only_new_classes = "classes" in objective.about and bool((objective.encode(labels) == NONE).all())
+    if only_new_classes or len(labels) < objective.views:
         raise DataError(
             f"target '{target}': {len(labels)} labelled validation records are too few: {objective.name} "
             f"needs at least {objective.views}, including one of a class that the training records have. "
@@ -317,22 +317,22 @@ def experiment_of(base: Experiment, settings: FineTuning, records: int) -> Exper
     return replace(base, name=name, seed=settings.seed, training=training, scores={}, published={})
 
 
-def _of_table(trained: Trained, table: str | Path) -> dict[str, Any]:
+def _table_settings(trained: Trained, table: str | Path) -> dict[str, Any]:
     """Return the data settings of the new run, which name the table that it was fine-tuned on."""
     schema, _ = trained.reader()
-    place = str(table) if is_remote(table) else str(Path(table).resolve())
-    return {"name": "table", "table": place, "schema": schema.to_mapping()}
+    path = str(table) if is_remote(table) else str(Path(table).resolve())
+    return {"name": "table", "table": path, "schema": schema.to_mapping()}
 
 
-def _same(folder: RunFolder, settings: FineTuning) -> None:
+def _check_settings(folder: RunFolder, settings: FineTuning) -> None:
     """Refuse to continue a fine-tuning with settings other than those it began with."""
     path = folder.path / FINE_TUNING
     if not folder.fine_tuned:
         raise RunError(f"{folder.path} holds a run that was not fine-tuned. Give another --out.")
-    before, now = values_of_file(path, "Restore it, or give another --out."), asdict(settings)
-    if changed := changes({key: before.get(key) for key in now}, now):
+    previous, current = values_of_file(path, "Restore it, or give another --out."), asdict(settings)
+    if differences := changes({key: previous.get(key) for key in current}, current):
         raise RunError(
-            f"{folder.path} was fine-tuned with other settings: {'; '.join(changed)}. Resume with the "
+            f"{folder.path} was fine-tuned with other settings: {'; '.join(differences)}. Resume with the "
             "same settings, or give another --out."
         )
 
@@ -358,8 +358,8 @@ def labelled_records(
     train, validation = data.fit, data.validation
     if validation is None or not len(validation):
         generator = numpy_generator(seed, "fine-tuning validation")
-        held = held_out(len(train), train.groups, share, generator)
-        train, validation = train.choose(np.flatnonzero(~held)), train.choose(np.flatnonzero(held))
+        reserved = held_out(len(train), train.groups, share, generator)
+        train, validation = train.choose(np.flatnonzero(~reserved)), train.choose(np.flatnonzero(reserved))
     return Labelled(data, sort, *(_with_target(part, target) for part in (train, validation)))
 
 
@@ -426,21 +426,21 @@ class Tuner:
         from commlearn.training.loop import Placed, descend
 
         training = self.experiment.training
-        trained = [parameter for parameter in self.tuned.parameters() if parameter.requires_grad]
-        optimizer = adamw(self.tuned, trained, training)
+        parameters = [parameter for parameter in self.tuned.parameters() if parameter.requires_grad]
+        optimizer = adamw(self.tuned, parameters, training)
         step = 0 if state is None else self._restore(state, optimizer)
-        player, engine = self.fabric.setup(self.tuned, optimizer)
+        player, wrapped_optimizer = self.fabric.setup(self.tuned, optimizer)
         watch = Watch(self.folder, training, callbacks, writes=True)
         total = training.epochs * self.steps_per_epoch
         self.folder.log(f"{'started' if state is None else 'resumed'} at step {step} of at most {total}")
 
         def enough(step: int) -> bool:
             if step % self.steps_per_epoch == 0:
-                self.finished = self._look(player, step) or watch.enough
+                self.finished = self._validate(player, step) or watch.enough
             return self.finished
 
         step = descend(
-            Placed(self.fabric, player, {"main": engine}),
+            Placed(self.fabric, player, {"main": wrapped_optimizer}),
             watch,
             Start(self.experiment, self.folder.path, step, total, self.steps_per_epoch),
             lambda step: self._losses(player, step),
@@ -462,9 +462,9 @@ class Tuner:
         }
 
     def _losses(self, player: Any, step: int) -> Iterator[Descent]:
-        epoch, place = divmod(step, self.steps_per_epoch)
+        epoch, index = divmod(step, self.steps_per_epoch)
         records, size = self.train, self.experiment.training.batch_size
-        rows = records.visit(self.experiment.seed, epoch, slice(place * size, (place + 1) * size))
+        rows = records.visit(self.experiment.seed, epoch, slice(index * size, (index + 1) * size))
         player.train()
         views, labels = self._views(records, rows, "augment", step)
         with OwnDraws(torch_seed(self.experiment.seed, "dropout", step)):
@@ -472,7 +472,7 @@ class Tuner:
         yield Descent({self.target: loss}, {}, "main", partial(self.fabric.backward, loss))
 
     @torch.no_grad()
-    def _look(self, player: Any, step: int) -> bool:
+    def _validate(self, player: Any, step: int) -> bool:
         """Validate; return whether to stop, after the last epoch or `patience` epochs without improvement."""
         player.eval()
         records, size = self.validation, max(self.experiment.training.batch_size, 256)
@@ -483,15 +483,15 @@ class Tuner:
                 continue
             views, labels = self._views(records, rows, "validation augment", start)
             losses += [float(self.objective.loss(player(iter(views)), labels))] * len(rows)
-        reached, epoch = float(np.mean(losses)), step // self.steps_per_epoch
-        if not np.isfinite(reached):
+        mean_loss, epoch = float(np.mean(losses)), step // self.steps_per_epoch
+        if not np.isfinite(mean_loss):
             raise DivergedError(
-                f"The validation loss is {reached} after epoch {epoch}. Give a smaller learning rate, or "
+                f"The validation loss is {mean_loss} after epoch {epoch}. Give a smaller learning rate, or "
                 "look for extreme values in the data."
             )
-        self.folder.append(VALIDATION, {"step": step, "epoch": epoch, "loss": reached})
-        if reached < self.best["loss"]:
-            self.best = {"loss": reached, "epoch": epoch, "weights": self._weights()}
+        self.folder.append(VALIDATION, {"step": step, "epoch": epoch, "loss": mean_loss})
+        if mean_loss < self.best["loss"]:
+            self.best = {"loss": mean_loss, "epoch": epoch, "weights": self._weights()}
         return epoch >= self.experiment.training.epochs or epoch - self.best["epoch"] >= self.patience
 
     def _views(
@@ -516,8 +516,8 @@ class Tuner:
         weights = self.best["weights"] if self.finished else self._weights()
         parts: dict[str, dict[str, Tensor]] = {"method": {}, "head": {}}
         for name, tensor in weights.items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = tensor
+            part, _, key = name.partition(".")
+            parts[part][key] = tensor
         return {"finished": self.finished, "best": self.best, **parts}
 
     def _restore(self, state: dict[str, Any], optimizer: torch.optim.Optimizer) -> int:

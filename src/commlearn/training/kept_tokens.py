@@ -68,25 +68,25 @@ class TokenColumn:
     @cached_property
     def present(self) -> np.ndarray | None:
         """(records,): False where a record lacks the modality; None if all have it."""
-        there = np.concatenate([shard.present for shard in self.shards])
-        return None if there.all() else there
+        mask = np.concatenate([shard.present for shard in self.shards])
+        return None if mask.all() else mask
 
     def __len__(self) -> int:
         return sum(len(shard) for shard in self.shards)
 
     def take(self, rows: np.ndarray) -> Modality:
         """Return (batch, length, features), or (batch, versions, length, features) if there are several."""
-        which, place = np.divmod(rows, len(self.shards[0]))
-        used = np.unique(which)
+        shard_numbers, offsets = np.divmod(rows, len(self.shards[0]))
+        used = np.unique(shard_numbers)
         versions, _, features = self.shards[0].values.shape[1:]
         length = max((self.shards[i].values.shape[2] for i in used), default=1)
         values = np.zeros((len(rows), versions, length, features), self.shards[0].values.dtype)
         padding = np.ones((len(rows), versions, length), dtype=bool)
         for i in used:
-            shard, here = self.shards[i], which == i
-            there = shard.values.shape[2]
-            values[here, :, :there] = shard.values[place[here]]
-            padding[here, :, :there] = False if shard.padding is None else shard.padding[place[here]]
+            shard, mask = self.shards[i], shard_numbers == i
+            shard_length = shard.values.shape[2]
+            values[mask, :, :shard_length] = shard.values[offsets[mask]]
+            padding[mask, :, :shard_length] = False if shard.padding is None else shard.padding[offsets[mask]]
         longest = np.flatnonzero((~padding).any(axis=(0, 1))).max(initial=0) + 1
         values, padding = values[:, :, :longest], padding[:, :, :longest]
         if versions == 1:
@@ -107,13 +107,13 @@ def write_shard(path: Path, shard: TokenShard) -> None:
     digest = hashlib.sha256()
     for buffer in buffers:
         digest.update(buffer)
-    stated = {
+    metadata = {
         "shape": shard.values.shape,
         "dtype": str(shard.values.dtype),
         "padding": shard.padding is not None,
         "sha256": digest.hexdigest(),
     }
-    head = MAGIC + json.dumps(stated).encode()
+    head = MAGIC + json.dumps(metadata).encode()
     head += b" " * (-(len(head) + 1) % ALIGNED) + b"\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,20 +142,20 @@ def open_shard(path: Path) -> TokenShard:
             start = file.tell()
         if magic != MAGIC:
             raise ValueError("it does not start like a file of token states")
-        stated = parse_json(head)
-        shape, dtype = tuple(stated["shape"]), np.dtype(stated["dtype"])
-        sizes = [math.prod(shape) * dtype.itemsize, shape[0], math.prod(shape[:3]) * stated["padding"]]
+        metadata = parse_json(head)
+        shape, dtype = tuple(metadata["shape"]), np.dtype(metadata["dtype"])
+        sizes = [math.prod(shape) * dtype.itemsize, shape[0], math.prod(shape[:3]) * metadata["padding"]]
         content = np.memmap(path, np.uint8, "r", start)
         if len(content) != sum(sizes):
             raise ValueError(f"it has {len(content)} of {sum(sizes)} bytes")
-        if hashlib.sha256(content.data).hexdigest() != stated["sha256"]:
+        if hashlib.sha256(content.data).hexdigest() != metadata["sha256"]:
             raise ValueError("its content does not match its checksum")
     except (*DAMAGED, OSError) as problem:
         raise DataError(f"{path} is damaged: {problem}") from problem
     values, present, padding = np.split(content, np.cumsum(sizes)[:2])
     return TokenShard(
         values.view(dtype).reshape(shape),
-        padding.view(bool).reshape(shape[:3]) if stated["padding"] else None,
+        padding.view(bool).reshape(shape[:3]) if metadata["padding"] else None,
         np.array(present, dtype=bool),
     )
 
@@ -184,24 +184,24 @@ def with_kept_tokens(
         choice = (state or {})[name]["encoder"]
         if not choice.get("cache", False):
             continue
-        before = augmentations.pop(name, None)
-        augmented = before is not None and not isinstance(before, TokenDropout)
-        views = choice["views"] if augmented else 0
-        keeper = Keeper(name, encoder, choice["precision"], before if views else None, views, tell)
+        original = augmentations.pop(name, None)
+        needs_encoder = original is not None and not isinstance(original, TokenDropout)
+        views = choice["views"] if needs_encoder else 0
+        keeper = Keeper(name, encoder, choice["precision"], original if views else None, views, tell)
         train[name] = keeper.keep(data.train.columns[name], fabric)
         if data.validation is not None and len(data.validation):
             validation[name] = keeper.keep(data.validation.columns[name], fabric)
         if views:
             augmentations[name] = TokenVersion()
-        elif before is not None:  # otherwise "none" was chosen
-            augmentations[name] = TokenDropout() if augmented else before
-        place = (
+        elif original is not None:  # otherwise "none" was chosen
+            augmentations[name] = TokenDropout() if needs_encoder else original
+        source = (
             f"{name}: token states of {len(data.train)} records by {choice['pretrained']} (frozen), "
             f"{choice['precision']}, are read from {cache_folder()}"
         )
-        tell(f"{place}; a view is {_view(before, augmentations.get(name), views)}")
-    with_tokens = _with_columns(data.validation, validation) if data.validation is not None else None
-    return replace(data, train=_with_columns(data.train, train), validation=with_tokens), augmentations
+        tell(f"{source}; a view is {_view(original, augmentations.get(name), views)}")
+    validation_records = _with_columns(data.validation, validation) if data.validation is not None else None
+    return replace(data, train=_with_columns(data.train, train), validation=validation_records), augmentations
 
 
 def _with_columns(records: Records, columns: Mapping[str, Column]) -> Records:
@@ -230,8 +230,8 @@ class Keeper:
     def all(self, column: Column, fabric: Fabric) -> TokenColumn:
         """Return the token states of every row; each process computes its share of the files."""
         parts = [np.arange(start, min(start + SHARD, len(column))) for start in range(0, len(column), SHARD)]
-        mine = range(fabric.global_rank, len(parts), fabric.world_size)
-        shards = {number: self.shard(column, parts[number], fabric.device) for number in mine}
+        assigned = range(fabric.global_rank, len(parts), fabric.world_size)
+        shards = {number: self.shard(column, parts[number], fabric.device) for number in assigned}
         fabric.barrier()
         return TokenColumn(
             [
@@ -256,8 +256,8 @@ class Keeper:
 
     def key(self, modality: Modality) -> str:
         """Return the file's name, a hash of everything that determines its content."""
-        described = self.encoder.description
-        settings = [FORMAT, described.sha256, described.architecture, self.precision, self.views]
+        description = self.encoder.description
+        settings = [FORMAT, description.sha256, description.architecture, self.precision, self.views]
         settings += [repr(self.augmentation), tuple(modality.values.shape), str(modality.values.dtype)]
         digest = hashlib.sha256(repr(settings).encode())
         for tensor in (modality.values, modality.padding, modality.present):
@@ -282,21 +282,21 @@ class Keeper:
         self, modality: Modality, column: Column, generator: torch.Generator, device: torch.device
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Encode records unchanged, then in augmented versions: (batch, versions, length, features)."""
-        seen = [modality]
+        inputs = [modality]
         if self.augmentation is not None:
-            seen += [self.augmentation(modality, generator, column.spec) for _ in range(self.views)]
-        encoded = [self.encoder(*_inputs(version, device)) for version in seen]
+            inputs += [self.augmentation(modality, generator, column.spec) for _ in range(self.views)]
+        encoded = [self.encoder(*_inputs(version, device)) for version in inputs]
         values = torch.stack([states for states, _ in encoded], dim=1).cpu().numpy()
         with np.errstate(over="ignore"):
             stored = values.astype(self.precision)
         if all(padding is None for _, padding in encoded):
             return stored, None
         shape = values[:, 0, :, 0].shape
-        full = [
+        paddings = [
             torch.zeros(shape, dtype=torch.bool) if padding is None else padding.cpu()
             for _, padding in encoded
         ]
-        return stored, torch.stack(full, dim=1).numpy()
+        return stored, torch.stack(paddings, dim=1).numpy()
 
 
 def cache_folder() -> Path:
@@ -317,11 +317,11 @@ def _slices(modality: Modality, size: int) -> Iterator[Modality]:
         yield modality.apply(itemgetter(slice(start, start + size)))
 
 
-def _view(before: Augmentation | None, now: Any, views: int) -> str:
+def _view(old: Augmentation | None, new: Any, views: int) -> str:
     """Describe in words what one view of a record is."""
     if views:
-        return f"one of {views} kept versions, each augmented by {before}"
-    if now is None:
+        return f"one of {views} kept versions, each augmented by {old}"
+    if new is None:
         return "the unchanged record"
-    instead = "" if now is before else f", in place of {type(before).__name__}, which would need the encoder"
-    return f"token dropout (up to {now.most:g} of a record's tokens){instead}"
+    note = "" if new is old else f", in place of {type(old).__name__}, which would need the encoder"
+    return f"token dropout (up to {new.most:g} of a record's tokens){note}"

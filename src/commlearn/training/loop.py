@@ -85,34 +85,34 @@ def train(
         experiment, modules = with_modules(experiment, data, encoders or {})
     folder, fabric = RunFolder(out), fabric_of(experiment.training)
     writes = fabric.is_global_zero
-    following = Callbacks(callbacks, *usual(progress)) if writes else Callbacks(())
+    all_callbacks = Callbacks(callbacks, *usual(progress)) if writes else Callbacks(())
     try:
-        state, warnings = _opened(fabric, folder, experiment, resume, overwrite)
+        state, warnings = _open(fabric, folder, experiment, resume, overwrite)
         if data is None:
             data = read_data(experiment)
         for line in (note, *data.notes):
             if line and writes:
                 folder.log(line)
-        return _train(fabric, folder, experiment, data, state, warnings, following, modules)
+        return _train(fabric, folder, experiment, data, state, warnings, all_callbacks, modules)
     finally:
         folder.unlock()
 
 
-def _opened(
+def _open(
     fabric: Fabric, folder: RunFolder, experiment: Experiment, resume: bool, overwrite: bool
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """Open the folder on the first rank, and return its state and warnings or raise its error on all."""
-    opened: tuple[dict[str, Any] | None, list[str]] | CommlearnError = (None, [])
+    result: tuple[dict[str, Any] | None, list[str]] | CommlearnError = (None, [])
     if fabric.is_global_zero:
         try:
-            opened = open_folder(folder, experiment, resume, overwrite)
+            result = open_folder(folder, experiment, resume, overwrite)
         except CommlearnError as problem:
-            opened = problem
+            result = problem
     if fabric.world_size > 1:
-        opened = fabric.broadcast(opened)
-    if isinstance(opened, CommlearnError):
-        raise opened
-    return opened
+        result = fabric.broadcast(result)
+    if isinstance(result, CommlearnError):
+        raise result
+    return result
 
 
 @dataclass(frozen=True)
@@ -211,16 +211,18 @@ def _train(
         for warning in warnings:
             folder.log(f"warning: {warning}")
     fabric.barrier()
-    placed = _placed(fabric, method, experiment, state)
+    placed = _place(fabric, method, experiment, state)
 
     with whole(placed.player):
-        quick = with_features(data, method, fabric.device, tell)
-        with_tokens, augmentations = with_kept_tokens(quick, method, experiment, data.state, fabric, tell)
-    alike = _stand_ins(with_tokens.train, tell) if training.stand_ins else None
+        feature_data = with_features(data, method, fabric.device, tell)
+        token_data, augmentations = with_kept_tokens(
+            feature_data, method, experiment, data.state, fabric, tell
+        )
+    substitutes = _stand_ins(token_data.train, tell) if training.stand_ins else None
     diagnostics = None
     if training.diagnose:
         diagnostics = Diagnostics(
-            experiment, with_tokens, method, augmentations, partial(whole, placed.player)
+            experiment, token_data, method, augmentations, partial(whole, placed.player)
         )
     other_work = OtherWork() if fabric.device.type == "cpu" else None
     watch = Watch(folder, training, callbacks, fabric.is_global_zero, diagnostics, other_work)
@@ -229,14 +231,14 @@ def _train(
 
     def descents(step: int) -> Iterator[Descent]:
         plan, size = draw_batch(
-            with_tokens.train, experiment, augmentations, method, step, steps_per_epoch, fabric, alike
+            token_data.train, experiment, augmentations, method, step, steps_per_epoch, fabric, substitutes
         )
         seed = partial(torch_seed, experiment.seed, "dropout", step, fabric.global_rank)
         if training.micro_batch:
             pieces = split(plan, size, training.micro_batch)
             return iter([cached_loss(fabric, placed.player, method, pieces, seed)])
-        own = OwnDraws(seed()) if draws else nullcontext()
-        return losses(fabric, placed.player, method, plan(slice(None)), own)
+        random_context = OwnDraws(seed()) if draws else nullcontext()
+        return losses(fabric, placed.player, method, plan(slice(None)), random_context)
 
     step = descend(
         placed,
@@ -284,17 +286,17 @@ def _features(
 def _stand_ins(records: Records, tell: Callable[[str], None]) -> StandIns | None:
     """Find records that may stand in for others; every modality needs fixed features to compare them by."""
     columns = {name: column for name, column in records.columns.items() if isinstance(column, FeatureColumn)}
-    without = [name for name in records.columns if name not in columns]
-    if without:
+    unsupported = [name for name in records.columns if name not in columns]
+    if unsupported:
         raise ConfigurationError(
             f"training.stand_ins compares the fixed features of every modality, but the encoder of "
-            f"{', '.join(without)} does not read any. Leave out training.stand_ins, or set "
+            f"{', '.join(unsupported)} does not read any. Leave out training.stand_ins, or set "
             "model.features=fixed and leave out model.encoders."
         )
-    alike = stand_ins(columns)
-    share = 0.0 if alike is None else float((alike.count > 0).mean())
+    substitutes = stand_ins(columns)
+    share = 0.0 if substitutes is None else float((substitutes.count > 0).mean())
     tell(f"{share:.0%} of the training records have stand-ins: neighbours in most modalities")
-    return alike
+    return substitutes
 
 
 def _labels_seen(method: Method, data: Dataset) -> list[str]:
@@ -305,18 +307,18 @@ def _labels_seen(method: Method, data: Dataset) -> list[str]:
     return [target] if target else list(data.train.targets)
 
 
-def _placed(fabric: Fabric, method: Method, experiment: Experiment, state: dict[str, Any] | None) -> Placed:
+def _place(fabric: Fabric, method: Method, experiment: Experiment, state: dict[str, Any] | None) -> Placed:
     """Place the method and its optimizers on the engine's devices, with a checkpoint's moments if any."""
     player = fabric.setup(Player(method))
-    made = {
+    optimizers = {
         group: adamw(method, parameters, experiment.training)
         for group, parameters in method.parameter_groups().items()
     }
     if state:
-        restore_optimizers(state, made, experiment, in_parts)
-    optimizers = {group: fabric.setup_optimizers(optimizer) for group, optimizer in made.items()}
+        restore_optimizers(state, optimizers, experiment, in_parts)
+    wrapped = {group: fabric.setup_optimizers(optimizer) for group, optimizer in optimizers.items()}
     method.train()
-    return Placed(fabric, player, optimizers)
+    return Placed(fabric, player, wrapped)
 
 
 def _descend(placed: Placed, descent: Descent, rate: float, largest_norm: float) -> Any:
@@ -333,9 +335,9 @@ def _descend(placed: Placed, descent: Descent, rate: float, largest_norm: float)
 
 def _save(placed: Placed, folder: RunFolder, step: int, total: int, weights: dict[str, Any]) -> None:
     optimizers = {name: optimizer.state_dict() for name, optimizer in placed.optimizers.items()}
-    parted = gathered({**weights, "optimizers": optimizers})
+    state = gathered({**weights, "optimizers": optimizers})
     if placed.fabric.is_global_zero:
-        folder.save({"step": step, "total": total, "threads": torch.get_num_threads(), **parted})
+        folder.save({"step": step, "total": total, "threads": torch.get_num_threads(), **state})
     placed.fabric.barrier()
 
 
@@ -375,10 +377,10 @@ def fabric_of(training: Training) -> Fabric:
 
 def _check_processes(training: Training) -> None:
     """Refuse many more processes than there are cores: each of them holds a model and its libraries."""
-    if training.devices > (most := max(8, os.cpu_count() or 1)):
+    if training.devices > (limit := max(8, os.cpu_count() or 1)):
         raise ConfigurationError(
             f"training.devices is {training.devices}, but on a CPU each device is a process. Give at "
-            f"most {most}."
+            f"most {limit}."
         )
 
 

@@ -26,8 +26,8 @@ class Lines(Callback):
 
     def start(self, start: Start) -> None:
         self.total = start.total
-        place = f"step {start.step} of {start.total}, {start.steps_per_epoch} steps per epoch"
-        self.note(f"{title(start.experiment)}: {place}")
+        position = f"step {start.step} of {start.total}, {start.steps_per_epoch} steps per epoch"
+        self.note(f"{title(start.experiment)}: {position}")
 
     def note(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -56,12 +56,12 @@ class Terminal(Callback):
 
     def start(self, start: Start) -> None:
         console = Console(file=terminal_stream(sys.stderr))
-        rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        title_column = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         columns = (
             BarColumn(bar_width=min(20, console.width // 4)),
             TextColumn("{task.completed}/{task.total}", table_column=Column(no_wrap=True)),
             TimeRemainingColumn(table_column=Column(no_wrap=True)),
-            TextColumn("{task.description}", markup=False, table_column=rest),
+            TextColumn("{task.description}", markup=False, table_column=title_column),
         )
         self.bar = TwoLines(*columns, console=console, expand=True)
         self.task = self.bar.add_task(
@@ -92,6 +92,6 @@ def figures(metrics: Metrics) -> str:
     """Format the speed and every loss term, with its in-batch retrieval accuracy in percent."""
     parts, accuracy = [f"{metrics['samples_per_second']:.0f} samples/s"], metrics["accuracy"]
     for name, term in metrics["terms"].items():
-        right = f" ({100 * accuracy[name]:.0f}%)" if name in accuracy else ""
-        parts.append(f"{name} {term:.3f}{right}")
+        suffix = f" ({100 * accuracy[name]:.0f}%)" if name in accuracy else ""
+        parts.append(f"{name} {term:.3f}{suffix}")
     return "  ".join(parts)

@@ -34,18 +34,18 @@ def strategy_of(training: Training) -> str | Strategy:
         return ModelParallelStrategy(_shard, training.devices * training.nodes, tensor_parallel_size=1)
     if training.strategy == "ddp":
         # Batch norms use their batch in training, so buffers need no exchange: rank 0 saves its own.
-        named = signature(DistributedDataParallel).parameters
-        buffers = "forward_sync_buffers" if "forward_sync_buffers" in named else "broadcast_buffers"
-        options: dict[str, Any] = {buffers: False, "gradient_as_bucket_view": True}
+        parameters = signature(DistributedDataParallel).parameters
+        option = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
+        options: dict[str, Any] = {option: False, "gradient_as_bucket_view": True}
         return DDPStrategy(**options)
     return training.strategy
 
 
 def _shard(player: nn.Module, mesh: DeviceMesh) -> nn.Module:
-    single = [name for name, parameter in player.named_parameters() if parameter.ndim == 0]
-    if single:
+    scalars = [name for name, parameter in player.named_parameters() if parameter.ndim == 0]
+    if scalars:
         raise ConfigurationError(
-            f"training.strategy is '{SHARDED}', but {', '.join(single)} is a scalar, which FSDP cannot "
+            f"training.strategy is '{SHARDED}', but {', '.join(scalars)} is a scalar, which FSDP cannot "
             "shard. Give --training.strategy ddp, or use a temperature that is not learned."
         )
     for parameter in player.parameters():
@@ -57,32 +57,32 @@ def _shard(player: nn.Module, mesh: DeviceMesh) -> nn.Module:
 @contextmanager
 def whole(player: nn.Module) -> Iterator[None]:
     """Gather all parameters on every device within the block, so that the method can be called directly."""
-    parted = stay_whole(player)
+    modules = stay_whole(player)
     try:
         yield
     finally:
-        for module in parted:
+        for module in modules:
             module.reshard()
 
 
 def stay_whole(player: nn.Module) -> list[FSDPModule]:
     """Gather all parameters on every device from now on; return the modules that were sharded."""
-    parted = _parted(player)
-    for module in parted:
+    modules = _sharded_modules(player)
+    for module in modules:
         module.unshard()
-    return parted
+    return modules
 
 
 @contextmanager
 def no_exchange(fabric: Fabric, player: nn.Module, enabled: bool = True) -> Iterator[None]:
     """Keep gradients local and parameters gathered, as ranks may have unequal numbers of parts."""
-    for module in _parted(player):
+    for module in _sharded_modules(player):
         module.set_reshard_after_backward(not enabled)
     with fabric.no_backward_sync(player, enabled):  # type: ignore[arg-type]
         yield
 
 
-def _parted(player: nn.Module) -> list[FSDPModule]:
+def _sharded_modules(player: nn.Module) -> list[FSDPModule]:
     return [module for module in player.modules() if isinstance(module, FSDPModule)]
 
 
@@ -97,7 +97,7 @@ def in_parts(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[st
     if not any(isinstance(parameter, DTensor) for parameter in parameters):
         return state
 
-    def part(value: Any, parameter: Tensor) -> Any:
+    def shard(value: Any, parameter: Tensor) -> Any:
         if not isinstance(parameter, DTensor) or not isinstance(value, Tensor) or not value.ndim:
             return value
         return distribute_tensor(
@@ -105,7 +105,7 @@ def in_parts(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[st
         )
 
     moments = {
-        number: {key: part(value, parameters[number]) for key, value in each.items()}
-        for number, each in state["state"].items()
+        number: {key: shard(value, parameters[number]) for key, value in values.items()}
+        for number, values in state["state"].items()
     }
     return {**state, "state": moments}

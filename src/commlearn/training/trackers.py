@@ -58,20 +58,20 @@ class Tracker(Callback):
         return (OSError, ValueError, RuntimeError)
 
     def start(self, start: Start) -> None:
-        folder, remembered = RunFolder(start.folder), f"{self.package}.txt"
-        path = start.folder / remembered
-        before = path.read_text(encoding="utf-8").strip() if start.step and path.exists() else None
+        folder, file_name = RunFolder(start.folder), f"{self.package}.txt"
+        path = start.folder / file_name
+        previous_id = path.read_text(encoding="utf-8").strip() if start.step and path.exists() else None
         settings = by_dotted_key(settings_without_places(to_mapping(start.experiment)))
         self.followed = True
         with redirect_stdout(sys.stderr):  # standard output is for results
             try:
-                called = self.open(title(start.experiment), settings, before)
+                run_id = self.open(title(start.experiment), settings, previous_id)
             except self.failures() as problem:
                 raise ConfigurationError(
                     f"The tracker '{self.package}' cannot start: {problem}. Train without it, or fix its "
                     "settings."
                 ) from problem
-        folder.write(remembered, called + "\n")
+        folder.write(file_name, run_id + "\n")
 
     def step(self, step: int, metrics: Metrics) -> None:
         self._try(lambda: self.log(scalars(metrics), step))
@@ -182,8 +182,8 @@ class TensorBoard(Callback):
 
     def start(self, start: Start) -> None:
         RunFolder(start.folder).writes(EVENTS)
-        place = start.folder / EVENTS
-        self.board: Any = self.writer(str(place.parent), filename_suffix=place.suffix)
+        path = start.folder / EVENTS
+        self.board: Any = self.writer(str(path.parent), filename_suffix=path.suffix)
 
     def step(self, step: int, metrics: Metrics) -> None:
         for name, value in scalars(metrics).items():

@@ -63,9 +63,9 @@ class Interrupt:
             return bool(self.asked)
         if not due:
             return False
-        most: Any = fabric.all_reduce(torch.tensor(float(self.asked)), reduce_op="max")
-        self.wish = max(self.wish, int(most))
-        return bool(most)
+        largest: Any = fabric.all_reduce(torch.tensor(float(self.asked)), reduce_op="max")
+        self.wish = max(self.wish, int(largest))
+        return bool(largest)
 
     @property
     def signalled(self) -> bool:
@@ -107,9 +107,9 @@ class Watch:
     ) -> None:
         """Record one loss after its step of descent."""
         prefix = "" if group == "main" else f"{group}."
-        named = {prefix + name: term.detach() for name, term in terms.items()}
-        self.unchecked.append((step, named))
-        self.latest["terms"] |= named
+        prefixed_terms = {prefix + name: term.detach() for name, term in terms.items()}
+        self.unchecked.append((step, prefixed_terms))
+        self.latest["terms"] |= prefixed_terms
         self.latest["accuracy"] |= {prefix + name: value for name, value in accuracy.items()}
         self.latest["gradient_norm"] |= {group: norm}
 
@@ -120,13 +120,13 @@ class Watch:
         """
         if self.since_step is None:
             self.since_step = step - 1
-        ended = float(epoch).is_integer()
-        if step % self.training.log_every and not ended:
+        epoch_ended = float(epoch).is_integer()
+        if step % self.training.log_every and not epoch_ended:
             return False
         self.check()
         self._look_for_other_work()
         values = {key: {name: float(v) for name, v in part.items()} for key, part in self.latest.items()}
-        if ended and self.diagnostics is not None:
+        if epoch_ended and self.diagnostics is not None:
             values |= self._diagnose(self.diagnostics, int(epoch))
         now = time.perf_counter()
         rate_of_samples = (step - self.since_step) * self.training.batch_size / (now - self.since)
@@ -137,18 +137,18 @@ class Watch:
             self.folder.append(METRICS, entry)
             self.folder.append(SPEED, {"step": step, **speed})
         self.enough |= self.callbacks.step(step, entry | speed)
-        if ended:
+        if epoch_ended:
             self.enough |= self.callbacks.epoch(int(epoch), entry | speed)
         return True
 
     def _look_for_other_work(self) -> None:
         """Warn once, at the first metrics, if torch has more threads than there are free cores."""
         if self.other_work is not None and self.writes:
-            free, threads = max(1, self.other_work.free()), torch.get_num_threads()
-            if threads > free:
+            free_cores, threads = max(1, self.other_work.free()), torch.get_num_threads()
+            if threads > free_cores:
                 line = (
-                    f"other work leaves {free} of {cores()} cores free, and torch's {threads} threads wait "
-                    "for each other: this may take several times as long. Call "
+                    f"other work leaves {free_cores} of {cores()} cores free, and torch's {threads} threads "
+                    "wait for each other: this may take several times as long. Call "
                     "commlearn.cores.use_free_cores() first, or set OMP_NUM_THREADS or training.threads."
                 )
                 self.folder.log(f"warning: {line}")
@@ -157,12 +157,12 @@ class Watch:
 
     def _diagnose(self, diagnostics: Diagnostics, epoch: int) -> dict[str, dict[str, float]]:
         """Return the diagnostics of the embedding; log warnings that did not apply after the last epoch."""
-        seen = diagnostics.look(epoch)
-        for warning in seen.warnings if self.writes else ():
-            if warning.split(":")[0] not in {before.split(":")[0] for before in self.warnings}:
+        diagnosis = diagnostics.look(epoch)
+        for warning in diagnosis.warnings if self.writes else ():
+            if warning.split(":")[0] not in {previous.split(":")[0] for previous in self.warnings}:
                 self.folder.log(f"warning after epoch {epoch}: {warning}")
-        self.warnings = seen.warnings
-        return {f"diagnostics.{part}": entries for part, entries in seen.values.items() if entries}
+        self.warnings = diagnosis.warnings
+        return {f"diagnostics.{part}": entries for part, entries in diagnosis.values.items() if entries}
 
     def check(self) -> None:
         """Raise an error for the first loss that was not finite; no checkpoint was saved after it."""

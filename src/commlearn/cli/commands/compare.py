@@ -96,8 +96,8 @@ def run(options: argparse.Namespace) -> int:
     )
     comparison_chart(comparison, out / "table.png")
     pictures = []
-    for place, target in enumerate((comparison.verdict or {"targets": {}})["targets"], 1):
-        pictures.append(str(out / f"verdict-{place}.png"))
+    for number, target in enumerate((comparison.verdict or {"targets": {}})["targets"], 1):
+        pictures.append(str(out / f"verdict-{number}.png"))
         verdict_pictures(comparison, target)[0].figure.savefig(pictures[-1], dpi=150)
     if options.json:
         verdict = {} if comparison.verdict is None else {"verdict": comparison.verdict}

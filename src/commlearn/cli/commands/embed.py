@@ -75,7 +75,9 @@ def run(options: argparse.Namespace) -> int:
 
     loaded = load(options.run_folder)
     folder = not Path(options.out).suffix
-    rank, ranks = (int(os.environ.get(name, other)) for name, other in (("RANK", "0"), ("WORLD_SIZE", "1")))
+    rank, ranks = (
+        int(os.environ.get(name, default)) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"))
+    )
     if ranks > 1 and not (folder and options.table):
         raise ConfigurationError(
             f"--out is {options.out}: several processes embed a table into a folder. Give one, without a "
@@ -92,14 +94,14 @@ def run(options: argparse.Namespace) -> int:
             )
         else:
             tell(f"embedding the {options.split} records")
-            written = _own(loaded, options)
+            written = _embed_own_records(loaded, options)
     print_json(written) if options.json else print(
         f"{written.records} x {written.dim} embeddings: {written.out}"
     )
     return 0
 
 
-def _own(loaded: Any, options: argparse.Namespace) -> Any:
+def _embed_own_records(loaded: Any, options: argparse.Namespace) -> Any:
     from commlearn.datasets import READERS
     from commlearn.trained.embed import dimension_names, embed
     from commlearn.trained.run import read_own_data

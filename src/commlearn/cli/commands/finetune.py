@@ -47,13 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def call(options: argparse.Namespace) -> Call:
-    stated = {name: getattr(options, name) for name in SETTINGS}
-    stated = {name: value for name, value in stated.items() if value != SETTINGS[name][0]}
-    settings = Call("commlearn.training.finetune:FineTuning", options.target, **stated)
+    changed = {name: getattr(options, name) for name in SETTINGS}
+    changed = {name: value for name, value in changed.items() if value != SETTINGS[name][0]}
+    settings = Call("commlearn.training.finetune:FineTuning", options.target, **changed)
     return Call(
         "cl.finetune",
         options.run_folder,
-        settings if stated else options.target,
+        settings if changed else options.target,
         _out(options),
         data=options.table,
         resume=options.resume or None,
@@ -72,8 +72,8 @@ def run(options: argparse.Namespace) -> int:
     out = _out(options)
     quiet = options.quiet or (options.json and not options.verbose)
     tuned = call(options).made(progress=progress_for(quiet, options.verbose))
-    read = {name: tuned.folder.path / name for name in (RESULT, "probes.json")}
-    results = {name: values_of_file(path) for name, path in read.items() if path.exists()}
+    paths = {name: tuned.folder.path / name for name in (RESULT, "probes.json")}
+    results = {name: values_of_file(path) for name, path in paths.items() if path.exists()}
     if options.json:
         print_json({"run": str(out), "result": results[RESULT], "probes": results.get("probes.json")})
         return 0

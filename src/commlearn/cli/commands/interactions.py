@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def python(options: argparse.Namespace) -> str:
     targets = options.targets or [None]
-    lines = ["from commlearn.information import Settings"] if _chosen(options) else []
+    lines = ["from commlearn.information import Settings"] if _changed_settings(options) else []
     raw = _is_schema(options.run_folder)
     source = Call("cl.Schema.from_yaml", options.run_folder) if raw else repr(options.run_folder)
     for target in targets:
@@ -56,7 +56,9 @@ def python(options: argparse.Namespace) -> str:
             target=target,
             modalities=options.modalities,
             groups=options.groups,
-            settings=Code(Call("Settings", **_chosen(options))) if _chosen(options) else None,
+            settings=Code(Call("Settings", **_changed_settings(options)))
+            if _changed_settings(options)
+            else None,
             assign="report",
         )
         lines += [report, "print(report)"]
@@ -87,8 +89,8 @@ def run(options: argparse.Namespace) -> int:
                 continue
             if options.plot:
                 reports[target].plot(_plot_path(options, target, len(targets)))
-    for target, why in skipped.items():
-        print(f"commlearn: no report on '{target}': {why}", file=sys.stderr)
+    for target, reason in skipped.items():
+        print(f"commlearn: no report on '{target}': {reason}", file=sys.stderr)
     if not reports:
         raise DataError(f"No report could be made on any of {', '.join(targets)}.")
     if options.json:
@@ -120,8 +122,8 @@ def _targets(options: argparse.Namespace, sources: Any) -> list[str]:
 
     chosen = options.targets or list(sources.targets)
     if not options.targets and len(sources.material.arrays) > MOST_MODALITIES and len(chosen) > MOST_TARGETS:
-        left = ", ".join(chosen[MOST_TARGETS:])
-        print(f"commlearn: left out: {left}. Name those that you want: --target NAMES", file=sys.stderr)
+        omitted = ", ".join(chosen[MOST_TARGETS:])
+        print(f"commlearn: left out: {omitted}. Name those that you want: --target NAMES", file=sys.stderr)
         chosen = chosen[:MOST_TARGETS]
     if not chosen:
         raise ConfigurationError("There is no target. Name a column: --target COLUMN.")
@@ -131,10 +133,10 @@ def _targets(options: argparse.Namespace, sources: Any) -> list[str]:
 def _settings(options: argparse.Namespace) -> Any:
     from commlearn.information.settings import Settings
 
-    return Settings(**_chosen(options))
+    return Settings(**_changed_settings(options))
 
 
-def _chosen(options: argparse.Namespace) -> dict[str, Any]:
+def _changed_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that are not at their default."""
     quick = {"curve": False, "bootstrap": 5, "permutations": 39} if options.quick else {}
     bins = {} if options.bins is None else {"bins": options.bins}

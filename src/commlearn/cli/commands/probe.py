@@ -79,9 +79,9 @@ def run(options: argparse.Namespace) -> int:
         if options.retrieve:
             return _retrieve(loaded, readout_rows(loaded, options.table, with_targets=False), options)
         results = probe(loaded, options.table, targets, modalities, kind=options.kind)
-    whole = modalities is None and targets is None and options.kind == "linear"
+    complete = modalities is None and targets is None and options.kind == "linear"
     note = ""
-    if whole and isinstance(loaded, Run) and not options.table:
+    if complete and isinstance(loaded, Run) and not options.table:
         note = loaded.folder.write_if_possible("probes.json", to_json(results))
     print_json(results) if options.json else print_probes(results)
     if isinstance(loaded, Run) and not options.table:
@@ -108,11 +108,11 @@ def _retrieve(loaded: Any, data: Any, options: argparse.Namespace) -> int:
     return 0
 
 
-def _sides(stated: str) -> list[list[str]]:
+def _sides(text: str) -> list[list[str]]:
     """Return the names of both sides."""
-    sides = [side.split("+") for side in stated.split(":")]
+    sides = [side.split("+") for side in text.split(":")]
     if len(sides) != 2 or not all(name for side in sides for name in side):
         raise ConfigurationError(
-            f"--retrieve {stated}: give two sides separated by a colon, such as text:image."
+            f"--retrieve {text}: give two sides separated by a colon, such as text:image."
         )
     return sides

@@ -47,10 +47,10 @@ def python(options: argparse.Namespace) -> str:
 
 
 def _call(options: argparse.Namespace) -> Call:
-    given = {name: getattr(options, name) for name in ("row", "id", "text", "image")}
-    given = {name: value for name, value in given.items() if value is not None}
-    cells = {name: value for name, value in given.items() if name in ("text", "image")}
-    if not given or len(given) - len(cells) > (0 if cells else 1):
+    query = {name: getattr(options, name) for name in ("row", "id", "text", "image")}
+    query = {name: value for name, value in query.items() if value is not None}
+    cells = {name: value for name, value in query.items() if name in ("text", "image")}
+    if not query or len(query) - len(cells) > (0 if cells else 1):
         raise ConfigurationError(
             "Give what to search for: --row or --id, or --text, --image or both of these."
         )
@@ -58,7 +58,7 @@ def _call(options: argparse.Namespace) -> Call:
         "cl.similar",
         Call("cl.load", options.run_folder),
         options.table,
-        cells or next(iter(given.values())),
+        cells or next(iter(query.values())),
         k=None if options.k == 10 else options.k,
         modalities=options.modalities,
         by=options.by,
@@ -114,15 +114,15 @@ def _print(hits: Any, options: argparse.Namespace) -> None:
         print("No other record has these modalities.")
         return
     modalities = [name.removeprefix("above_") for name in hits if name.startswith("above_")]
-    shown = ["row", *(name for name in ("id", "group") if name in hits), "score"]
+    columns = ["row", *(name for name in ("id", "group") if name in hits), "score"]
     table = Table(box=None, pad_edge=False)
-    for title, name in [("", "rank"), *zip(shown, shown, strict=True)]:
+    for title, name in [("", "rank"), *zip(columns, columns, strict=True)]:
         table.add_column(title, justify="left" if name in ("id", "group") else "right", no_wrap=True)
     table.add_column("above", justify="right")
     table.add_column("record", max_width=30, no_wrap=True, overflow="ellipsis")
     table.add_column("why")
     for hit in hits.to_dict("records"):
-        cells = [_cell(hit[name]) for name in ("rank", *shown)]
+        cells = [_cell(hit[name]) for name in ("rank", *columns)]
         row = [*cells, _percent(hit["above"]), hit["record"], hit["why"]]
         table.add_row(*(escape(one_line(str(cell))) for cell in row))
     console = Console(file=terminal_stream(sys.stdout), highlight=False, width=80)

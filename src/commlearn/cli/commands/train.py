@@ -49,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def python(options: argparse.Namespace) -> str:
-    read = _reading(options)
-    train = Call(
+    reading = _reading_call(options)
+    training = Call(
         "cl.train",
         Code("experiment"),
         options.out or "runs/mine",
@@ -60,23 +60,23 @@ def python(options: argparse.Namespace) -> str:
         callbacks=options.tracker,
         assign="run",
     )
-    data = [] if read.module else ["data = cl.read_data(experiment)"]
+    data = [] if reading.module else ["data = cl.read_data(experiment)"]
     probed = [f"print(cl.probe(run, data{_targets(options)}))"] if options.probe else []
-    return program(read, *data, train, *probed)
+    return program(reading, *data, training, *probed)
 
 
-def _reading(options: argparse.Namespace) -> Call:
+def _reading_call(options: argparse.Namespace) -> Call:
     """Return the call that reads a schema with its table, or a recipe."""
     from commlearn.config.own_data import is_schema
 
     overrides = options.overrides | ({} if options.seed is None else {"seed": options.seed})
     overrides |= {"data.path": options.data} if options.data else {}
-    recipe, method, stated = options.recipe, options.method, overrides or None
+    recipe, method, settings = options.recipe, options.method, overrides or None
     if is_schema(recipe):
         read_own, results = "commlearn.config.own_data:read_own", "experiment, data, note"
-        return Call(read_own, recipe, options.table, stated, method, assign=results)
+        return Call(read_own, recipe, options.table, settings, method, assign=results)
     variant = options.variant
-    return Call("cl.read_experiment", recipe, stated, variant=variant, method=method, assign="experiment")
+    return Call("cl.read_experiment", recipe, settings, variant=variant, method=method, assign="experiment")
 
 
 def _targets(options: argparse.Namespace) -> str:
@@ -126,8 +126,8 @@ def run(options: argparse.Namespace) -> int:
     if probes is not None:
         print_probes(probes)
     print(f"Trained to step {result.step}: {out}")
-    leads = ("report", "probe") if data.train.targets else ("report",)
-    print_next(options, *((command, out) for command in leads))
+    commands = ("report", "probe") if data.train.targets else ("report",)
+    print_next(options, *((command, out) for command in commands))
     return 0
 
 
@@ -138,13 +138,13 @@ def _read(options: argparse.Namespace) -> tuple[Any, Any, str]:
     from commlearn.config.build import read_data
     from commlearn.errors import ConfigurationError
 
-    read = _reading(options)
-    if read.module:
+    reading = _reading_call(options)
+    if reading.module:
         if options.data:
             raise ConfigurationError("--data is for recipes; give a schema's table with --table.")
         if options.variant:
             raise ConfigurationError("--variant is for recipes; a schema has no variants.")
-        experiment, data, note = read.made()
+        experiment, data, note = reading.made()
         return experiment, data, note
     if options.table:
         raise ConfigurationError(
@@ -152,5 +152,5 @@ def _read(options: argparse.Namespace) -> tuple[Any, Any, str]:
         )
     if options.data:
         options.data = str(Path(options.data).resolve())
-    experiment = _reading(options).made()
+    experiment = _reading_call(options).made()
     return experiment, read_data(experiment), ""

@@ -74,11 +74,11 @@ def _out(options: argparse.Namespace) -> Path:
     return Path(options.out or f"runs/tune-{Path(options.recipe).stem}")
 
 
-def _over(stated: list[str]) -> dict[str, str]:
+def _over(words: list[str]) -> dict[str, str]:
     from commlearn.errors import ConfigurationError
 
     over: dict[str, str] = {}
-    for word in stated:
+    for word in words:
         key, equals, values = word.partition("=")
         if not key or not equals:
             raise ConfigurationError(f"--over {word}: give KEY=VALUES, such as method.temperature=.05..1.")

@@ -40,10 +40,10 @@ def python(options: argparse.Namespace) -> str:
 
 
 def _forecast_code(options: argparse.Namespace) -> list[str]:
-    words = (options.schema, options.table, options.targets)
+    arguments = (options.schema, options.table, options.targets)
     return [
         "from commlearn.comparison.answers.forecast import forecast",
-        f"print({Call('forecast', *words)})",
+        f"print({Call('forecast', *arguments)})",
     ]
 
 
@@ -89,7 +89,7 @@ def _lines(table: str, report: Any) -> list[str]:
     splits = ", ".join(f"{count} {name}" for name, count in facts["splits"].items())
     lines = [f"{table}: {facts['rows']} rows ({splits})"]
     for name, fact in facts["modalities"].items():
-        lines.append(f"  {name}: {fact['kind']}, in {fact['present']} rows{_lengths(fact)}{_seen(fact)}")
+        lines.append(f"  {name}: {fact['kind']}, in {fact['present']} rows{_lengths(fact)}{_overlap(fact)}")
     for name, fact in facts["targets"].items():
         lines.append(f"  target {name}: {_target(fact)}")
     if "expected" in facts:
@@ -111,7 +111,7 @@ def _lengths(fact: dict[str, Any]) -> str:
     return f", {lengths['min']} to {lengths['max']} steps long (median {lengths['median']:g})"
 
 
-def _seen(fact: dict[str, Any]) -> str:
+def _overlap(fact: dict[str, Any]) -> str:
     share = fact.get("test_cells_seen_in_training", 0)
     return f", {100 * share:.0f} % of test cells occur in training" if share else ""
 
@@ -121,6 +121,6 @@ def _target(fact: dict[str, Any]) -> str:
     if "classes" not in fact:
         numbers = f", {fact['min']:g} to {fact['max']:g}, mean {fact['mean']:g}" if "mean" in fact else ""
         return f"{fact['type']}{numbers}{missing}"
-    shown = ", ".join(f"{label} {count}" for label, count in list(fact["classes"].items())[:8])
-    more = ", ..." if fact["number_of_classes"] > 8 else ""
-    return f"{fact['number_of_classes']} classes ({shown}{more}){missing}"
+    listed = ", ".join(f"{label} {count}" for label, count in list(fact["classes"].items())[:8])
+    ellipsis = ", ..." if fact["number_of_classes"] > 8 else ""
+    return f"{fact['number_of_classes']} classes ({listed}{ellipsis}){missing}"

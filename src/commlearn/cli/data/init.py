@@ -65,8 +65,8 @@ def run(options: argparse.Namespace) -> int:
     table = next(iterate_table(options.table, 100_000, reading=reading))  # enough to tell what a column is
     inferred = infer(table, options.target, options.encoding)
     out.parent.mkdir(parents=True, exist_ok=True)
-    where = os.path.relpath(Path(options.table).resolve(), out.parent.resolve())
-    write_atomically(out, inferred.to_yaml(Path(options.table).name, Path(where).as_posix()).encode())
+    table_path = os.path.relpath(Path(options.table).resolve(), out.parent.resolve())
+    write_atomically(out, inferred.to_yaml(Path(options.table).name, Path(table_path).as_posix()).encode())
     if options.json:
         guesses = [{"role": g.role, "name": g.name, "reason": g.reason} for g in inferred.guesses]
         print_json({"out": str(out), "schema": inferred.schema.to_mapping(), "guesses": guesses})

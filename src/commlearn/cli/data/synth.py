@@ -52,19 +52,19 @@ def python(options: argparse.Namespace) -> str:
     if options.what == "tables":
         table = _synthetic_table(options)
         return program(*table.imports(), "", f"{table}.write({options.out!r})")
-    read = _trifeature(options)
-    return program(*read.imports(), "", f"data = {read}.read()")
+    source = _trifeature(options)
+    return program(*source.imports(), "", f"data = {source}.read()")
 
 
 def _stand_in(options: argparse.Namespace) -> Call:
-    words = (options.what, options.out, options.rows, options.seed, options.label)
-    return Call("commlearn.datasets.synthetic_published:write_stand_in", *words, assign="path")
+    arguments = (options.what, options.out, options.rows, options.seed, options.label)
+    return Call("commlearn.datasets.synthetic_published:write_stand_in", *arguments, assign="path")
 
 
 def _synthetic_table(options: argparse.Namespace) -> Call:
     size = 32 if options.size is None else options.size
-    words = (options.rows, options.seed, options.missing, size, options.format)
-    return Call("commlearn.datasets.synthetic_tables:SyntheticTable", *words)
+    arguments = (options.rows, options.seed, options.missing, size, options.format)
+    return Call("commlearn.datasets.synthetic_tables:SyntheticTable", *arguments)
 
 
 def _trifeature(options: argparse.Namespace) -> Call:
@@ -97,8 +97,8 @@ def _refuse_overwriting(options: argparse.Namespace) -> None:
 
     for name in filter(None, (options.out, options.gallery)):
         path = Path(name)
-        there = any(path.iterdir()) if path.is_dir() else path.exists()
-        if there and not options.overwrite:
+        exists = any(path.iterdir()) if path.is_dir() else path.exists()
+        if exists and not options.overwrite:
             raise ConfigurationError(f"{path} already exists. Choose another, or add --overwrite.")
 
 
@@ -132,11 +132,11 @@ def _table(options: argparse.Namespace) -> dict[str, str]:
     return {"table": str(path), "schema": str(path.with_name("schema.yaml"))}
 
 
-def _need_out(options: argparse.Namespace, what: str) -> None:
+def _need_out(options: argparse.Namespace, placeholder: str) -> None:
     from commlearn.errors import ConfigurationError
 
     if not options.out:
-        raise ConfigurationError(f"Nothing to write: give --out {what}.")
+        raise ConfigurationError(f"Nothing to write: give --out {placeholder}.")
 
 
 def _gallery(options: argparse.Namespace) -> str:

@@ -56,7 +56,7 @@ def forecast(
     data = without_overlap(data)
     sorts = chosen_targets(data, targets, "linear")
     check_targets(data, sorts)
-    data = replace(data, train=_some(data.fit, sorts), test=_some(data.test, sorts), probe=None)
+    data = replace(data, train=_sample(data.fit, sorts), test=_sample(data.test, sorts), probe=None)
     check_targets(data, sorts)  # a sample may have no labels of a rare target
     modalities = list(data.train.specs)
     vectors = vectors_of(experiment, data, {}, untrained=False)
@@ -67,16 +67,16 @@ def forecast(
         task = task_of(data, name, sort)
         material, results = Material.of(vectors, task), {}
         with threadpool_limits(limits=1):
-            for readout, asked in units_of(task, [ALL], modalities, readers, []):
+            for readout, names in units_of(task, [ALL], modalities, readers, []):
                 unit = Unit(material, labelled_rows(task, ALL), readout.without)
-                results[readout] = results_of_unit(unit, asked)
+                results[readout] = results_of_unit(unit, names)
         values = TargetVerdict(task, results, modalities, readers, []).values()
         advice = _advice(values, modalities)
         forecasts[name] = {**values, "advice": advice, "words": _words(values, advice, modalities)}
     return forecasts
 
 
-def _some(records: Records, targets: Iterable[str]) -> Records:
+def _sample(records: Records, targets: Iterable[str]) -> Records:
     """Return the records, or if there are too many, a sample of those that have any of the targets."""
     if len(records) <= ROWS:
         return records
@@ -96,31 +96,31 @@ def _advice(values: Mapping[str, Any], modalities: Sequence[str]) -> str:
     least = values["best"]["score"] - ENOUGH
     if values["combination"] and values["combination"]["claim"] == "more":
         return "features" if readers["features"]["score"] >= least else "combine"
-    enough = [name for name in modalities if readers[alone(name)]["score"] > least]
-    lowest = {name: one["refit"]["interval"][0] for name, one in values["modalities"].items()}
-    spare = [name for name, low in lowest.items() if low is not None and low > -NO_LOSS]
-    if len(modalities) > 1 and len(enough) == len(spare) == len(modalities):
+    sufficient = [name for name in modalities if readers[alone(name)]["score"] > least]
+    lowest = {name: cost["refit"]["interval"][0] for name, cost in values["modalities"].items()}
+    dispensable = [name for name, low in lowest.items() if low is not None and low > -NO_LOSS]
+    if len(modalities) > 1 and len(sufficient) == len(dispensable) == len(modalities):
         return "align"
-    if enough and len(spare) >= len(modalities) - 1:
+    if sufficient and len(dispensable) >= len(modalities) - 1:
         return "one"
     return "features"
 
 
 def _words(values: Mapping[str, Any], advice: str, modalities: Sequence[str]) -> list[str]:
     readers = values["budgets"][ALL]["readers"]
-    each = sorted(modalities, key=lambda name: -readers[alone(name)]["score"])
-    scores = ", ".join(f"{name} {readers[alone(name)]['score']:.1f} %" for name in each)
+    ranked = sorted(modalities, key=lambda name: -readers[alone(name)]["score"])
+    scores = ", ".join(f"{name} {readers[alone(name)]['score']:.1f} %" for name in ranked)
     chance = f"chance {values['chance']:.0f} %"
     sentences = [f"Alone: {scores} ({values['measure'].replace('_', ' ')}, {chance})."]
     if advice != "nothing":
         best = values["best"]
         if not best["reader"].endswith(ALONE):
-            but = f" from all but {best['without']}" if best["without"] else ""
-            sentences.append(f"Together: {best['score']:.1f} % by {best['reader']}{but}.")
+            exception = f" from all but {best['without']}" if best["without"] else ""
+            sentences.append(f"Together: {best['score']:.1f} % by {best['reader']}{exception}.")
         if advice == "combine":
-            more = points_words(values["combination"])
+            gain = points_words(values["combination"])
             sentences.append(
-                f"Reading them together adds {more} points to the best reader of separate modalities."
+                f"Reading them together adds {gain} points to the best reader of separate modalities."
             )
         sentences += modality_words(values["modalities"])
-    return [*sentences, f"Advice: {ADVICE[advice].format(best=each[0], reader=values['best']['reader'])}"]
+    return [*sentences, f"Advice: {ADVICE[advice].format(best=ranked[0], reader=values['best']['reader'])}"]

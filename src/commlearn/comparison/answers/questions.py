@@ -72,7 +72,7 @@ class Questions:
         not_tried = dict(self.not_tried)
         runs: dict[str, Path] = {}
         for job in jobs:
-            member = next(one for one in members if one.name == job.method)
+            member = next(candidate for candidate in members if candidate.name == job.method)
             if member.baseline is None and member.labels:
                 not_tried[member.name] = "it learns from the labels of all training rows"
             elif member.baseline is None and job.probes() is not None:
@@ -101,11 +101,11 @@ class Questions:
         write_atomically(out / VERDICT, json_text(verdict).encode())
         return verdict
 
-    def _share(self, out: Path, part: int, of: int) -> ReadoutJob:
+    def _share(self, out: Path, part: int, parts: int) -> ReadoutJob:
         options = {
             "out": str(out),
             "part": part,
-            "of": of,
+            "of": parts,
             "readers": self.readers,
             "budgets": self.budgets,
             "pretrained": self.pretrained,

@@ -50,24 +50,24 @@ def linear(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
     parts = [_standardised(block) for block in blocks.values()]
     widths = np.array([part.train.shape[1] for part in parts])
 
-    def tried(scales: np.ndarray, strength: float) -> tuple[float, np.ndarray]:
+    def evaluate(scales: np.ndarray, strength: float) -> tuple[float, np.ndarray]:
         rows = _side_by_side([part.train[labelled.rows] for part in parts], scales)
-        held = _held_out(_fit_linear(sort, strength), rows, labelled)
-        return labelled.mean_loss(held), held
+        out_of_fold = _held_out(_fit_linear(sort, strength), rows, labelled)
+        return labelled.mean_loss(out_of_fold), out_of_fold
 
     even = np.sqrt(widths.mean() / widths)
     starts = [np.ones(len(parts))] if np.allclose(even, 1) else [np.ones(len(parts)), even]
-    entries = [(*tried(scales, strength), scales, strength) for scales in starts for strength in STRENGTHS]
+    entries = [(*evaluate(scales, strength), scales, strength) for scales in starts for strength in STRENGTHS]
     best = min(entries, key=lambda entry: entry[0])
-    for place in range(len(parts) if len(parts) > 1 else 0):
+    for index in range(len(parts) if len(parts) > 1 else 0):
         for factor in FACTORS:
             scales = best[2].copy()
-            scales[place] *= factor
-            entry = (*tried(scales, best[3]), scales, best[3])
+            scales[index] *= factor
+            entry = (*evaluate(scales, best[3]), scales, best[3])
             best = min(best, entry, key=lambda entry: entry[0])
-    _, held, scales, strength = best
+    _, out_of_fold, scales, strength = best
     train, test = (_side_by_side([part[side] for part in parts], scales) for side in (0, 1))
-    return _reading(_fit_linear(sort, strength), train, test, labelled, held)
+    return _reading(_fit_linear(sort, strength), train, test, labelled, out_of_fold)
 
 
 def boosted(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
@@ -93,7 +93,7 @@ def in_context(classifier: Any, regressor: Any) -> Callable[[Mapping[str, Block]
 def stacked(readings: Sequence[Reading], labelled: Labelled) -> Reading:
     """Late fusion: read linearly from the out-of-fold predictions of each modality's own reader."""
     log_odds = [Block(*(_log_odds(labelled.task.sort, side) for side in reading)) for reading in readings]
-    return linear({str(place): block for place, block in enumerate(log_odds)}, labelled)
+    return linear({str(index): block for index, block in enumerate(log_odds)}, labelled)
 
 
 def components(blocks: Mapping[str, Block], most: int = LEADING) -> Block:
@@ -107,31 +107,31 @@ def _read(fit: Fit, blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
 
 
 def _reading(
-    fit: Fit, train: np.ndarray, test: np.ndarray, labelled: Labelled, held: np.ndarray | None = None
+    fit: Fit, train: np.ndarray, test: np.ndarray, labelled: Labelled, out_of_fold: np.ndarray | None = None
 ) -> Reading:
     """Predict labelled rows out of fold and all others with a model fitted on every labelled row."""
     rows = train[labelled.rows]
     predict = fit(rows, labelled.truth)
-    seen = np.full((len(train), labelled.truth.shape[1]), np.nan)
-    seen[labelled.rows] = _held_out(fit, rows, labelled) if held is None else held
+    predicted = np.full((len(train), labelled.truth.shape[1]), np.nan)
+    predicted[labelled.rows] = _held_out(fit, rows, labelled) if out_of_fold is None else out_of_fold
     if len(labelled.rest):
-        seen[labelled.rest] = predict(train[labelled.rest])
-    return Reading(seen, predict(test))
+        predicted[labelled.rest] = predict(train[labelled.rest])
+    return Reading(predicted, predict(test))
 
 
 def _held_out(fit: Fit, rows: np.ndarray, labelled: Labelled) -> np.ndarray:
     """Predict each labelled row with a model fitted on the other folds."""
-    held_out = np.empty((len(rows), labelled.truth.shape[1]))
+    predicted = np.empty((len(rows), labelled.truth.shape[1]))
     for chosen, held in labelled.parts():
-        held_out[held] = fit(rows[chosen], labelled.truth[chosen])(rows[held])
-    return held_out
+        predicted[held] = fit(rows[chosen], labelled.truth[chosen])(rows[held])
+    return predicted
 
 
 def _fit_linear(sort: str, strength: float) -> Fit:
     def logistic() -> LogisticRegression:
         return LogisticRegression(C=strength, max_iter=200, tol=1e-3)
 
-    return _by_estimators(sort, logistic, lambda: Ridge(alpha=1 / strength), several=True)
+    return _by_estimators(sort, logistic, lambda: Ridge(alpha=1 / strength), multi_output=True)
 
 
 def _fit_boosted(sort: str) -> Fit:
@@ -145,12 +145,12 @@ def _fit_boosted(sort: str) -> Fit:
             "early_stopping": False,
             "random_state": 0,
         }
-        made = _by_estimators(
+        fitter = _by_estimators(
             sort,
             lambda: HistGradientBoostingClassifier(**options),
             lambda: HistGradientBoostingRegressor(**options),
         )
-        return made(rows, truth)
+        return fitter(rows, truth)
 
     return fit
 
@@ -158,38 +158,38 @@ def _fit_boosted(sort: str) -> Fit:
 def _fit_network(sort: str) -> Fit:
     def fit(rows: np.ndarray, truth: np.ndarray) -> Predict:
         counts = truth.sum(axis=0)
-        enough = len(rows) > 200 and (sort != "class" or counts[counts > 0].min() >= 10)
+        enough_rows = len(rows) > 200 and (sort != "class" or counts[counts > 0].min() >= 10)
         options = {
             "hidden_layer_sizes": (HIDDEN,),
             "alpha": 0.01,
             "batch_size": min(64, len(rows)),
             "max_iter": int(np.clip(50_000 / len(rows), 60, 300)),
-            "early_stopping": enough and sort != "multilabel",
+            "early_stopping": enough_rows and sort != "multilabel",
             "n_iter_no_change": 10,
             "random_state": 0,
         }
-        made = _by_estimators(
-            sort, lambda: MLPClassifier(**options), lambda: MLPRegressor(**options), several=True
+        fitter = _by_estimators(
+            sort, lambda: MLPClassifier(**options), lambda: MLPRegressor(**options), multi_output=True
         )
-        return made(rows, truth)
+        return fitter(rows, truth)
 
     return fit
 
 
-def _by_estimators(sort: str, classifier: Any, regressor: Any, several: bool = False) -> Fit:
-    """Wrap scikit-learn estimators as a `Fit`: a model per label, and one per number unless `several`."""
+def _by_estimators(sort: str, classifier: Any, regressor: Any, multi_output: bool = False) -> Fit:
+    """Wrap scikit-learn estimators as a `Fit`: a model per label, and per number unless `multi_output`."""
 
     def fit_codes(rows: np.ndarray, codes: np.ndarray, outputs: int) -> Predict:
-        there = np.unique(codes)
-        if len(there) < 2:
-            constant = np.eye(outputs)[there]
+        present = np.unique(codes)
+        if len(present) < 2:
+            constant = np.eye(outputs)[present]
             return lambda others: np.repeat(constant, len(others), axis=0)
-        model = _fitted(classifier(), rows, np.searchsorted(there, codes))
+        model = _fitted(classifier(), rows, np.searchsorted(present, codes))
 
         def predict(others: np.ndarray) -> np.ndarray:
             shares = np.zeros((len(others), outputs))
             if len(others):
-                shares[:, there] = model.predict_proba(others)
+                shares[:, present] = model.predict_proba(others)
             return shares
 
         return predict
@@ -198,13 +198,13 @@ def _by_estimators(sort: str, classifier: Any, regressor: Any, several: bool = F
         if sort == "class":
             return fit_codes(rows, truth.argmax(axis=1), truth.shape[1])
         if sort == "multilabel":
-            each = [fit_codes(rows, column.astype(np.int64), 2) for column in truth.T]
-            return lambda others: np.stack([predict(others)[:, 1] for predict in each], axis=1)
-        if several:
+            predictors = [fit_codes(rows, column.astype(np.int64), 2) for column in truth.T]
+            return lambda others: np.stack([predict(others)[:, 1] for predict in predictors], axis=1)
+        if multi_output:
             model = _fitted(regressor(), rows, truth[:, 0] if truth.shape[1] == 1 else truth)
             return lambda others: np.asarray(model.predict(others)).reshape(len(others), -1)
         models = [_fitted(regressor(), rows, column) for column in truth.T]
-        return lambda others: np.stack([one.predict(others) for one in models], axis=1)
+        return lambda others: np.stack([estimator.predict(others) for estimator in models], axis=1)
 
     return lambda rows, truth: _never_empty(fit(rows, truth), truth.shape[1])
 
@@ -241,13 +241,13 @@ def _joined(blocks: Sequence[Block]) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def _leading(block: Block, most: int = LEADING) -> Block:
-    """Reduce a block to its leading principal components if it is wider than `most`."""
-    if block.train.shape[1] <= most:
+def _leading(block: Block, limit: int = LEADING) -> Block:
+    """Reduce a block to its leading principal components if it is wider than `limit`."""
+    if block.train.shape[1] <= limit:
         return block
     centre = block.train.mean(axis=0)
     centred = (block.train - centre).astype(np.float64)
-    axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :most]
+    axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :limit]
     return Block(*(((side - centre) @ axes).astype(np.float32) for side in block))
 
 

@@ -74,13 +74,13 @@ def units_of(
     task: Task, budgets: Sequence[str], modalities: Sequence[str], readers: Sequence[str], runs: Sequence[str]
 ) -> Iterator[tuple[Readout, list[str]]]:
     """Yield every readout of a target with the names of its readers, the costly ones first."""
-    several = list(modalities) if len(modalities) > 1 else []
+    removable = list(modalities) if len(modalities) > 1 else []
     yield Readout(task.name, ALL), [*readers, *runs]
-    for absent in several:
-        left = [modality for modality in modalities if modality != absent]
-        asked = [alone(modality) for modality in left if alone(modality) in readers]
-        asked += [name for name in REFIT if name in readers and (name != "late fusion" or len(left) > 1)]
-        yield Readout(task.name, ALL, 0, absent), [*asked, *runs]
+    for absent in removable:
+        remaining = [modality for modality in modalities if modality != absent]
+        names = [alone(modality) for modality in remaining if alone(modality) in readers]
+        names += [name for name in REFIT if name in readers and (name != "late fusion" or len(remaining) > 1)]
+        yield Readout(task.name, ALL, 0, absent), [*names, *runs]
     for budget in reversed(budgets_of(task, budgets)):
         for draw in range(DRAWS if budget != ALL else 0):
             yield Readout(task.name, budget, draw), [*readers, *runs]
@@ -103,26 +103,26 @@ def results_in(path: Path) -> dict[tuple[str, str], Result]:
 
 def missing_readers(path: Path, readers: Sequence[str]) -> list[str]:
     """Return the readers whose results a file lacks."""
-    there = {name for name, _ in results_in(path)}
-    return [name for name in readers if name not in there]
+    present = {name for name, _ in results_in(path)}
+    return [name for name in readers if name not in present]
 
 
 def write_material(out: Path, vectors: Mapping[Key, Block], tasks: Sequence[Task]) -> Path:
     """Write vectors and targets as plain arrays; processes map the vectors and so share their memory."""
     folder = out / FOLDER / VECTORS
     folder.mkdir(parents=True, exist_ok=True)
-    for place, block in enumerate(vectors.values()):
+    for number, block in enumerate(vectors.values()):
         for side, values in zip(("train", "test"), block, strict=True):
-            np.save(folder / f"{place}-{side}.npy", np.ascontiguousarray(values, dtype=np.float32))
-    for place, task in enumerate(tasks):
-        each = {part.name: getattr(task, part.name) for part in fields(Task)}
-        arrays = {name: value for name, value in each.items() if isinstance(value, np.ndarray)}
-        np.savez(folder / f"task{place}.npz", **arrays)  # type: ignore[arg-type]
-    stated = [
+            np.save(folder / f"{number}-{side}.npy", np.ascontiguousarray(values, dtype=np.float32))
+    for number, task in enumerate(tasks):
+        attributes = {part.name: getattr(task, part.name) for part in fields(Task)}
+        arrays = {name: value for name, value in attributes.items() if isinstance(value, np.ndarray)}
+        np.savez(folder / f"task{number}.npz", **arrays)  # type: ignore[arg-type]
+    descriptions = [
         {"name": task.name, "sort": task.sort, "measure": task.measure, "labels": task.labels}
         for task in tasks
     ]
-    index = {"vectors": [list(key) for key in vectors], "tasks": stated}
+    index = {"vectors": [list(key) for key in vectors], "tasks": descriptions}
     write_atomically(folder / INDEX, json.dumps(index).encode())
     return folder
 
@@ -154,9 +154,9 @@ def read_share(out: Path, options: Mapping[str, Any]) -> None:
                     continue
                 material = material or Material.of(vectors, task)
                 print(f"reading {readout}", flush=True)
-                whole = readout.budget == ALL and not readout.without
+                absences = readout.budget == ALL and not readout.without
                 labelled = labelled_rows(task, readout.budget, readout.draw)
-                unit = Unit(material, labelled, readout.without, whole, pretrained)
+                unit = Unit(material, labelled, readout.without, absences, pretrained)
                 _keep(readout.path(out), {**results_in(readout.path(out)), **results_of_unit(unit, missing)})
 
 
@@ -168,9 +168,9 @@ def results_of_unit(unit: Unit, readers: Sequence[str]) -> dict[tuple[str, str],
         forget_peak()
         reading = unit.reading(name)
         seconds, megabytes = time.process_time() - began, float(peak_memory() or 0)
-        seen = ~np.isnan(reading.train).any(axis=1)
+        scored = ~np.isnan(reading.train).any(axis=1)
         prior = unit.labelled.prior
-        selection = float(task.scores(task.train[seen], reading.train[seen], prior)[0])
+        selection = float(task.scores(task.train[scored], reading.train[scored], prior)[0])
         segments = unit.segments(name)
         for segment, predicted in zip(segments, np.split(reading.test, len(segments)), strict=True):
             loss = float(task.losses(task.test, predicted).mean())
@@ -185,8 +185,8 @@ def _keep(path: Path, results: Mapping[tuple[str, str], Result]) -> None:
         content,
         readers=np.array([name for name, _ in results]),
         segments=np.array([segment for _, segment in results]),
-        facts=np.array([each[:4] for each in results.values()], dtype=np.float64),
-        scores=np.stack([each.scores for each in results.values()]).astype(np.float32),
+        facts=np.array([result[:4] for result in results.values()], dtype=np.float64),
+        scores=np.stack([result.scores for result in results.values()]).astype(np.float32),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content.getvalue())
@@ -196,14 +196,14 @@ def _read_material(folder: Path) -> tuple[dict[Key, Block], list[Task]]:
     index = values_of_file(folder / INDEX)
     vectors = {
         Key(*key): Block(
-            *(np.load(folder / f"{place}-{side}.npy", mmap_mode="r") for side in ("train", "test"))
+            *(np.load(folder / f"{number}-{side}.npy", mmap_mode="r") for side in ("train", "test"))
         )
-        for place, key in enumerate(index["vectors"])
+        for number, key in enumerate(index["vectors"])
     }
     tasks = []
-    for place, stated in enumerate(index["tasks"]):
-        arrays: dict[str, Any] = arrays_of(folder / f"task{place}.npz")
-        tasks.append(Task(**{**stated, "labels": tuple(stated["labels"]), **arrays}))
+    for number, description in enumerate(index["tasks"]):
+        arrays: dict[str, Any] = arrays_of(folder / f"task{number}.npz")
+        tasks.append(Task(**{**description, "labels": tuple(description["labels"]), **arrays}))
     return vectors, tasks
 
 

@@ -112,8 +112,8 @@ class Unit:
             block = material.blocks[Key("alone", name.removesuffix(ALONE))]
             return readers.linear({name: block}, labelled)
         if name == "late fusion":
-            each = [modality for modality in material.modalities if modality != self.without]
-            return readers.stacked([self.reading(alone(modality)) for modality in each], labelled)
+            modalities = [modality for modality in material.modalities if modality != self.without]
+            return readers.stacked([self.reading(alone(modality)) for modality in modalities], labelled)
         if name in material.runs:
             blocks = material.embedding(name, self.without)
             absent = [self._left_out(name, modality, blocks) for modality in self.absences]
@@ -126,10 +126,10 @@ class Unit:
             return readers.linear({"components": readers.components(beside)}, labelled)
         if name == "untrained":
             return readers.linear({"learned": material.blocks[Key("untrained")], **beside}, labelled)
-        read = {"boosting": readers.boosted, "network": readers.network}
+        functions = {"boosting": readers.boosted, "network": readers.network}
         if name in self.pretrained:
             return readers.in_context(*self.pretrained[name])(beside, labelled)
-        return read[name](beside, labelled)
+        return functions[name](beside, labelled)
 
     def _left_out(self, run: str, modality: str, blocks: Mapping[str, Block]) -> dict[str, Block]:
         """Return the run's embedding of records that lack the modality, and the features expected then."""
@@ -139,8 +139,8 @@ class Unit:
             for name, block in blocks.items()
             if name != "learned"
         }
-        whole = learned is not None and learned.test.shape[1] == blocks["learned"].test.shape[1]
-        return {"learned": learned if learned and whole else _mean(blocks["learned"]), **absent}
+        same_width = learned is not None and learned.test.shape[1] == blocks["learned"].test.shape[1]
+        return {"learned": learned if learned and same_width else _mean(blocks["learned"]), **absent}
 
 
 def alone(modality: str) -> str:
@@ -157,12 +157,12 @@ def chosen_rivals(
     names: Sequence[str] | None, modalities: Sequence[str], rows: int
 ) -> tuple[list[str], dict[str, tuple[Any, Any]], dict[str, str]]:
     """Return the named rivals' readers, those with a pretrained model, and left-out rivals with reasons."""
-    asked = list(RIVALS) if names is None or "all" in names else list(dict.fromkeys(names))
-    for name in asked:
+    requested = list(RIVALS) if names is None or "all" in names else list(dict.fromkeys(names))
+    for name in requested:
         if name not in RIVALS:
             raise ConfigurationError(unknown("rival", name, [*RIVALS, "all"]))
     chosen, pretrained, left_out = [], {}, {}
-    for name in asked:
+    for name in requested:
         if name == "single":
             chosen += [alone(modality) for modality in modalities]
         elif name in PRETRAINED:
@@ -183,8 +183,8 @@ def estimators(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return the classifier and regressor of a pretrained reader, without downloading weights."""
     module = importlib.import_module(name)
     classifier, regressor = (getattr(module, part) for part in PRETRAINED[name])
-    local = {"allow_auto_download": False}
-    return partial(classifier, **local), partial(regressor, **local)
+    options = {"allow_auto_download": False}
+    return partial(classifier, **options), partial(regressor, **options)
 
 
 def _unusable(name: str, rows: int) -> str:
@@ -193,10 +193,10 @@ def _unusable(name: str, rows: int) -> str:
         return f"{name} is not installed: pip install 'commlearn[tabular]'"
     if rows > ROWS_IN_CONTEXT:
         return f"it takes at most {ROWS_IN_CONTEXT} labelled rows, and there are {rows}"
-    few = np.random.default_rng(0).normal(size=(20, 2))
+    sample = np.random.default_rng(0).normal(size=(20, 2))
     try:
         classifier, _ = estimators(name)
-        classifier().fit(few, few[:, 0] > 0).predict_proba(few)
+        classifier().fit(sample, sample[:, 0] > 0).predict_proba(sample)
     except (ImportError, AttributeError, OSError, RuntimeError, ValueError, TypeError) as problem:
         return f"{name} cannot be used: {' '.join(str(problem).split())[:200]}"
     return ""
@@ -207,9 +207,9 @@ def _mean(block: Block) -> Block:
     return Block(block.train, np.repeat(block.train.mean(axis=0, keepdims=True), len(block.test), axis=0))
 
 
-def _with_rows(blocks: Mapping[str, Block], more: Sequence[Mapping[str, Block]]) -> dict[str, Block]:
+def _with_rows(blocks: Mapping[str, Block], extra: Sequence[Mapping[str, Block]]) -> dict[str, Block]:
     """Append further rows to predict to each block."""
     return {
-        name: Block(block.train, np.concatenate([block.test, *(each[name].test for each in more)]))
+        name: Block(block.train, np.concatenate([block.test, *(part[name].test for part in extra)]))
         for name, block in blocks.items()
     }

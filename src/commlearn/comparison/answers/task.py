@@ -84,9 +84,9 @@ class Task:
                 guess = np.where(prior > 0, predicted / np.maximum(prior, 1e-9), -1.0).argmax(axis=1)
                 codes = truth.argmax(axis=1)
                 return measures.mean_recall(guess == codes, codes, weights)
-            asked = slice(1, None) if self.sort == "class" and len(self.labels) == 2 else slice(None)
-            positive = truth[:, asked] > 0
-            return measures.mean_over_labels(measures.auroc, predicted[:, asked], positive, weights)
+            columns = slice(1, None) if self.sort == "class" and len(self.labels) == 2 else slice(None)
+            positive = truth[:, columns] > 0
+            return measures.mean_over_labels(measures.auroc, predicted[:, columns], positive, weights)
 
     def losses(self, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         """Return the loss of each row: log loss in nats, or for numbers the squared error in variances."""
@@ -124,19 +124,19 @@ class Labelled:
         """
         if self.task.measure != "balanced_accuracy":
             return float(self.task.losses(self.truth, predicted).mean())
-        raised = predicted / np.maximum(self.prior, 1e-9)
-        raised = raised / raised.sum(axis=1, keepdims=True)
-        losses = self.task.losses(self.truth, raised)
+        adjusted = predicted / np.maximum(self.prior, 1e-9)
+        adjusted = adjusted / adjusted.sum(axis=1, keepdims=True)
+        losses = self.task.losses(self.truth, adjusted)
         return float(np.average(losses, weights=1 / self.prior[self.truth.argmax(axis=1)]))
 
     @cached_property
     def rest(self) -> np.ndarray:
         """Training rows that are not labelled and share no group with labelled rows."""
-        left = np.ones(len(self.task.train), dtype=bool)
-        left[self.rows] = False
+        remaining = np.ones(len(self.task.train), dtype=bool)
+        remaining[self.rows] = False
         if self.task.groups is not None:
-            left &= ~np.isin(self.task.groups, self.task.groups[self.rows])
-        return np.flatnonzero(left)
+            remaining &= ~np.isin(self.task.groups, self.task.groups[self.rows])
+        return np.flatnonzero(remaining)
 
     def parts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield, for each fold, the positions among the labelled rows to fit on and those held out."""
@@ -155,8 +155,10 @@ def labelled_rows(task: Task, budget: str, draw: int = 0) -> Labelled:
         rows = np.arange(len(task.train))
     elif task.sort == "class":
         codes = task.train.argmax(axis=1)
-        each = [generator.permutation(np.flatnonzero(codes == code)) for code in np.unique(codes)]
-        rows = np.sort(np.concatenate([members[: _count(budget, len(members), FEWEST)] for members in each]))
+        by_class = [generator.permutation(np.flatnonzero(codes == code)) for code in np.unique(codes)]
+        rows = np.sort(
+            np.concatenate([members[: _count(budget, len(members), FEWEST)] for members in by_class])
+        )
     else:
         order = generator.permutation(len(task.train))
         rows = np.sort(order[: max(2, _count(budget, len(order), FEWEST_ROWS))])  # two, as one is held out
@@ -184,9 +186,11 @@ def checked_budgets(budgets: Sequence[str | int] | None) -> tuple[str, ...]:
     checked = tuple(str(budget).strip() for budget in (BUDGETS if budgets is None else budgets))
     for budget in checked:
         number = budget.removesuffix("%")
-        whole = budget.isdecimal() and int(budget) > 0
-        share = budget.endswith("%") and number.replace(".", "", 1).isdecimal() and 0 < float(number) <= 100
-        if budget != ALL and not whole and not share:
+        is_count = budget.isdecimal() and int(budget) > 0
+        is_share = (
+            budget.endswith("%") and number.replace(".", "", 1).isdecimal() and 0 < float(number) <= 100
+        )
+        if budget != ALL and not is_count and not is_share:
             raise ConfigurationError(
                 f"Budget of labels '{budget}': give a share of the labels such as 5%, a number of labels "
                 "per class such as 20, or all."
@@ -196,7 +200,9 @@ def checked_budgets(budgets: Sequence[str | int] | None) -> tuple[str, ...]:
 
 def task_of(data: Dataset, name: str, sort: str) -> Task:
     """Return a target of the data set as a task, with its labels as numbers."""
-    (train_rows, first), (test_rows, second) = (_labelled(records, name) for records in (data.fit, data.test))
+    (train_rows, train_values), (test_rows, test_values) = (
+        _labelled(records, name) for records in (data.fit, data.test)
+    )
     groups, test_groups = data.fit.held_together, data.test.resampled
     groups = None if groups is None else groups[train_rows]
     test_groups = None if test_groups is None else test_groups[test_rows]
@@ -204,21 +210,26 @@ def task_of(data: Dataset, name: str, sort: str) -> Task:
     train: np.ndarray
     test: np.ndarray
     if sort == "class":
-        every = np.concatenate([first, second])
-        every = every.astype(str) if every.dtype == object else every
-        classes, codes = np.unique(every, return_inverse=True)
-        labels, hot = tuple(map(str, classes)), np.eye(len(classes), dtype=np.float32)[codes]
-        train, test = hot[: len(first)], hot[len(first) :]
-        both = np.count_nonzero(test.sum(axis=0)) > 1
-        rare = both and train.mean(axis=0).max() > RARE
+        all_values = np.concatenate([train_values, test_values])
+        all_values = all_values.astype(str) if all_values.dtype == object else all_values
+        classes, codes = np.unique(all_values, return_inverse=True)
+        labels, one_hot = tuple(map(str, classes)), np.eye(len(classes), dtype=np.float32)[codes]
+        train, test = one_hot[: len(train_values)], one_hot[len(train_values) :]
+        several_classes = np.count_nonzero(test.sum(axis=0)) > 1
+        rare = several_classes and train.mean(axis=0).max() > RARE
         measure = "auroc" if rare else "balanced_accuracy"
     elif sort == "multilabel":
-        labels, measure = label_names(first), "auroc"
-        train, test = (label_matrix(each, labels).astype(np.float32) for each in (first, second))
+        labels, measure = label_names(train_values), "auroc"
+        train, test = (
+            label_matrix(values, labels).astype(np.float32) for values in (train_values, test_values)
+        )
     else:
-        one, two = (np.asarray(each, dtype=np.float64).reshape(len(each), -1) for each in (first, second))
-        centre, scale = one.mean(axis=0), np.maximum(one.std(axis=0), 1e-12)
-        train, test = (one - centre) / scale, (two - centre) / scale
+        train_numbers, test_numbers = (
+            np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+            for values in (train_values, test_values)
+        )
+        centre, scale = train_numbers.mean(axis=0), np.maximum(train_numbers.std(axis=0), 1e-12)
+        train, test = (train_numbers - centre) / scale, (test_numbers - centre) / scale
         labels, measure = tuple(map(str, range(train.shape[1]))), "r2"
     return Task(name, sort, measure, labels, train_rows, test_rows, train, test, groups, test_groups)
 
@@ -246,8 +257,8 @@ def _folds(task: Task, rows: np.ndarray) -> np.ndarray:
     if codes is not None:
         count = max(2, min(count, np.bincount(codes)[np.unique(codes)].min()))
     if groups is None:
-        seeded = {"shuffle": True, "random_state": 0}
-        splitter = KFold(count, **seeded) if codes is None else StratifiedKFold(count, **seeded)
+        options = {"shuffle": True, "random_state": 0}
+        splitter = KFold(count, **options) if codes is None else StratifiedKFold(count, **options)
     else:
         splitter = (
             GroupKFold(count) if codes is None else StratifiedGroupKFold(count, shuffle=True, random_state=0)

@@ -53,10 +53,10 @@ def vectors_of(
         for absent, names in subsets.items():
             vectors[Key("learned", run, absent)] = Block(*(_embedded(model, part, names) for part in parts))
     if untrained:
-        asked = build_features(experiment, data.train.specs, data.state) is not None
-        own = features.blocks if asked else None
-        fresh = build_method(experiment, data.train.specs, data.state, features=own).eval()
-        vectors[Key("untrained")] = Block(*(embed(fresh, part, blocks="learned") for part in parts))
+        uses_features = build_features(experiment, data.train.specs, data.state) is not None
+        blocks = features.blocks if uses_features else None
+        initial = build_method(experiment, data.train.specs, data.state, features=blocks).eval()
+        vectors[Key("untrained")] = Block(*(embed(initial, part, blocks="learned") for part in parts))
     return vectors
 
 
@@ -80,11 +80,11 @@ class _Features:
         """Return one modality's features, zeros if absent, plus a flag column if any record lacks it."""
         if name in self.raw:
             return self.raw[name][side]
-        there = [presence(records.columns[name]) for records in self.parts]
+        present = [presence(records.columns[name]) for records in self.parts]
         values = self.columns[name][side].take(np.arange(len(self.parts[side]))).values.numpy()
-        if all(one.all() for one in there):
+        if all(mask.all() for mask in present):
             return values
-        return np.concatenate([values * there[side][:, None], ~there[side][:, None]], axis=1).astype(
+        return np.concatenate([values * present[side][:, None], ~present[side][:, None]], axis=1).astype(
             np.float32
         )
 
@@ -101,18 +101,18 @@ class _Features:
             np.arange(start, min(start + AT_A_TIME, len(self.parts[side])))
             for start in range(0, len(self.parts[side]), AT_A_TIME)
         ]
-        some = [
+        batches = [
             self.blocks(
                 {name: self.columns[name][side].take(part) for name in used},
                 [name for name in used if name in names],
             )
             for part in rows
         ]
-        values, ends = torch.cat(some).numpy(), np.cumsum(list(self.blocks.dims.values()))[:-1]
+        values, ends = torch.cat(batches).numpy(), np.cumsum(list(self.blocks.dims.values()))[:-1]
         return features | dict(zip(self.blocks.dims, np.split(values, ends, axis=1), strict=True))
 
 
 def _embedded(model: Any, records: Records, names: Sequence[str]) -> np.ndarray:
     """Return learned embeddings from these modalities; zeros for records that have none of them."""
-    there = rows_with_any(records, names)
-    return np.nan_to_num(embed_with_gaps(model, records, there, names, blocks="learned"), copy=False)
+    rows = rows_with_any(records, names)
+    return np.nan_to_num(embed_with_gaps(model, records, rows, names, blocks="learned"), copy=False)

@@ -84,35 +84,35 @@ class TargetVerdict:
         for run in runs:
             self.methods[run.rpartition(SEED)[0]].append(run)
         self.units: dict[tuple[str, str], list[dict[tuple[str, str], Result]]] = defaultdict(list)
-        for readout, one in results.items():
-            self.units[readout.budget, readout.without].append(one)
+        for readout, unit in results.items():
+            self.units[readout.budget, readout.without].append(unit)
         self.budgets = [budget for budget, without in reversed(self.units) if not without]
 
     def values(self) -> dict[str, Any]:
         """Return the target's part of the verdict, in percent, except for the words."""
-        task, many = self.task, max(len(self.budgets) * len(self.methods), 1)
-        whole = self._best((ALL, ""), self._everyone())
+        task, comparisons = self.task, max(len(self.budgets) * len(self.methods), 1)
+        full_reader = self._best((ALL, ""), self._all_readers())
         level = self._level(2)  # two questions: is anything readable, and does combining matter
-        without, reader = self._best_of_some(self._everyone())
-        readable = self._claim(self._gaps((ALL, without), reader, None), level)
+        without, reader = self._best_over_subsets(self._all_readers())
+        claim = self._claim(self._gaps((ALL, without), reader, None), level)
         return {
             "sort": task.sort,
             "measure": task.measure,
             "chance": 100 * task.chance,
             "rows": {"train": len(task.train), "test": len(task.test)},
             "groups": None if task.test_groups is None else len(np.unique(task.test_groups)),
-            "budgets": {budget: self._budget(budget, self._level(many)) for budget in self.budgets},
+            "budgets": {budget: self._budget(budget, self._level(comparisons)) for budget in self.budgets},
             "best": {
                 "reader": reader,
                 "without": without,
                 "score": self._reader((ALL, without), reader)["score"],
-                **readable,
+                **claim,
             },
             "combination": self._combination(level),
             "modalities": {
-                name: self._absent(name, whole)
+                name: self._absent(name, full_reader)
                 for name in (self.modalities if len(self.modalities) > 1 else ())
-                if self._there((ALL, name), self._everyone())
+                if self._fitted_readers((ALL, name), self._all_readers())
             },
         }
 
@@ -125,43 +125,52 @@ class TargetVerdict:
             "draws": len(self.units[key]),
             "rival": rival,
             "differences": differences,
-            "readers": {name: self._reader(key, name) for name in self._everyone()},
+            "readers": {name: self._reader(key, name) for name in self._all_readers()},
         }
 
     def _reader(self, key: tuple[str, str], name: str, segment: str = "") -> dict[str, Any]:
-        results = self._of(key, name, segment)
-        each, scores = [one for unit in results for one in unit], _stacked(results)
+        results = self._results_of(key, name, segment)
+        flat, scores = [result for unit in results for result in unit], _stacked(results)
         low, high = self._interval(scores, LEVEL, (-np.inf, 1.0))
-        seconds = [one.seconds for one in each]
+        seconds = [result.seconds for result in flat]
         return {
             "score": 100 * float(scores[..., 0].mean()),
             "interval": _finite(100 * low, 100 * high),
-            "loss": float(np.mean([one.loss for one in each])),
+            "loss": float(np.mean([result.loss for result in flat])),
             "on_training_rows": 100 * self._selection(key, name),
             "seconds": round(float(np.mean(seconds)), 2),
-            "megabytes": max(one.megabytes for one in each),
+            "megabytes": max(result.megabytes for result in flat),
         }
 
     def _combination(self, level: float) -> dict[str, Any] | None:
         """Return what reading modalities jointly adds to the best of single modalities and late fusion."""
-        apart = [name for name in self.rivals if name.endswith(ALONE) or name == "late fusion"]
-        joint = [name for name in self._everyone() if name not in apart]
-        if not apart or not joint or len(self.modalities) < 2:
+        separate = [name for name in self.rivals if name.endswith(ALONE) or name == "late fusion"]
+        joint = [name for name in self._all_readers() if name not in separate]
+        if not separate or not joint or len(self.modalities) < 2:
             return None
-        without, first = self._best_of_some(joint)
-        second = self._best((ALL, ""), apart)
-        gaps = self._across(self._of((ALL, without), first), self._of((ALL, ""), second))
-        return {"joint": first, "without": without, "apart": second, **self._claim(gaps, level, COMBINED)}
+        without, best_joint = self._best_over_subsets(joint)
+        best_separate = self._best((ALL, ""), separate)
+        gaps = self._differences(
+            self._results_of((ALL, without), best_joint), self._results_of((ALL, ""), best_separate)
+        )
+        return {
+            "joint": best_joint,
+            "without": without,
+            "apart": best_separate,
+            **self._claim(gaps, level, COMBINED),
+        }
 
-    def _best_of_some(self, names: Sequence[str]) -> tuple[str, str]:
+    def _best_over_subsets(self, names: Sequence[str]) -> tuple[str, str]:
         """Return the modality left out ("" if none) and the name of the best reader on training rows.
 
         Leaving one out matters: uninformative columns can hide what the other modalities tell together.
         """
-        without = [name for name in self.modalities if len(self.modalities) > 2 and (ALL, name) in self.units]
+        removable = [
+            name for name in self.modalities if len(self.modalities) > 2 and (ALL, name) in self.units
+        ]
         best = {
-            key: self._best(key, self._there(key, names))
-            for key in [(ALL, ""), *((ALL, one) for one in without)]
+            key: self._best(key, self._fitted_readers(key, names))
+            for key in [(ALL, ""), *((ALL, absent) for absent in removable)]
         }
         key = max(
             best,
@@ -169,61 +178,63 @@ class TargetVerdict:
         )
         return key[1], best[key]
 
-    def _there(self, key: tuple[str, str], names: Sequence[str]) -> list[str]:
+    def _fitted_readers(self, key: tuple[str, str], names: Sequence[str]) -> list[str]:
         """Return those of the named readers that were fitted for this budget and these modalities."""
         fitted = {name for unit in self.units[key] for name, _ in unit}
         return [name for name in names if self._names(name)[0] in fitted]
 
-    def _absent(self, modality: str, whole: str) -> dict[str, Any]:
+    def _absent(self, modality: str, full_reader: str) -> dict[str, Any]:
         """Return the cost of lacking a modality, for readers refitted without it and those fitted with it."""
         key, level = (ALL, modality), self._level(len(self.modalities))
-        tried = self._there(key, self._everyone())
-        refit = self._best(key, tried)
-        gaps = self._across(self._of(key, refit), self._of((ALL, ""), whole))
+        fitted = self._fitted_readers(key, self._all_readers())
+        refit = self._best(key, fitted)
+        gaps = self._differences(self._results_of(key, refit), self._results_of((ALL, ""), full_reader))
         values: dict[str, Any] = {"reader": refit, "refit": self._claim(gaps, level)}
         values["refit"]["score"] = self._reader(key, refit)["score"]
         for name in ["features", *self.methods]:
-            if name in tried and self._of((ALL, ""), name, modality)[0]:
-                filled = self._across(self._of((ALL, ""), name, modality), self._of((ALL, ""), name))
-                again = self._across(self._of(key, name), self._of((ALL, ""), name))
-                way = "filled_with_mean" if name == "features" else "left_out"
-                values[name] = {way: self._claim(filled, level), "refit": self._claim(again, level)}
+            if name in fitted and self._results_of((ALL, ""), name, modality)[0]:
+                filled = self._differences(
+                    self._results_of((ALL, ""), name, modality), self._results_of((ALL, ""), name)
+                )
+                refitted = self._differences(self._results_of(key, name), self._results_of((ALL, ""), name))
+                field = "filled_with_mean" if name == "features" else "left_out"
+                values[name] = {field: self._claim(filled, level), "refit": self._claim(refitted, level)}
         return values
 
-    def _everyone(self) -> list[str]:
+    def _all_readers(self) -> list[str]:
         return [*self.rivals, *self.methods]
 
     def _names(self, name: str) -> list[str]:
         """Return the names of a method's trainings, or a rival's own name."""
         return self.methods.get(name) or [name]
 
-    def _of(self, key: tuple[str, str], name: str, segment: str = "") -> list[list[Result]]:
+    def _results_of(self, key: tuple[str, str], name: str, segment: str = "") -> list[list[Result]]:
         """Return, for each draw of labelled rows, the results of a rival or of each seed of a method."""
         return [
-            [unit[one, segment] for one in self._names(name) if (one, segment) in unit]
+            [unit[run, segment] for run in self._names(name) if (run, segment) in unit]
             for unit in self.units[key]
         ]
 
     def _selection(self, key: tuple[str, str], name: str) -> float:
-        return float(np.mean([one.selection for unit in self._of(key, name) for one in unit]))
+        return float(np.mean([result.selection for unit in self._results_of(key, name) for result in unit]))
 
     def _best(self, key: tuple[str, str], names: Sequence[str]) -> str:
         """Return the best reader on training rows; ties go to the first, which is the simplest."""
         return max(names, key=lambda name: round(np.nan_to_num(self._selection(key, name), nan=-1e9), 4))
 
-    def _gaps(self, key: tuple[str, str], own: str, other: str | None) -> np.ndarray:
+    def _gaps(self, key: tuple[str, str], reader: str, other: str | None) -> np.ndarray:
         """Return score minus another reader's score, or chance: (draws of labels, seeds, 1 + samples)."""
         if other is None:
-            return _stacked(self._of(key, own)) - self.task.chance
-        return self._across(self._of(key, own), self._of(key, other))
+            return _stacked(self._results_of(key, reader)) - self.task.chance
+        return self._differences(self._results_of(key, reader), self._results_of(key, other))
 
-    def _across(self, own: list[list[Result]], other: list[list[Result]]) -> np.ndarray:
+    def _differences(self, results: list[list[Result]], other: list[list[Result]]) -> np.ndarray:
         """Return differences seed by seed, or of every seed to a reader that has a single result."""
-        first, second = _stacked(own), _stacked(other)
-        if 1 not in (first.shape[1], second.shape[1]):
-            seeds = min(first.shape[1], second.shape[1])
-            first, second = first[:, :seeds], second[:, :seeds]
-        return first - second
+        scores, other_scores = _stacked(results), _stacked(other)
+        if 1 not in (scores.shape[1], other_scores.shape[1]):
+            seeds = min(scores.shape[1], other_scores.shape[1])
+            scores, other_scores = scores[:, :seeds], other_scores[:, :seeds]
+        return scores - other_scores
 
     def _claim(self, gaps: np.ndarray, level: float, least: float = LEAST) -> dict[str, Any]:
         mean = 100 * float(gaps[..., 0].mean())
@@ -242,8 +253,8 @@ class TargetVerdict:
         centre = float(scores[..., 0].mean())
         low, high = interval_over_repeats(scores[..., 1:], centre, self.task.widening, limits, level)
         if high - low < NO_SPREAD and self.task.measure != "r2":
-            unseen = unseen_errors(self.task.strata, self.task.test_groups)
-            low, high = max(low - unseen, limits[0]), min(high + unseen, limits[1])
+            margin = unseen_errors(self.task.strata, self.task.test_groups)
+            low, high = max(low - margin, limits[0]), min(high + margin, limits[1])
         return low, high
 
     def _level(self, questions: int) -> float:
@@ -253,7 +264,7 @@ class TargetVerdict:
 def _stacked(results: list[list[Result]]) -> np.ndarray:
     """Stack scores to (draws of labels, seeds, 1 + samples), cut to the fewest seeds of any draw."""
     seeds = min(map(len, results))
-    return np.stack([[one.scores for one in unit[:seeds]] for unit in results])
+    return np.stack([[result.scores for result in unit[:seeds]] for unit in results])
 
 
 def _finite(low: float, high: float) -> list[float | None]:
@@ -278,9 +289,11 @@ def words_of(values: Mapping[str, Any]) -> list[str]:
             f"Nothing here predicts it: the best reader, {best['reader']}, differs from chance by "
             f"{points_words(best)} points ({measure})."
         ]
-    sentences = [sentence for method in _whole(values)["differences"] for sentence in _adds(values, method)]
+    sentences = [
+        sentence for method in _full_budget(values)["differences"] for sentence in _adds(values, method)
+    ]
     if not sentences:
-        sentences.append(f"The best rival is {_whole(values)['rival']}: {_score(values)} {measure}.")
+        sentences.append(f"The best rival is {_full_budget(values)['rival']}: {_score(values)} {measure}.")
     if best.get("without"):
         score = f"{best['score']:.1f} % {measure}"
         sentences.insert(0, f"{best['reader']} without {best['without']} predicts it best: {score}.")
@@ -290,33 +303,33 @@ def words_of(values: Mapping[str, Any]) -> list[str]:
 
 
 def _adds(values: Mapping[str, Any], method: str) -> list[str]:
-    whole, rival = _whole(values), _whole(values)["rival"]
-    last = whole["differences"][method]
-    more = {
+    full, rival = _full_budget(values), _full_budget(values)["rival"]
+    last = full["differences"][method]
+    gains = {
         budget: part["differences"][method]
         for budget, part in values["budgets"].items()
         if part["differences"][method]["claim"] == "more"
     }
-    fewer = [budget for budget in more if budget != "all"]
+    partial = [budget for budget in gains if budget != "all"]
     sentences = []
     if last["claim"] == "more":
         sentences.append(
             f"The embedding ({method}) adds {points_words(last)} points to the best rival, {rival}, with all "
             "labels."
         )
-    elif not fewer:
-        adds = "loses" if last["claim"] == "less" else "adds nothing"
+    elif not partial:
+        verb = "loses" if last["claim"] == "less" else "adds nothing"
         sentences.append(
-            f"{_enough(rival)}: {_score(values)} {MEASURES[values['measure']]}. The embedding ({method}) "
-            f"{adds}: {points_words(last)}."
+            f"{_enough_words(rival)}: {_score(values)} {MEASURES[values['measure']]}. "
+            f"The embedding ({method}) {verb}: {points_words(last)}."
         )
-    if fewer:
-        largest = max(fewer, key=lambda budget: more[budget]["points"])
+    if partial:
+        largest = max(partial, key=lambda budget: gains[budget]["points"])
         part = values["budgets"][largest]
-        rest = "" if "all" in more else f"; with all labels it adds nothing ({points_words(last)})"
+        rest = "" if "all" in gains else f"; with all labels it adds nothing ({points_words(last)})"
         sentences.append(
             f"With {_budget(largest)} ({part['labelled_rows']} rows) the embedding ({method}) adds "
-            f"{points_words(more[largest])} points to the best rival, {part['rival']}{rest}."
+            f"{points_words(gains[largest])} points to the best rival, {part['rival']}{rest}."
         )
     worse = [
         budget
@@ -334,9 +347,9 @@ def _adds(values: Mapping[str, Any], method: str) -> list[str]:
 
 def _combination(claim: Mapping[str, Any]) -> list[str]:
     if claim["claim"] == "more":
-        read = f"all modalities but {claim['without']}" if claim.get("without") else "all modalities"
+        modalities = f"all modalities but {claim['without']}" if claim.get("without") else "all modalities"
         return [
-            f"The combination matters: {claim['joint']}, which reads {read} together, is "
+            f"The combination matters: {claim['joint']}, which reads {modalities} together, is "
             f"{points_words(claim)} points better than {claim['apart']}, the best reader of separate "
             "modalities."
         ]
@@ -350,26 +363,30 @@ def _combination(claim: Mapping[str, Any]) -> list[str]:
 
 def modality_words(each: Mapping[str, Any]) -> list[str]:
     """Return sentences on which modalities are needed, harmful, dispensable or undecided."""
-    needed, spare, open_ones = [], [], []
+    recommendations, dispensable, undecided = [], [], []
     for name, values in each.items():
         claim = values["refit"]
         if claim["claim"] == "less":
-            needed.append(f"Keep {name}: leaving it out changes the score by {points_words(claim)} points.")
+            recommendations.append(
+                f"Keep {name}: leaving it out changes the score by {points_words(claim)} points."
+            )
         elif claim["claim"] == "more":
-            needed.append(f"Leave out {name}: this changes the score by {points_words(claim)} points.")
+            recommendations.append(
+                f"Leave out {name}: this changes the score by {points_words(claim)} points."
+            )
         elif claim["interval"][0] is not None and claim["interval"][0] > -NO_LOSS:
-            spare.append(f"{name} ({points_words(claim)})")
+            dispensable.append(f"{name} ({points_words(claim)})")
         else:
-            open_ones.append(f"{name} ({points_words(claim)})")
-    sentences = needed
-    if spare:
-        sentences.append(f"Each of these can be left out with little loss: {', '.join(spare)}.")
-    if open_ones:
-        sentences.append(f"There are too few rows to say whether these are needed: {', '.join(open_ones)}.")
+            undecided.append(f"{name} ({points_words(claim)})")
+    sentences = recommendations
+    if dispensable:
+        sentences.append(f"Each of these can be left out with little loss: {', '.join(dispensable)}.")
+    if undecided:
+        sentences.append(f"There are too few rows to say whether these are needed: {', '.join(undecided)}.")
     return sentences
 
 
-def _enough(rival: str) -> str:
+def _enough_words(rival: str) -> str:
     if rival.endswith(" alone"):
         return f"{rival} is enough"
     if rival == "features":
@@ -391,9 +408,9 @@ def points_words(claim: Mapping[str, Any]) -> str:
 
 
 def _score(values: Mapping[str, Any]) -> str:
-    whole = _whole(values)
-    return f"{whole['readers'][whole['rival']]['score']:.1f} %"
+    full = _full_budget(values)
+    return f"{full['readers'][full['rival']]['score']:.1f} %"
 
 
-def _whole(values: Mapping[str, Any]) -> Mapping[str, Any]:
+def _full_budget(values: Mapping[str, Any]) -> Mapping[str, Any]:
     return values["budgets"]["all"]

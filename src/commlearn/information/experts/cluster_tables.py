@@ -30,11 +30,11 @@ def memberships(block: Array, clusters: int, seed: int) -> Array:
         centres, _ = kmeans2(points, clusters, minit="++", iter=25, rng=seed)
     nearest = _distances(points, centres, np.ones(points.shape[1])).argmin(axis=1)
     members = np.eye(len(centres))[nearest]
-    whole, floor = (points**2).mean(axis=0), 1e-3 * points.var(axis=0) + 1e-12
+    mean_squares, floor = (points**2).mean(axis=0), 1e-3 * points.var(axis=0) + 1e-12
     for _ in range(_ROUNDS):
         mass = members.sum(axis=0) + 1e-9
         centres = members.T @ points / mass[:, None]
-        spread = np.maximum(whole - mass @ centres**2 / len(points), floor)
+        spread = np.maximum(mean_squares - mass @ centres**2 / len(points), floor)
         logits = np.log(mass) - _distances(points, centres, spread) / 2
         members = np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
     return members
@@ -50,15 +50,15 @@ def fit_table(members: tuple[Array, ...], labels: np.ndarray, folds: Folds) -> E
 
     Each cell starts with one record, its class shares as if modalities were independent given the class.
     """
-    marked = np.eye(int(labels.max()) + 1)[labels]  # (records, classes)
+    indicators = np.eye(int(labels.max()) + 1)[labels]  # (records, classes)
     training, cells = folds.training(), prod(part.shape[1] for part in members)
-    counts = np.zeros((folds.count, cells, marked.shape[1]))
+    counts = np.zeros((folds.count, cells, indicators.shape[1]))
     for rows, joint in _joints(members):
         for count, train in zip(counts, training, strict=True):
-            count += joint[train[rows]].T @ marked[rows][train[rows]]
+            count += joint[train[rows]].T @ indicators[rows][train[rows]]
     fitted = []
     for count, train in zip(counts, training, strict=True):
-        table = count + _independent(members, marked, train, marked[train].mean(axis=0))
+        table = count + _independent(members, indicators, train, indicators[train].mean(axis=0))
         table /= table.sum(axis=1, keepdims=True)
         fitted.append(partial(_read, table))
     return Expert(members, folds, fitted)
@@ -66,10 +66,10 @@ def fit_table(members: tuple[Array, ...], labels: np.ndarray, folds: Folds) -> E
 
 def _read(table: Array, members: Sequence[Array]) -> Array:
     """Return log p(y | x), the table's rows averaged by the record's weights on the joint cells."""
-    chances = np.empty((len(members[0]), table.shape[1]))
+    probabilities = np.empty((len(members[0]), table.shape[1]))
     for rows, joint in _joints(members):
-        chances[rows] = joint @ table
-    return np.log(np.maximum(chances, 1e-6))
+        probabilities[rows] = joint @ table
+    return np.log(np.maximum(probabilities, 1e-6))
 
 
 def _joints(members: Sequence[Array]) -> Iterator[tuple[slice, Array]]:
@@ -83,11 +83,11 @@ def _joints(members: Sequence[Array]) -> Iterator[tuple[slice, Array]]:
         yield rows, joint
 
 
-def _independent(members: tuple[Array, ...], marked: Array, train: np.ndarray, target: Array) -> Array:
+def _independent(members: tuple[Array, ...], indicators: Array, train: np.ndarray, target: Array) -> Array:
     """Return p(y | cells) as if modalities were independent given the class, (joint cells, classes)."""
     logs = np.log(target)[None]
     for part in members:
-        counts = part[train].T @ marked[train] + target
+        counts = part[train].T @ indicators[train] + target
         posterior = np.log(counts / counts.sum(axis=1, keepdims=True)) - np.log(target)
         logs = (logs[:, None] + posterior[None]).reshape(-1, len(target))
     return np.exp(logs - logsumexp(logs, axis=1, keepdims=True))

@@ -25,9 +25,9 @@ class Folds:
 
     def members(self, rows: Rows) -> Iterator[tuple[int, np.ndarray]]:
         """Yield the positions of each fold's records; all modalities of a record must come from one fold."""
-        of = self.of[rows[0]]
+        fold_of = self.of[rows[0]]
         for fold in range(self.count):
-            yield fold, np.flatnonzero(of == fold)
+            yield fold, np.flatnonzero(fold_of == fold)
 
     def training(self) -> list[np.ndarray]:
         """Return which records each fold's experts learn from, (records,) bool each."""
@@ -45,15 +45,15 @@ class Folds:
 
 def make_folds(labels: np.ndarray, groups: np.ndarray | None, count: int, seed: int) -> Folds:
     """Make folds with all classes in each, as far as keeping groups whole allows."""
-    of = np.zeros(len(labels), dtype=np.intp)
+    fold_of = np.zeros(len(labels), dtype=np.intp)
     if groups is None:
         parts = StratifiedKFold(count, shuffle=True, random_state=seed).split(labels, labels)
     else:
         splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
         parts = splitter.split(labels, labels, groups)
     for fold, (_, held) in enumerate(parts):
-        of[held] = fold
-    return Folds(of, count, groups)
+        fold_of[held] = fold
+    return Folds(fold_of, count, groups)
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ class Expert:
         """Return the logits of each record from the model fitted without its fold, (records, classes)."""
         members = list(self.folds.members(rows))
         parts = [
-            self.fitted[fold]([block[row[mine]] for block, row in zip(self.blocks, rows, strict=True)])
-            for fold, mine in members
+            self.fitted[fold]([block[row[positions]] for block, row in zip(self.blocks, rows, strict=True)])
+            for fold, positions in members
         ]
         logits = np.empty((len(rows[0]), parts[0].shape[1]))
-        for (_, mine), part in zip(members, parts, strict=True):
-            logits[mine] = part
+        for (_, positions), part in zip(members, parts, strict=True):
+            logits[positions] = part
         return logits
 
 

@@ -28,8 +28,8 @@ Weights = list[
 ]  # w1 (networks, features, hidden), b1 of each factor, w2 (networks, hidden, classes), b2
 
 
-_MUCH = 0.2  # share of the training rows from which one group is too large for keeping groups whole
-_PLENTY = 2000  # training rows above which batches are twice as large
+_LARGE_GROUP = 0.2  # share of the training rows from which one group is too large for keeping groups whole
+_MANY_ROWS = 2000  # training rows above which batches are twice as large
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Recipe:
     epochs: int = 60
     visits: int = 80_000  # training rows that one network reads, at most: many records need fewer epochs
     patience: int = 10  # epochs without a better held-in loss
-    batch: int = 128  # rows per step; twice as many above `_PLENTY` training rows
+    batch: int = 128  # rows per step; twice as many above `_MANY_ROWS` training rows
     rate: float = 5e-3  # Adam's learning rate
     decay: float = 1e-2  # decoupled weight decay, times the rate
     drop: float = 0.2  # dropout rate of hidden units
@@ -70,14 +70,14 @@ def fit_networks(
     widths = [factor.shape[1] for factor in factors]
     weights = _start(len(train), widths, recipe, int(labels.max()) + 1, draw)
     if directions is not None:
-        for place, rows in enumerate(train):
+        for network, rows in enumerate(train):
             chosen = directions([block[rows] for block in blocks], labels[rows])
             for w1, start in zip(weights[0:-2:2], chosen, strict=True):
                 mix = draw.normal(size=(start.shape[1], recipe.hidden)) / start.shape[1] ** 0.5
-                w1[place] = 1.5 * start @ mix
+                w1[network] = 1.5 * start @ mix
     best = _train(weights, factors, labels, train, held, recipe, draw)
     copies = [slice(fold * recipe.copies, (fold + 1) * recipe.copies) for fold in range(folds.count)]
-    fitted = [partial(_mean_log, [part[own] for part in best], product, recipe.steps) for own in copies]
+    fitted = [partial(_mean_log, [part[span] for part in best], product, recipe.steps) for span in copies]
     return Expert(blocks, folds, fitted)
 
 
@@ -89,8 +89,8 @@ def _mean_log(weights: Weights, product: bool, steps: bool, parts: Sequence[Arra
 
 def _factors(blocks: Sequence[Array], product: bool) -> list[Single]:
     """Return the input of each factor of the hidden layer."""
-    chosen = blocks if product else [np.concatenate(blocks, axis=1)]
-    return [part.astype(np.float32) for part in chosen]
+    inputs = blocks if product else [np.concatenate(blocks, axis=1)]
+    return [part.astype(np.float32) for part in inputs]
 
 
 def _split(folds: Folds, recipe: Recipe, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -101,16 +101,17 @@ def _split(folds: Folds, recipe: Recipe, draw: np.random.Generator) -> tuple[np.
     """
     fit, held = [], []
     smallest = min(int((folds.of != fold).sum()) for fold in range(folds.count))
-    for_stop = max(1, int(recipe.held_in * smallest))
+    held_count = max(1, int(recipe.held_in * smallest))
     for fold in np.repeat(np.arange(folds.count), recipe.copies):
         order = draw.permutation(np.flatnonzero(folds.of != fold))
-        rest = order[for_stop:smallest]
-        if folds.groups is not None and np.bincount(folds.groups[order]).max() < _MUCH * len(order):
-            place = draw.permutation(folds.groups.max() + 1)[folds.groups[order]]
-            order = order[np.argsort(place, kind="stable")]
-            whole = folds.groups[order] != folds.groups[order[for_stop - 1]]  # not in the last group held
-            rest = draw.permutation(order[for_stop:][whole[for_stop:]])
-        held.append(order[:for_stop])
+        rest = order[held_count:smallest]
+        if folds.groups is not None and np.bincount(folds.groups[order]).max() < _LARGE_GROUP * len(order):
+            rank = draw.permutation(folds.groups.max() + 1)[folds.groups[order]]
+            order = order[np.argsort(rank, kind="stable")]
+            # Rows that are not in the last group held.
+            undivided = folds.groups[order] != folds.groups[order[held_count - 1]]
+            rest = draw.permutation(order[held_count:][undivided[held_count:]])
+        held.append(order[:held_count])
         fit.append(rest)
     least = min(len(rows) for rows in fit)
     return np.stack([rows[:least] for rows in fit]), np.stack(held)
@@ -121,10 +122,10 @@ def _start(
 ) -> Weights:
     """Draw initial weights; factors of a product of ReLUs start around one, where it is nearly a sum."""
     weights, hidden = [], recipe.hidden
-    around, wide = (0.0, 0.5) if recipe.steps else (float(len(widths) > 1), 0.1)
+    mean, deviation = (0.0, 0.5) if recipe.steps else (float(len(widths) > 1), 0.1)
     for width in widths:
         weights.append((2 / width) ** 0.5 * draw.normal(size=(networks, width, hidden)))
-        weights.append(around + wide * draw.normal(size=(networks, 1, hidden)))
+        weights.append(mean + deviation * draw.normal(size=(networks, 1, hidden)))
     weights.append((1 / hidden) ** 0.5 * draw.normal(size=(networks, hidden, classes)))
     weights.append(np.zeros((networks, 1, classes)))
     return [part.astype(np.float32) for part in weights]
@@ -143,19 +144,19 @@ def _train(
     first = [np.zeros_like(part) for part in weights]
     second = [np.zeros_like(part) for part in weights]
     best, lowest = [part.copy() for part in weights], np.full(len(train), np.inf)
-    since = np.zeros(len(train), dtype=int)
+    stale_epochs = np.zeros(len(train), dtype=int)
     held_rows, held_labels = [factor[held] for factor in factors], labels[held]
     step = 0
-    batch = min(recipe.batch * (2 if train.shape[1] > _PLENTY else 1), train.shape[1])
+    batch = min(recipe.batch * (2 if train.shape[1] > _MANY_ROWS else 1), train.shape[1])
     for _ in range(max(1, min(recipe.epochs, recipe.visits // train.shape[1]))):
         order = draw.permuted(train, axis=1)
         for start in range(0, train.shape[1] - batch + 1, batch):
             rows = order[:, start : start + batch]
             step += 1
-            seen = [factor[rows] for factor in factors]
+            inputs = [factor[rows] for factor in factors]
             _adam(
                 weights,
-                _gradient(weights, seen, labels[rows], recipe, draw),
+                _gradient(weights, inputs, labels[rows], recipe, draw),
                 first,
                 second,
                 step,
@@ -163,11 +164,11 @@ def _train(
             )
         loss = _loss(weights, held_rows, held_labels, recipe.steps)
         better = loss < lowest - 1e-4
-        since = np.where(better, 0, since + 1)
+        stale_epochs = np.where(better, 0, stale_epochs + 1)
         lowest = np.where(better, loss, lowest)
         for best_part, part in zip(best, weights, strict=True):
             best_part[better] = part[better]
-        if (since >= recipe.patience).all():
+        if (stale_epochs >= recipe.patience).all():
             break
     return best
 
@@ -176,14 +177,14 @@ def _adam(
     weights: Weights, slopes: Weights, first: Weights, second: Weights, step: int, recipe: Recipe
 ) -> None:
     rate = recipe.rate * (1 - 0.999**step) ** 0.5 / (1 - 0.9**step)
-    for place, slope in enumerate(slopes):
-        first[place] *= 0.9
-        first[place] += 0.1 * slope
-        second[place] *= 0.999
-        second[place] += 0.001 * slope * slope
-        if place % 2 == 0:
-            weights[place] *= 1 - recipe.rate * recipe.decay
-        weights[place] -= rate * first[place] / (np.sqrt(second[place]) + 1e-8)
+    for index, slope in enumerate(slopes):
+        first[index] *= 0.9
+        first[index] += 0.1 * slope
+        second[index] *= 0.999
+        second[index] += 0.001 * slope * slope
+        if index % 2 == 0:
+            weights[index] *= 1 - recipe.rate * recipe.decay
+        weights[index] -= rate * first[index] / (np.sqrt(second[index]) + 1e-8)
 
 
 def _hidden(weights: Weights, rows: list[Single], steps: bool) -> list[Single]:
@@ -214,13 +215,13 @@ def _gradient(
     error = np.exp(log_softmax(hidden @ w2 + b2, axis=-1))
     np.put_along_axis(error, labels[..., None], np.take_along_axis(error, labels[..., None], 2) - 1, 2)
     error /= labels.shape[1]
-    back = (error @ w2.swapaxes(1, 2)) * mask
+    hidden_error = (error @ w2.swapaxes(1, 2)) * mask
     slopes = []
-    for place, (part, factor) in enumerate(zip(rows, factors, strict=True)):
-        others = [other for number, other in enumerate(factors) if number != place]
+    for index, (part, factor) in enumerate(zip(rows, factors, strict=True)):
+        others = [other for number, other in enumerate(factors) if number != index]
         slope = 1 - factor * factor if recipe.steps else (factor > 0).astype(np.float32)
-        mine = _product([back * slope, *others])
-        slopes += [part.swapaxes(-1, -2) @ mine, mine.sum(axis=1, keepdims=True)]
+        delta = _product([hidden_error * slope, *others])
+        slopes += [part.swapaxes(-1, -2) @ delta, delta.sum(axis=1, keepdims=True)]
     return [*slopes, hidden.swapaxes(1, 2) @ error, error.sum(axis=1, keepdims=True)]
 
 

@@ -30,12 +30,12 @@ from commlearn.information.experts.reduced import (
 from commlearn.information.experts.stacking import Stack, fit_stack
 from commlearn.information.pid.marginals import Array
 
-_MOST = 8  # threads, at most: only one at a time can run Python code
+_MOST_THREADS = 8  # threads, at most: only one at a time can run Python code
 
 
 def threads() -> int:
     """Return the value of OMP_NUM_THREADS, or the number of cores that this process may use; at most 8."""
-    return min(stated_threads() or cores(), _MOST)
+    return min(stated_threads() or cores(), _MOST_THREADS)
 
 
 @contextmanager
@@ -62,9 +62,9 @@ def ignore_convergence_warnings() -> Iterator[None]:
 Subset = tuple[str, ...]
 
 _MOST_CELLS = 32**3  # joint cells of a table: more would be empty, and would not fit into memory
-_FEW = 8  # leading components of each modality for the networks on few directions
-_PLENTY = 5000  # records from which one large network per fold is enough
-_MARKS = (8, 32)  # number of clusters whose memberships networks read: with few records, with many
+_LEADING = 8  # leading components of each modality for the networks on few directions
+_MANY_RECORDS = 5000  # records from which one large network per fold is enough
+_CLUSTERS = (8, 32)  # number of clusters whose memberships networks read: with few records, with many
 
 
 Fit = Callable[[], Expert]
@@ -182,8 +182,8 @@ def combined(
 
 def linear_family(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:
     """Return the fits of linear probes, with two strengths of penalty."""
-    chosen = features.of(subset)
-    return [partial(fit_linear, chosen, labels, folds, strength) for strength in LINEAR]
+    blocks = features.of(subset)
+    return [partial(fit_linear, blocks, labels, folds, strength) for strength in LINEAR]
 
 
 def rich_family(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:
@@ -191,12 +191,12 @@ def rich_family(features: Features, subset: Subset, labels: np.ndarray, folds: F
 
     For combinations there are product models too.
     """
-    chosen, seed = features.of(subset), features.seed
+    blocks, seed = features.of(subset), features.seed
 
     def network_of_clusters(product: bool) -> Expert:
-        marked = features.with_clusters(subset, int(np.clip(len(labels) // 60, *_MARKS)))
-        recipe = Recipe(copies=2 if len(labels) < _PLENTY else 1)
-        return fit_networks(marked, labels, folds, seed, product, recipe)
+        inputs = features.with_clusters(subset, int(np.clip(len(labels) // 60, *_CLUSTERS)))
+        recipe = Recipe(copies=2 if len(labels) < _MANY_RECORDS else 1)
+        return fit_networks(inputs, labels, folds, seed, product, recipe)
 
     def table(clusters: int) -> Expert:
         return fit_table(features.clusters(subset, clusters), labels, folds)
@@ -205,11 +205,12 @@ def rich_family(features: Features, subset: Subset, labels: np.ndarray, folds: F
     if len(subset) == 2:
         fits += _on_pairs(features, subset, labels, folds)
     if len(subset) == 1:
-        fits.append(partial(fit_networks, chosen, labels, folds, seed))
+        fits.append(partial(fit_networks, blocks, labels, folds, seed))
     else:
-        few = tuple(block[:, :_FEW] for block in chosen)  # combinations are easier to find in few directions
+        # Combinations are easier to find in few directions.
+        leading = tuple(block[:, :_LEADING] for block in blocks)
         fits += [partial(network_of_clusters, product) for product in (False, True)]
-        fits.append(partial(fit_networks, few, labels, folds, seed))
+        fits.append(partial(fit_networks, leading, labels, folds, seed))
     tables = [partial(table, clusters) for clusters in _cluster_counts(len(subset), len(labels))]
     return [*linear_family(features, subset, labels, folds), *fits, *tables]
 

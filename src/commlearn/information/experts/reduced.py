@@ -31,7 +31,7 @@ from commlearn.information.pid.marginals import Array
 Choice: TypeAlias = Callable[[Sequence[Array], np.ndarray], "Directions"]  # from training rows and labels
 
 _SCREENED = 100  # columns that the L1 penalty chooses from
-_SELECTION_ROWS, _OF_A_CLASS = 2000, 20  # records that suffice for choosing, and the least from each class
+_SELECTION_ROWS, _PER_CLASS = 2000, 20  # records that suffice for choosing, and the least from each class
 _TREES = 80  # trees of one boosting model, over all classes
 _VISITS = 1_000_000  # largest product of trees and records, unless that leaves fewer than 8 rounds
 _SOLVER = Lock()  # liblinear has one random generator for the whole process
@@ -47,11 +47,11 @@ class Directions:
 
     def read(self, parts: Sequence[Array]) -> Array:
         """Return the features of records, given the columns of each modality."""
-        seen = [part @ weight for part, weight in zip(parts, self.weights, strict=True)]
+        features = [part @ weight for part, weight in zip(parts, self.weights, strict=True)]
         if self.products:
-            first, second = (part[:, : self.products] for part in seen[:2])
-            seen += [first**2, second**2, (first[:, :, None] * second[:, None]).reshape(len(first), -1)]
-        return np.concatenate(seen, axis=1)
+            first, second = (part[:, : self.products] for part in features[:2])
+            features += [first**2, second**2, (first[:, :, None] * second[:, None]).reshape(len(first), -1)]
+        return np.concatenate(features, axis=1)
 
 
 def fit_reduced(
@@ -65,13 +65,13 @@ def fit_reduced(
     fitted = []
     for train in map(np.flatnonzero, folds.training()):
         parts = [part[train] for part in columns]
-        chosen = choice(parts, labels[train])
-        made = model(len(train), int(labels.max()) + 1).fit(chosen.read(parts), labels[train])
-        fitted.append(partial(_chances, chosen, made))
+        directions = choice(parts, labels[train])
+        classifier = model(len(train), int(labels.max()) + 1).fit(directions.read(parts), labels[train])
+        fitted.append(partial(_log_probabilities, directions, classifier))
     return Expert(columns, folds, fitted)
 
 
-def _chances(directions: Directions, model: Any, parts: Sequence[Array]) -> Array:
+def _log_probabilities(directions: Directions, model: Any, parts: Sequence[Array]) -> Array:
     return np.log(np.maximum(model.predict_proba(directions.read(parts)), 1e-6))
 
 
@@ -97,17 +97,17 @@ def screened_columns(parts: Sequence[Array], labels: np.ndarray, most: int = 16)
     return Directions(tuple(_screened(part, labels, most) for part in parts))
 
 
-def _screened(part: Array, labels: np.ndarray, most: int) -> Array:
+def _screened(part: Array, labels: np.ndarray, limit: int) -> Array:
     count = part.shape[1]
-    if count <= most:
+    if count <= limit:
         return np.eye(count)
     rows = _rows_to_choose_by(labels)
     part, labels = part[rows], labels[rows]
-    varied = np.flatnonzero(np.ptp(part, axis=0) > 0)  # columns that vary in this fold
-    if len(varied) <= most:
-        return np.eye(count)[:, varied if len(varied) else [0]]
-    strength = np.nan_to_num(f_classif(part[:, varied], labels)[0])
-    order = varied[np.argsort(-strength, kind="stable")[:_SCREENED]]
+    varying = np.flatnonzero(np.ptp(part, axis=0) > 0)  # columns that vary in this fold
+    if len(varying) <= limit:
+        return np.eye(count)[:, varying if len(varying) else [0]]
+    strength = np.nan_to_num(f_classif(part[:, varying], labels)[0])
+    order = varying[np.argsort(-strength, kind="stable")[:_SCREENED]]
     penalty = 2 * np.sqrt(2 * len(part) * np.log(count))  # the largest slope that chance alone gives
     present = np.unique(labels)
     svc = LinearSVC(penalty="l1", dual=False, C=1 / penalty, max_iter=200, tol=1e-2, random_state=0)
@@ -117,7 +117,7 @@ def _screened(part: Array, labels: np.ndarray, most: int) -> Array:
             for label in (present[:1] if len(present) == 2 else present)
         ]
     strength = np.abs(fits).max(axis=0)
-    chosen = order[np.argsort(-strength, kind="stable")][: np.clip((strength > 0).sum(), 2, most)]
+    chosen = order[np.argsort(-strength, kind="stable")][: np.clip((strength > 0).sum(), 2, limit)]
     return np.eye(count)[:, chosen]
 
 
@@ -131,7 +131,7 @@ def _rows_to_choose_by(labels: np.ndarray) -> np.ndarray:
     classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     chosen = []
     for rows in classes:
-        count = min(len(rows), max(len(rows) * _SELECTION_ROWS // len(labels), _OF_A_CLASS))
+        count = min(len(rows), max(len(rows) * _SELECTION_ROWS // len(labels), _PER_CLASS))
         chosen.append(rows[np.arange(count) * len(rows) // count])
     return np.sort(np.concatenate(chosen))
 
@@ -142,20 +142,18 @@ def pair_directions(parts: Sequence[Array], labels: np.ndarray, rank: int) -> Di
     They are scaled to unit standard deviation.
     """
     first, second = parts
-    marks = np.eye(int(labels.max()) + 1)[labels]
-    marks -= marks.mean(axis=0)
+    indicators = np.eye(int(labels.max()) + 1)[labels]
+    indicators -= indicators.mean(axis=0)
     moments = np.stack(
-        [(first * mark[:, None]).T @ second for mark in marks.T]
+        [(first * indicator[:, None]).T @ second for indicator in indicators.T]
     )  # (classes, columns, columns)
-    sides = [
-        np.linalg.svd(np.moveaxis(moments, place, 0).reshape(moments.shape[place], -1), full_matrices=False)[
-            0
-        ]
-        for place in (1, 2)
+    bases = [
+        np.linalg.svd(np.moveaxis(moments, axis, 0).reshape(moments.shape[axis], -1), full_matrices=False)[0]
+        for axis in (1, 2)
     ]
     weights = tuple(
-        side[:, :rank] / ((part @ side[:, :rank]).std(axis=0) + 1e-9)
-        for part, side in zip(parts, sides, strict=True)
+        basis[:, :rank] / ((part @ basis[:, :rank]).std(axis=0) + 1e-9)
+        for part, basis in zip(parts, bases, strict=True)
     )
     return Directions(weights, rank)
 

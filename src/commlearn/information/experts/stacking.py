@@ -24,9 +24,9 @@ class Stack:
 
     def combine(self, experts: Sequence[Array], rows: Rows) -> Array:
         logs = np.empty_like(experts[0])
-        for fold, mine in self.folds.members(rows):
-            mixed = sum(w * expert[mine] for w, expert in zip(self.weights[fold], experts, strict=True))
-            logs[mine] = mixed + self.offsets[fold]
+        for fold, positions in self.folds.members(rows):
+            mixed = sum(w * expert[positions] for w, expert in zip(self.weights[fold], experts, strict=True))
+            logs[positions] = mixed + self.offsets[fold]
         return log_softmax(logs, axis=1)
 
 
@@ -67,24 +67,24 @@ def _shrunk(
 def _fit(stacked: Array, labels: np.ndarray) -> Array:
     """Fit weights and offsets; each unit of a weight's squared distance from equal weights costs one nat."""
     count, records, classes = stacked.shape
-    chosen = np.arange(records)
-    target = stacked[:, chosen, labels].sum(axis=1)
+    rows = np.arange(records)
+    target = stacked[:, rows, labels].sum(axis=1)
     frequency = np.bincount(labels, minlength=classes)
     origin = np.concatenate([np.full(count, 1 / count), np.zeros(classes)])
-    pull = np.concatenate([np.full(count, 1.0), np.full(classes, 0.1)])
+    penalty = np.concatenate([np.full(count, 1.0), np.full(classes, 0.1)])
 
     def loss(point: Array) -> tuple[float, Array]:
         logits = np.tensordot(point[:count], stacked, axes=1) + point[count:]
         top = logits.max(axis=1)
-        chances = np.exp(logits - top[:, None])
-        total = chances.sum(axis=1)
-        chances /= total[:, None]
-        away = point - origin
+        probabilities = np.exp(logits - top[:, None])
+        total = probabilities.sum(axis=1)
+        probabilities /= total[:, None]
+        deviation = point - origin
         value = (top + np.log(total)).sum() - point[:count] @ target - point[count:] @ frequency
         slope = np.concatenate(
-            [np.einsum("erc,rc->e", stacked, chances) - target, chances.sum(axis=0) - frequency]
+            [np.einsum("erc,rc->e", stacked, probabilities) - target, probabilities.sum(axis=0) - frequency]
         )
-        return float(value + pull @ away**2) / records, (slope + 2 * pull * away) / records
+        return float(value + penalty @ deviation**2) / records, (slope + 2 * penalty * deviation) / records
 
     bounds = [(0.0, None)] * count + [(None, None)] * classes
     return minimize(loss, origin, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60}).x

@@ -31,8 +31,8 @@ def correction(groups: np.ndarray | None) -> float:
 
 def half_width(error: float, level: float, groups: np.ndarray | None = None) -> float:
     """Return the half-width of an interval: normal, or Student's t if the error comes from groups."""
-    above = 0.5 + level / 2
-    return error * float(norm.ppf(above) if groups is None else t.ppf(above, _freedom(groups)))
+    quantile = 0.5 + level / 2
+    return error * float(norm.ppf(quantile) if groups is None else t.ppf(quantile, _freedom(groups)))
 
 
 def tail(value: float, error: float, groups: np.ndarray | None = None) -> float:

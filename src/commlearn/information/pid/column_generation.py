@@ -61,17 +61,17 @@ def solve_by_columns(
     """
     pricing = pricing or price
     cells = np.unique(np.concatenate([_staircase_cells(tables), _aligned_cells(tables)]), axis=0)
-    aim = max(tolerance / 3, 1e-2)
+    inner_tolerance = max(tolerance / 3, 1e-2)
     best: list[CellSolution] = []
     for _ in range(rounds):
-        listed = solve_on_cells(tables, cells, aim)
-        priced = pricing(listed.influence, cells)
-        best = [best_of(*best, _made_feasible(listed, priced.excess))]
+        solution = solve_on_cells(tables, cells, inner_tolerance)
+        prices = pricing(solution.influence, cells)
+        best = [best_of(*best, _make_feasible(solution, prices.excess))]
         if best[0].gap <= tolerance:
             break
-        if priced.excess <= 2 * aim:
-            aim = max(tolerance / 3, aim / 100)
-        cells = np.unique(np.concatenate([cells, _spread(priced)]), axis=0)
+        if prices.excess <= 2 * inner_tolerance:
+            inner_tolerance = max(tolerance / 3, inner_tolerance / 100)
+        cells = np.unique(np.concatenate([cells, _spread(prices)]), axis=0)
     return best[0]
 
 
@@ -121,12 +121,12 @@ def price(influence: Sequence[Array], cells: NDArray[np.intp], most: int = _CAND
     for start in range(0, len(first), step):
         total = first[start : start + step] @ second.T
         worst = max(worst, float(total.max()))
-        above = np.flatnonzero(total.ravel() > 1.0 + 1e-12)
-        value = total.ravel()[above]
-        if len(above) > most:
+        violated = np.flatnonzero(total.ravel() > 1.0 + 1e-12)
+        value = total.ravel()[violated]
+        if len(violated) > most:
             chosen = np.argpartition(-value, most)[:most]
-            above, value = above[chosen], value[chosen]
-        keys.append(above + start * len(second))
+            violated, value = violated[chosen], value[chosen]
+        keys.append(violated + start * len(second))
         values.append(value)
     key, value = np.concatenate(keys), np.concatenate(values)
     order = np.argsort(-value, kind="stable")[:most]
@@ -175,18 +175,18 @@ def _balance(left: Sequence[Array], right: Sequence[Array]) -> Array:
     return (top_right - top_left) / 2
 
 
-def _made_feasible(listed: CellSolution, excess: float) -> CellSolution:
+def _make_feasible(solution: CellSolution, excess: float) -> CellSolution:
     """Lower the first modality's influence by the worst excess; the dual value falls by as much."""
     shift = max(0.0, excess)
-    influence = [listed.influence[0] - shift, *listed.influence[1:]]
-    return replace(listed, influence=influence, value=listed.value - shift)
+    influence = [solution.influence[0] - shift, *solution.influence[1:]]
+    return replace(solution, influence=influence, value=solution.value - shift)
 
 
-def _spread(priced: Prices, each: int = 8) -> NDArray[np.intp]:
+def _spread(prices: Prices, per_row: int = 8) -> NDArray[np.intp]:
     """Return the worst few cells of every row of every modality: violations that differ from each other."""
-    chosen = np.zeros(len(priced.cells), dtype=bool)
-    for rows in priced.cells.T:
+    chosen = np.zeros(len(prices.cells), dtype=bool)
+    for rows in prices.cells.T:
         order = np.argsort(rows, kind="stable")  # keeps the worst first within a row
         first = np.searchsorted(rows[order], rows[order])
-        chosen[order[np.arange(len(order)) - first < each]] = True
-    return priced.cells[chosen]
+        chosen[order[np.arange(len(order)) - first < per_row]] = True
+    return prices.cells[chosen]

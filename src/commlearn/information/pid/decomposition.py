@@ -81,14 +81,14 @@ def broja(p: ArrayLike, tolerance: float = 1e-6) -> Pid:
         )
     first, second = table.sum(axis=1), table.sum(axis=0)
     bits = float(np.log(2))
-    alone1, alone2 = information(first) / bits, information(second) / bits
-    total = max(information(table.reshape(-1, table.shape[2])) / bits, alone1, alone2)
+    information1, information2 = information(first) / bits, information(second) / bits
+    total = max(information(table.reshape(-1, table.shape[2])) / bits, information1, information2)
     solution = union_information([first, second], tolerance)
-    union = min(max(solution.lower, alone1, alone2), alone1 + alone2, total)
+    union = min(max(solution.lower, information1, information2), information1 + information2, total)
     return Pid(
-        redundant=alone1 + alone2 - union,
-        unique1=union - alone2,
-        unique2=union - alone1,
+        redundant=information1 + information2 - union,
+        unique1=union - information2,
+        unique2=union - information1,
         synergistic=total - union,
         total=total,
         gap=max(0.0, min(solution.upper, total) - union),
@@ -195,11 +195,11 @@ def _unions_without_one(table: Array, tolerance: float) -> tuple[list[float], li
         return [0.0], [0.0]
     singles = [_marginal(table, (i,)) for i in range(count)]
     unions = [union_information(singles[:i] + singles[i + 1 :], tolerance) for i in range(count)]
-    return [one.lower for one in unions], [one.gap for one in unions]
+    return [union.lower for union in unions], [union.gap for union in unions]
 
 
 def _unions_by_order(
-    table: Array, ladder: dict[Subset, float], least: float, tolerance: float
+    table: Array, ladder: dict[Subset, float], floor: float, tolerance: float
 ) -> tuple[list[float], list[float]]:
     """Return I_u(1), ..., I_u(n), each at least the one before and at most the total, with certificates."""
     count = table.ndim - 1
@@ -207,8 +207,8 @@ def _unions_by_order(
     unions, gaps = [], []
     for size in range(1, count):
         union = union_information([_marginal(table, subset) for subset in _subsets(count, size)], tolerance)
-        least = max(least, union.lower, *(ladder[subset] for subset in _subsets(count, size)))
-        unions.append(min(least, total))
+        floor = max(floor, union.lower, *(ladder[subset] for subset in _subsets(count, size)))
+        unions.append(min(floor, total))
         gaps.append(max(0.0, min(union.upper, total) - unions[-1]))
     return [*unions, total], [*gaps, 0.0]
 

@@ -36,11 +36,11 @@ def checked_table(values: ArrayLike, name: str, least_axes: int) -> Array:
     if table.size == 0:
         raise DataError(f"{name} is empty, shape {table.shape}; every axis needs at least one value.")
     if not np.isfinite(table).all():
-        where = tuple(int(i) for i in np.argwhere(~np.isfinite(table))[0])
-        raise DataError(f"{name} is {table[where]} at {where}; probabilities must be finite.")
+        index = tuple(int(i) for i in np.argwhere(~np.isfinite(table))[0])
+        raise DataError(f"{name} is {table[index]} at {index}; probabilities must be finite.")
     if table.min() < 0:
-        where = tuple(int(i) for i in np.unravel_index(table.argmin(), table.shape))
-        raise DataError(f"{name} is {table[where]:.6g} at {where}; probabilities must not be negative.")
+        index = tuple(int(i) for i in np.unravel_index(table.argmin(), table.shape))
+        raise DataError(f"{name} is {table[index]:.6g} at {index}; probabilities must not be negative.")
     total = table.sum()
     if abs(total - 1.0) > SUM_TOLERANCE:
         raise DataError(f"{name} sums to {total:.6g}; divide it by its sum so that it sums to 1.")
@@ -78,15 +78,15 @@ def _with_common_target(tables: Sequence[Array], target: Array) -> list[Array]:
     target = target / target.sum()
     scaled = []
     for table in tables:
-        have = table.sum(axis=0)
-        scaled.append(table * np.divide(target, have, out=np.zeros_like(have), where=have > 0))
+        mass = table.sum(axis=0)
+        scaled.append(table * np.divide(target, mass, out=np.zeros_like(mass), where=mass > 0))
     return scaled
 
 
 def entropy(masses: Array) -> float:
     """Return -sum p log p, in nats."""
-    some = masses[masses > 0]
-    return float(-(some * np.log(some)).sum())
+    positive = masses[masses > 0]
+    return float(-(positive * np.log(positive)).sum())
 
 
 def information(table: Array) -> float:
@@ -130,14 +130,14 @@ def reduce_marginals(tables: Sequence[Array]) -> Reduced:
 
 def _merge_rows(table: Array) -> tuple[Array, NDArray[np.intp]]:
     mass = table.sum(axis=1)
-    occurs = np.flatnonzero(mass > 0)
-    posterior = np.round(table[occurs] / mass[occurs, None], _SAME_POSTERIOR)
+    occupied = np.flatnonzero(mass > 0)
+    posterior = np.round(table[occupied] / mass[occupied, None], _SAME_POSTERIOR)
     _, member = np.unique(posterior, axis=0, return_inverse=True)
     member = member.reshape(-1)
     merged = np.zeros((member.max() + 1, table.shape[1]))
-    np.add.at(merged, member, table[occurs])
+    np.add.at(merged, member, table[occupied])
     group = np.full(len(table), -1)
-    group[occurs] = member
+    group[occupied] = member
     return merged, group
 
 
@@ -154,13 +154,13 @@ def spread_influence(reduced: Reduced, influence: Sequence[Array], classes: int)
     spread = []
     for part, low, table, group in zip(influence, lowest, reduced.tables, reduced.groups, strict=True):
         filled = np.where(np.isfinite(part), part, low)
-        whole = np.full((len(filled), classes), IMPOSSIBLE / len(influence))
-        whole[:, reduced.labels] = filled
-        usual = int(table.sum(axis=1).argmax())  # rows that never occur may take another row's values
-        spread.append(whole[np.where(group < 0, usual, group)])
+        full = np.full((len(filled), classes), IMPOSSIBLE / len(influence))
+        full[:, reduced.labels] = filled
+        fallback = int(table.sum(axis=1).argmax())  # rows that never occur may take another row's values
+        spread.append(full[np.where(group < 0, fallback, group)])
     return spread, float(np.log1p(classes * np.exp(IMPOSSIBLE)))
 
 
 def _impossible_values(influence: Sequence[Array]) -> list[Array]:
-    top = np.stack([part.max(axis=0) for part in influence])
-    return [np.minimum(IMPOSSIBLE - (top.sum(axis=0) - own), own) for own in top]
+    maxima = np.stack([part.max(axis=0) for part in influence])
+    return [np.minimum(IMPOSSIBLE - (maxima.sum(axis=0) - maximum), maximum) for maximum in maxima]

@@ -45,12 +45,12 @@ def _between_levels(score: Array, cells: int) -> Array:
     levels = _distinct(means)
     if len(levels) == 1:
         return np.ones((len(score), 1))
-    place = np.clip(np.searchsorted(levels, score) - 1, 0, len(levels) - 2)
-    share = np.clip((score - levels[place]) / (levels[place + 1] - levels[place]), 0, 1)
+    index = np.clip(np.searchsorted(levels, score) - 1, 0, len(levels) - 2)
+    share = np.clip((score - levels[index]) / (levels[index + 1] - levels[index]), 0, 1)
     weights = np.zeros((len(score), len(levels)))
     rows = np.arange(len(score))
-    weights[rows, place] = 1 - share
-    weights[rows, place + 1] = share
+    weights[rows, index] = 1 - share
+    weights[rows, index + 1] = share
     return weights
 
 

@@ -70,27 +70,27 @@ def roc_envelope(tables: Sequence[Array]) -> Envelope:
     inner = [curve[:-1] for curve in curves]
     points = np.concatenate([[[0.0, 0.0]], *inner, [end]])
     owner = np.concatenate([[-1], *(np.full(len(c), i) for i, c in enumerate(inner)), [-1]])
-    taken = np.concatenate([[0], *(np.arange(1, len(c) + 1) for c in inner), [0]])
+    counts = np.concatenate([[0], *(np.arange(1, len(c) + 1) for c in inner), [0]])
     order = np.lexsort((points[:, 1], points[:, 0]))
     order = np.concatenate([[0], order[(order > 0) & (order < len(points) - 1)], [len(points) - 1]])
     hull = order[_upper_hull(np.minimum(points, end)[order])]
     segments = np.maximum(np.diff(np.minimum(points, end)[hull], axis=0), 0.0)
-    return Envelope(segments, owner[hull][1:-1], taken[hull][1:-1], orders)
+    return Envelope(segments, owner[hull][1:-1], counts[hull][1:-1], orders)
 
 
 def _upper_hull(points: Array) -> list[int]:
     """Return the indices of the upper hull of points sorted by their first coordinate, including the ends."""
     first, second = points[:, 0].tolist(), points[:, 1].tolist()
     hull: list[int] = []
-    for new in range(len(first)):
+    for point in range(len(first)):
         while len(hull) > 1:
-            before, last = hull[-2], hull[-1]
-            left = (second[last] - second[before]) * (first[new] - first[last])
-            right = (second[new] - second[last]) * (first[last] - first[before])
+            previous, last = hull[-2], hull[-1]
+            left = (second[last] - second[previous]) * (first[point] - first[last])
+            right = (second[point] - second[last]) * (first[last] - first[previous])
             if left > right:
                 break
             hull.pop()
-        hull.append(new)
+        hull.append(point)
     return hull
 
 
@@ -105,9 +105,9 @@ def _threshold_integrals(tables: Sequence[Array], hull: Envelope) -> list[Array]
     influence = []
     for i, (table, order) in enumerate(zip(tables, hull.orders, strict=True)):
         called_second, called_first = np.zeros(len(table) + 1), np.zeros(len(table) + 1)
-        mine = np.flatnonzero(hull.owner == i)
-        called_second[hull.taken[mine]] += log_first[mine] - log_first[mine + 1]
-        called_first[hull.taken[mine]] += log_second[mine + 1] - log_second[mine]
+        vertices = np.flatnonzero(hull.owner == i)
+        called_second[hull.taken[vertices]] += log_first[vertices] - log_first[vertices + 1]
+        called_first[hull.taken[vertices]] += log_second[vertices + 1] - log_second[vertices]
         if i == 0:  # the two ends of the envelope belong to every curve; the first one takes them
             called_first[0] += log_second[0]
             called_second[-1] += log_first[-1]
@@ -178,12 +178,12 @@ def union_information(marginals: Sequence[ArrayLike], tolerance: float = 1e-6) -
     """
     tables = checked_marginals(marginals)
     reduced = reduce_marginals(tables)
-    solved = _solve(reduced.tables, tolerance * float(np.log(2)))
-    influence, rise = spread_influence(reduced, solved.influence, tables[0].shape[1])
+    solution = _solve(reduced.tables, tolerance * float(np.log(2)))
+    influence, rise = spread_influence(reduced, solution.influence, tables[0].shape[1])
     influence[0] = influence[0] - rise
     label_entropy = entropy(tables[0].sum(axis=0))
     value = sum(float((table * part).sum()) for table, part in zip(tables, influence, strict=True))
-    upper = max(label_entropy - solved.entropy, 0.0)
+    upper = max(label_entropy - solution.entropy, 0.0)
     lower = min(max(label_entropy + value, 0.0), upper)
     bits = float(np.log(2))
     return UnionInformation(lower / bits, upper / bits, tuple(part / bits for part in influence))
@@ -191,18 +191,18 @@ def union_information(marginals: Sequence[ArrayLike], tolerance: float = 1e-6) -
 
 def _solve(tables: Sequence[Array], tolerance: float) -> CellSolution:
     """Leave out uninformative modalities, then choose the method and solve."""
-    telling = [i for i, table in enumerate(tables) if len(table) > 1]
-    solved = _solve_telling([tables[i] for i in telling] or [tables[0]], tolerance)
+    informative = [i for i, table in enumerate(tables) if len(table) > 1]
+    solution = _solve_informative([tables[i] for i in informative] or [tables[0]], tolerance)
     influence = [np.zeros_like(table) for table in tables]
-    for i, part in zip(telling or [0], solved.influence, strict=True):
+    for i, part in zip(informative or [0], solution.influence, strict=True):
         influence[i] = part
     best = _single(tables, int(np.argmax([information(table) for table in tables])))  # a lower bound too
-    if best.value > solved.value:
-        return CellSolution(best.influence, solved.coupling, solved.entropy, best.value)
-    return CellSolution(influence, solved.coupling, solved.entropy, solved.value)
+    if best.value > solution.value:
+        return CellSolution(best.influence, solution.coupling, solution.entropy, best.value)
+    return CellSolution(influence, solution.coupling, solution.entropy, solution.value)
 
 
-def _solve_telling(tables: Sequence[Array], tolerance: float) -> CellSolution:
+def _solve_informative(tables: Sequence[Array], tolerance: float) -> CellSolution:
     if len(tables) == 1:
         return _single(tables, 0)
     if tables[0].shape[1] == 2:
@@ -220,8 +220,8 @@ def _single(tables: Sequence[Array], i: int) -> CellSolution:
     """Return the posteriors of one modality: a feasible dual for all, the optimum if it is the only one."""
     influence = [np.zeros_like(table) for table in tables]
     influence[i] = log_posterior(tables[i])
-    unsure = entropy(tables[i].ravel()) - entropy(tables[i].sum(axis=1))
-    return CellSolution(influence, tables[i], unsure, -unsure)
+    uncertainty = entropy(tables[i].ravel()) - entropy(tables[i].sum(axis=1))
+    return CellSolution(influence, tables[i], uncertainty, -uncertainty)
 
 
 def _check_size(sizes: Sequence[int], classes: int) -> None:
@@ -241,9 +241,9 @@ def _solve_unpriced(tables: Sequence[Array], tolerance: float) -> CellSolution:
     """
     order = np.argsort([-information(table) for table in tables], kind="stable")
     head = order[np.cumprod([float(len(tables[i])) for i in order]) <= _PRICED]
-    certain = _solve_telling([tables[i] for i in head], tolerance)
+    bound_solution = _solve_informative([tables[i] for i in head], tolerance)
     influence = [np.zeros_like(table) for table in tables]
-    for i, part in zip(head, certain.influence, strict=True):
+    for i, part in zip(head, bound_solution.influence, strict=True):
         influence[i] = part
-    searched = solve_by_columns(tables, tolerance, pricing=price_nearby)
-    return CellSolution(influence, searched.coupling, searched.entropy, certain.value)
+    search_solution = solve_by_columns(tables, tolerance, pricing=price_nearby)
+    return CellSolution(influence, search_solution.coupling, search_solution.entropy, bound_solution.value)

@@ -68,11 +68,11 @@ def build_program(tables: Sequence[Array], cells: NDArray[np.intp]) -> UnionProg
     sizes = [len(table) for table in tables]
     classes = tables[0].shape[1]
     starts = np.concatenate([[0], np.cumsum(sizes[:-1], dtype=int)]) * classes
-    places = (starts + cells * classes)[:, :, None] + np.arange(classes)  # (cells, modalities, classes)
+    coordinates = (starts + cells * classes)[:, :, None] + np.arange(classes)  # (cells, modalities, classes)
     column = np.arange(len(cells) * classes).reshape(-1, 1, classes)
     shape = (sum(sizes) * classes, len(cells) * classes)
-    column = np.broadcast_to(column, places.shape)
-    collect = csr_matrix((np.ones(places.size), (places.ravel(), column.ravel())), shape=shape)
+    column = np.broadcast_to(column, coordinates.shape)
+    collect = csr_matrix((np.ones(coordinates.size), (coordinates.ravel(), column.ravel())), shape=shape)
     return UnionProgram(
         tables=tables,
         cells=cells,
@@ -97,10 +97,10 @@ def _free_coordinates(tables: Sequence[Array]) -> NDArray[np.intp]:
 
     Raising a_1 by c(y) and lowering a_2 by the same amount changes nothing.
     """
-    free = [table > 0 for table in tables]
-    for table, mask in zip(tables[1:], free[1:], strict=True):
+    masks = [table > 0 for table in tables]
+    for table, mask in zip(tables[1:], masks[1:], strict=True):
         mask[table.argmax(axis=0), np.arange(table.shape[1])] = False
-    return np.flatnonzero(np.concatenate([mask.ravel() for mask in free]))
+    return np.flatnonzero(np.concatenate([mask.ravel() for mask in masks]))
 
 
 def _independent_mass(tables: Sequence[Array], cells: NDArray[np.intp]) -> Array:
@@ -189,7 +189,7 @@ def _start(program: UnionProgram) -> _Point:
 
 def best_of(*solutions: CellSolution) -> CellSolution:
     """Combine the best dual point with the best primal one."""
-    dual, primal = max(solutions, key=lambda one: one.value), max(solutions, key=lambda one: one.entropy)
+    dual, primal = max(solutions, key=lambda s: s.value), max(solutions, key=lambda s: s.entropy)
     return CellSolution(dual.influence, primal.coupling, primal.entropy, dual.value)
 
 
@@ -197,8 +197,8 @@ def _certify(program: UnionProgram, point: _Point) -> CellSolution:
     """Make the point feasible on both sides, dual and primal."""
     influence = point.influence.copy()
     influence[: program.tables[0].size] -= max(0.0, point.excess.max())
-    mass = program.marginal > 0
-    value = float(program.marginal[mass] @ influence[mass])
+    occupied = program.marginal > 0
+    value = float(program.marginal[occupied] @ influence[occupied])
     coupling = _shrink_to_marginals(program, point.mass[:, None] * point.posterior)
     return CellSolution(program.split(influence), coupling, conditional_entropy(coupling), value)
 
@@ -206,37 +206,37 @@ def _certify(program: UnionProgram, point: _Point) -> CellSolution:
 def _shrink_to_marginals(program: UnionProgram, coupling: Array) -> Array:
     """Scale rows down, one modality after the other, until no marginal is above p(x_i, y)."""
     for table, start, rows in zip(program.tables, program.starts, program.cells.T, strict=False):
-        have = program.marginals_of(coupling)[start : start + table.size].reshape(table.shape)
-        keep = np.divide(table, have, out=np.ones_like(table), where=have > table)
-        coupling = coupling * keep[rows]
+        actual = program.marginals_of(coupling)[start : start + table.size].reshape(table.shape)
+        factor = np.divide(table, actual, out=np.ones_like(table), where=actual > table)
+        coupling = coupling * factor[rows]
     return coupling
 
 
 def conditional_entropy(coupling: Array) -> float:
     """Return H(Y | X) times the total mass, in nats: sum of -q(x, y) log q(y | x) over a table of masses."""
     total = np.broadcast_to(coupling.sum(axis=1, keepdims=True), coupling.shape)
-    some = coupling > 0
-    return float(-(coupling[some] * np.log(coupling[some] / total[some])).sum())
+    positive = coupling > 0
+    return float(-(coupling[positive] * np.log(coupling[positive] / total[positive])).sum())
 
 
 def _newton_step(program: UnionProgram, point: _Point) -> _Point:
     """Compute a predictor without barrier, then take the step that aims for what the predictor can reach."""
     solve = _normal_equations(program, point)
     complementarity = point.mass @ point.slack
-    missed = -(point.excess + point.slack)  # how far the slack is from what the influence functions leave
-    ahead = _direction(program, point, solve, np.zeros_like(point.mass), missed)
-    along_mass, along_slack = _step_lengths(point, ahead, 1.0)
-    reached = (point.mass + along_mass * ahead.mass) @ (point.slack + along_slack * ahead.slack)
-    centring = np.clip((reached / complementarity) ** 3, 1e-3, 1.0)
+    residual = -(point.excess + point.slack)  # how far the slack is from what the influence functions leave
+    predictor = _direction(program, point, solve, np.zeros_like(point.mass), residual)
+    mass_step, slack_step = _step_lengths(point, predictor, 1.0)
+    predicted = (point.mass + mass_step * predictor.mass) @ (point.slack + slack_step * predictor.slack)
+    centring = np.clip((predicted / complementarity) ** 3, 1e-3, 1.0)
     target = complementarity * program.weight
-    aim = centring * target - np.clip(ahead.mass * ahead.slack, -target, target)
-    curvature = 0.5 * along_slack**2 * ahead.variance
+    aim = centring * target - np.clip(predictor.mass * predictor.slack, -target, target)
+    curvature = 0.5 * slack_step**2 * predictor.variance
     step = _direction(
         program,
         point,
         solve,
         np.maximum(aim, 1e-3 * centring * target),
-        missed - np.minimum(curvature, point.slack),
+        residual - np.minimum(curvature, point.slack),
     )
     return _move(program, point, step)
 
@@ -259,9 +259,9 @@ def _normal_equations(program: UnionProgram, point: _Point) -> Callable[[Array],
     blocks = blocks.reshape(len(blocks), -1)
     starts, size = program.starts, len(classes)
     matrix = np.zeros((starts[-1], starts[-1]))
-    for (i, j), add in program.pairs.items():
+    for (i, j), sum_matrix in program.pairs.items():
         rows, columns = len(program.tables[i]), len(program.tables[j])
-        block = (add @ blocks).reshape(rows, columns, size, size).transpose(0, 2, 1, 3)
+        block = (sum_matrix @ blocks).reshape(rows, columns, size, size).transpose(0, 2, 1, 3)
         matrix[starts[i] : starts[i + 1], starts[j] : starts[j + 1]] = block.reshape(rows * size, -1)
     free = program.free
     matrix = matrix[np.ix_(free, free)]
@@ -269,9 +269,9 @@ def _normal_equations(program: UnionProgram, point: _Point) -> Callable[[Array],
     matrix *= scale[:, None] * scale
     factor = _cholesky(matrix)
 
-    def solve(right: Array) -> Array:
+    def solve(rhs: Array) -> Array:
         result = np.zeros(starts[-1])
-        result[free] = scale * cho_solve(factor, scale * right[free], check_finite=False)
+        result[free] = scale * cho_solve(factor, scale * rhs[free], check_finite=False)
         return result
 
     return solve
@@ -290,16 +290,16 @@ def _cholesky(matrix: Array) -> tuple[Array, bool]:
 
 
 def _direction(
-    program: UnionProgram, point: _Point, solve: Callable[[Array], Array], aim: Array, missed: Array
+    program: UnionProgram, point: _Point, solve: Callable[[Array], Array], aim: Array, residual: Array
 ) -> _Direction:
     """Return Newton's direction towards mass * slack = aim, the right marginals and slack = -excess."""
     posterior, mass, slack = point.posterior, point.mass, point.slack
-    base = (aim - mass * missed) / slack
+    base = (aim - mass * residual) / slack
     influence = solve(program.marginal - program.marginals_of(base[:, None] * posterior))
     score = np.where(posterior > 0, program.score(influence), 0.0)
     mean = (posterior * score).sum(axis=1)
     variance = np.maximum((posterior * score**2).sum(axis=1) - mean**2, 0.0)
-    return _Direction(influence, base - mass + mass / slack * mean, missed - mean, score, variance)
+    return _Direction(influence, base - mass + mass / slack * mean, residual - mean, score, variance)
 
 
 def _step_lengths(point: _Point, step: _Direction, fraction: float) -> tuple[float, float]:
@@ -309,20 +309,20 @@ def _step_lengths(point: _Point, step: _Direction, fraction: float) -> tuple[flo
 
 
 def _to_boundary(value: Array, change: Array, fraction: float) -> float:
-    down = change < 0
-    return min(1.0, fraction * float(np.min(-value[down] / change[down]))) if down.any() else 1.0
+    falling = change < 0
+    return min(1.0, fraction * float(np.min(-value[falling] / change[falling]))) if falling.any() else 1.0
 
 
 def _move(program: UnionProgram, point: _Point, step: _Direction) -> _Point:
     """Step as far as positivity and a rough centrality allow."""
-    along_mass, along_slack = _step_lengths(point, step, 0.99)
+    mass_step, slack_step = _step_lengths(point, step, 0.99)
     for _ in range(40):
-        mass = point.mass + along_mass * step.mass
-        slack = point.slack + along_slack * step.slack
+        mass = point.mass + mass_step * step.mass
+        slack = point.slack + slack_step * step.slack
         product = mass * slack
         if (product / program.weight).min() > _CENTRALITY * product.sum():
             break
-        along_mass, along_slack = 0.7 * along_mass, 0.7 * along_slack
-    influence = point.influence + along_slack * step.influence
+        mass_step, slack_step = 0.7 * mass_step, 0.7 * slack_step
+    influence = point.influence + slack_step * step.influence
     excess, posterior = log_sum_exp(program.score(influence))
     return _Point(influence, mass, np.maximum(slack, -excess), excess, posterior)

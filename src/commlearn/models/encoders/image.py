@@ -58,14 +58,14 @@ def start_as_waves(kernels: Tensor) -> None:
     filters, channels, size, _ = kernels.shape
     patterns = waves(size)
     luminance = torch.full((channels,), channels**-0.5)
-    start = [_outer(luminance, patterns[0])]
+    initial = [_outer(luminance, patterns[0])]
     if channels == 3:
         red_green, blue_yellow = torch.tensor([[1.0, -1.0, 0.0], [1.0, 1.0, -2.0]])
         for colour in (red_green / 2**0.5, blue_yellow / 6**0.5):
-            start += [_outer(colour, patterns[0]), _outer(-colour, patterns[0])]
-    start += [_outer(luminance, pattern) for pattern in patterns[1:]]
-    count = min(filters, len(start))
-    kernels[:count] = torch.stack(start[:count])
+            initial += [_outer(colour, patterns[0]), _outer(-colour, patterns[0])]
+    initial += [_outer(luminance, pattern) for pattern in patterns[1:]]
+    count = min(filters, len(initial))
+    kernels[:count] = torch.stack(initial[:count])
 
 
 def _outer(colour: Tensor, wave: Tensor) -> Tensor:

@@ -56,8 +56,8 @@ class OwnEncoder(nn.Module):
                 "embedding would depend on the other records in its batch. Write forward(self, values, "
                 "padding=None); padding is (batch, length), True at padded positions, or None."
             )
-        made = self.module(values, padding=padding) if self.takes_padding else self.module(values)
-        features, padding = made if isinstance(made, tuple) else (made, padding)
+        output = self.module(values, padding=padding) if self.takes_padding else self.module(values)
+        features, padding = output if isinstance(output, tuple) else (output, padding)
         shape = tuple(features.shape) if isinstance(features, Tensor) else (type(features).__name__,)
         if len(shape) not in (2, 3) or shape[0] != values.shape[0]:
             raise ConfigurationError(
@@ -107,13 +107,13 @@ def features_made(name: str, module: nn.Module, example: Modality) -> int:
     encoder = OwnEncoder(module).eval()
     try:
         with torch.no_grad():
-            made, _ = encoder(example.values, example.padding)
+            output, _ = encoder(example.values, example.padding)
     except (RuntimeError, ValueError, TypeError, LookupError) as problem:
         shape = ", ".join(map(str, example.values.shape))
         raise ConfigurationError(
             f"The encoder of '{name}', {type(module).__name__}, fails on values of ({shape}): {problem}"
         ) from problem
-    return made.shape[-1]
+    return output.shape[-1]
 
 
 def modules_of(encoders: nn.ModuleDict) -> dict[str, nn.Module]:
@@ -125,23 +125,24 @@ def modules_of(encoders: nn.ModuleDict) -> dict[str, nn.Module]:
 def refuse_unfit(encoders: nn.ModuleDict, weights: Mapping[str, Tensor], where: str) -> None:
     """Refuse modules whose parameters differ in shape from the stored weights."""
     for name, module in modules_of(encoders).items():
-        first = PREFIX.format(name)
-        stored = {key.removeprefix(first): part for key, part in weights.items() if key.startswith(first)}
-        given = module.state_dict()
-        before, now = (
-            {key: _shape(part) for key, part in each.items() if isinstance(part, Tensor)}
-            for each in (stored, given)
+        prefix = PREFIX.format(name)
+        stored = {key.removeprefix(prefix): part for key, part in weights.items() if key.startswith(prefix)}
+        current = module.state_dict()
+        expected, actual = (
+            {key: _shape(part) for key, part in tensors.items() if isinstance(part, Tensor)}
+            for tensors in (stored, current)
         )
-        wrong = [
-            f"{key} is {before.get(key, 'missing')} there and {now.get(key, 'missing')} in what was passed"
-            for key in sorted({*before, *now})
-            if before.get(key) != now.get(key) and now.get(key) != "lazy"
+        mismatches = [
+            f"{key} is {expected.get(key, 'missing')} there and "
+            f"{actual.get(key, 'missing')} in what was passed"
+            for key in sorted({*expected, *actual})
+            if expected.get(key) != actual.get(key) and actual.get(key) != "lazy"
         ]
-        if wrong:
-            more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        if mismatches:
+            suffix = f", and {len(mismatches) - 1} more" if len(mismatches) > 1 else ""
             raise RunError(
                 f"{where} does not fit the {type(module).__name__} that was passed as the encoder of "
-                f"'{name}': {wrong[0]}{more}. Pass a module built like the one used in training."
+                f"'{name}': {mismatches[0]}{suffix}. Pass a module built like the one used in training."
             )
 
 

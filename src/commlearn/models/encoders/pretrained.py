@@ -100,9 +100,9 @@ class PretrainedEncoder(nn.Module):
         if not str(config.get("model_type")).startswith("siglip"):
             return self.states(ids, padding)
         # SigLIP was trained on texts of one length and attends to their padding
-        short = int(config["max_position_embeddings"]) - ids.shape[1]
-        filled = nn.functional.pad(ids, (0, max(short, 0)), value=self.description.padding)
-        return self.states(filled, None)[:, : ids.shape[1]]
+        missing = int(config["max_position_embeddings"]) - ids.shape[1]
+        padded = nn.functional.pad(ids, (0, max(missing, 0)), value=self.description.padding)
+        return self.states(padded, None)[:, : ids.shape[1]]
 
 
 class FineTuned(PretrainedEncoder):
@@ -168,9 +168,9 @@ def pretrained(
 
     If a checkpoint will replace the weights of a fine-tuned one, pass `fresh=False` to skip loading them.
     """
-    stated = Description.of(description)
-    encoder = Frozen(stated, shape) if stated.frozen else FineTuned(stated, shape, fresh)
-    return ModalityEncoder(encoder, SequenceAdapter(stated.features, width))
+    parsed = Description.of(description)
+    encoder = Frozen(parsed, shape) if parsed.frozen else FineTuned(parsed, shape, fresh)
+    return ModalityEncoder(encoder, SequenceAdapter(parsed.features, width))
 
 
 def frozen_encoders(encoders: nn.ModuleDict) -> dict[str, Frozen]:

@@ -103,13 +103,13 @@ def _transformer(path: Path) -> Path:
     first = modules[0] if isinstance(modules, list) and modules else None
     if not isinstance(first, dict) or not isinstance(first.get("path"), str):
         raise ConfigurationError(f"{path / MODULES} does not name a first module. Copy the folder again.")
-    sort = str(first.get("type", ""))
-    if not sort.startswith("sentence_transformers.") or sort.rsplit(".")[-1] not in (
+    kind = str(first.get("type", ""))
+    if not kind.startswith("sentence_transformers.") or kind.rsplit(".")[-1] not in (
         "Transformer",
         "CLIPModel",
     ):
         raise ConfigurationError(
-            f"{path / MODULES}: the first module is a '{sort}', which is not a transformer that returns "
+            f"{path / MODULES}: the first module is a '{kind}', which is not a transformer that returns "
             "token states. Choose a model whose first module is a Transformer."
         )
     folder = (path / first["path"]).resolve()

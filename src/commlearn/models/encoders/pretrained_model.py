@@ -49,7 +49,7 @@ def safe_config(model: Any, base: Any, stated: Mapping[str, Any]) -> Any:
     """
     _refuse_loaders(model)
     config = model.config_class(**admitted(model, base, stated))
-    parts = [name for name in _options(model, base) if _wrong(name, _plain(getattr(config, name, None)))]
+    parts = [name for name in _options(model, base) if _is_unsafe(name, _plain(getattr(config, name, None)))]
     if parts:
         raise ConfigurationError(
             f"{model.__name__} is composed of other models ({', '.join(parts)}), which are not loaded here. "
@@ -61,15 +61,15 @@ def safe_config(model: Any, base: Any, stated: Mapping[str, Any]) -> Any:
 
 def admitted(model: Any, base: Any, stated: Mapping[str, Any]) -> dict[str, Any]:
     """Return the stated options of the model's own class; refuse values that could name code or a model."""
-    chosen = {name: stated[name] for name in _options(model, base) if name in stated}
-    for name, value in chosen.items():
-        if _wrong(name, value):
+    options = {name: stated[name] for name in _options(model, base) if name in stated}
+    for name, value in options.items():
+        if _is_unsafe(name, value):
             raise ConfigurationError(
                 f"The configuration of {model.__name__} sets {name}: {value!r:.60}, which could name code or "
                 "another model. Only numbers and names of functions are accepted. If you trust the model, "
                 "remove this option from its configuration; the default is then used."
             )
-    return chosen
+    return options
 
 
 def _refuse_loaders(model: Any) -> None:
@@ -83,20 +83,20 @@ def _refuse_loaders(model: Any) -> None:
 def _options(model: Any, base: Any) -> list[str]:
     """Return the names of the options of the model's own class."""
     general = {*inspect.signature(base.__init__).parameters, "args", "kwargs"}
-    stated = inspect.signature(model.config_class.__init__).parameters
-    return [name for name in stated if name not in general and not name.startswith("_")]
+    parameters = inspect.signature(model.config_class.__init__).parameters
+    return [name for name in parameters if name not in general and not name.startswith("_")]
 
 
-def _wrong(name: str, value: Any) -> bool:
+def _is_unsafe(name: str, value: Any) -> bool:
     """Return whether a value holds anything other than numbers and, if the option allows them, words."""
     if value is None or isinstance(value, int | float):
         return False
     if isinstance(value, list | tuple):
-        return any(_wrong(name, entry) for entry in value)
+        return any(_is_unsafe(name, entry) for entry in value)
     if name not in WORDS:
         return True
     if isinstance(value, Mapping):
-        return any(_wrong(name, entry) for pair in value.items() for entry in pair)
+        return any(_is_unsafe(name, entry) for pair in value.items() for entry in pair)
     return not isinstance(value, str) or not WORD.fullmatch(value)
 
 
@@ -123,16 +123,16 @@ class Subwords(NamedTuple):
 def architecture_of(folder: Path, kind: str) -> tuple[str, dict[str, Any], int]:
     """Return the class whose output is token states of images or texts, its configuration and their width."""
     transformers = _transformers()
-    stated = read_json(folder / CONFIG)
+    raw = read_json(folder / CONFIG)
     try:
         config = transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
     except (OSError, ValueError, KeyError, TypeError) as problem:
-        sort = stated.get("model_type") if isinstance(stated, Mapping) else None
+        model_type = raw.get("model_type") if isinstance(raw, Mapping) else None
         reason = str(problem).splitlines()[0][:200]
         raise ConfigurationError(
-            f"{folder} has model type {sort!r}, which the installed transformers "
+            f"{folder} has model type {model_type!r}, which the installed transformers "
             f"{transformers.__version__} cannot load without running the folder's own code: {reason}"
         ) from problem
     tower = getattr(config, TOWERS[kind], config)
@@ -148,9 +148,9 @@ def architecture_of(folder: Path, kind: str) -> tuple[str, dict[str, Any], int]:
             f"has no class {name}."
         )
     cls = getattr(transformers, name)
-    chosen = admitted(cls, transformers.PreTrainedConfig, tower.to_dict())
-    safe_config(cls, transformers.PreTrainedConfig, chosen)
-    return name, {"model_type": tower.model_type, **chosen}, int(tower.hidden_size)
+    options = admitted(cls, transformers.PreTrainedConfig, tower.to_dict())
+    safe_config(cls, transformers.PreTrainedConfig, options)
+    return name, {"model_type": tower.model_type, **options}, int(tower.hidden_size)
 
 
 def build(architecture: str, config: Mapping[str, Any]) -> nn.Module:
@@ -208,15 +208,15 @@ def subwords(folder: Path, architecture: str, config: Mapping[str, Any]) -> Subw
     except (OSError, ValueError, KeyError, AttributeError, ImportError) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise ConfigurationError(f"{folder} has no readable tokenizer: {reason}") from problem
-    stated = _config(architecture, config)  # maps the different names that models have for a setting
-    places = getattr(stated, "max_position_embeddings", None) or SENSIBLE
-    if "roberta" in stated.model_type:  # numbers its positions from the padding id + 1
-        places -= (stated.pad_token_id or 0) + 1
-    limits = [places, longest_text(folder), tokenizer.model_max_length]
-    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else stated.pad_token_id
+    settings = _config(architecture, config)  # maps the different names that models have for a setting
+    positions = getattr(settings, "max_position_embeddings", None) or SENSIBLE
+    if "roberta" in settings.model_type:  # numbers its positions from the padding id + 1
+        positions -= (settings.pad_token_id or 0) + 1
+    limits = [positions, longest_text(folder), tokenizer.model_max_length]
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else settings.pad_token_id
     return Subwords(
         tokenizer=plain,
-        ids=int(stated.vocab_size),
+        ids=int(settings.vocab_size),
         longest=int(min(limit for limit in limits if limit)),
         padding=int(padding or 0),
         mask=-1 if tokenizer.mask_token_id is None else int(tokenizer.mask_token_id),
@@ -239,10 +239,12 @@ def image_preparation(folder: Path) -> dict[str, Any]:
         ) from problem
     size, crop = dict(processor.size or {}), dict(getattr(processor, "crop_size", None) or {})
     resize = size.get("shortest_edge") or [size.get("height"), size.get("width")]
-    cut = [crop.get("height"), crop.get("width")] if getattr(processor, "do_center_crop", False) else resize
-    if not processor.do_resize or cut in ([None, None], None) or size.get("longest_edge"):
+    output_size = (
+        [crop.get("height"), crop.get("width")] if getattr(processor, "do_center_crop", False) else resize
+    )
+    if not processor.do_resize or output_size in ([None, None], None) or size.get("longest_edge"):
         raise ConfigurationError(f"{folder}: images are not resized to one size ({size}), as is required.")
-    if not isinstance(cut, list) or cut[0] != cut[1]:
+    if not isinstance(output_size, list) or output_size[0] != output_size[1]:
         raise ConfigurationError(
             f"{folder}: images are not cropped to squares ({size}, {crop}), as is required."
         )
@@ -253,7 +255,7 @@ def image_preparation(folder: Path) -> dict[str, Any]:
     if not math.isfinite(scale) or len(mean) != 3 or len(std) != 3:
         raise ConfigurationError(f"{folder}: images are normalised by {mean} and {std}; 3 values are needed.")
     return {
-        "size": int(cut[0]),
+        "size": int(output_size[0]),
         "resize": resize,
         "resample": int(processor.resample),
         "mean": [float(value) / scale for value in mean],
@@ -266,8 +268,8 @@ def feed(model: nn.Module, values: Tensor, padding: Tensor | None) -> Tensor:
     if values.is_floating_point():
         options = {}
         if "interpolate_pos_encoding" in inspect.signature(model.forward).parameters:
-            own = getattr(model.config, "image_size", None)
-            options["interpolate_pos_encoding"] = values.shape[-1] != own
+            trained_size = getattr(model.config, "image_size", None)
+            options["interpolate_pos_encoding"] = values.shape[-1] != trained_size
         return model(pixel_values=values, **options).last_hidden_state
     attended = None if padding is None else (~padding).long()
     return model(input_ids=values, attention_mask=attended).last_hidden_state

@@ -90,9 +90,9 @@ class SequenceTransformer(nn.Module):
         rows, padding = self.stem(values, padding)
         if self.positions:
             rows = rows + sincos(torch.arange(rows.shape[1]), rows.shape[2]).to(rows)
-        attended = None if padding is None else something_attended(padding)
+        ignored = None if padding is None else something_attended(padding)
         for layer in self.layers:
-            rows = layer(Tokens(rows, attended))
+            rows = layer(Tokens(rows, ignored))
         return self.norm(rows), padding
 
 

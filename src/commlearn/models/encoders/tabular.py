@@ -52,9 +52,9 @@ class TableTokenizer(nn.Module):
         self.columns = (numbers, len(categories))
         if numbers:
             self.numbers = FeatureTokenizer(numbers, width)
-            self.missing = nn.Parameter(_drawn(numbers, width))
+            self.missing = nn.Parameter(_draw_uniform(numbers, width))
         if categories:
-            self.categories = nn.Parameter(_drawn(sum(categories), width))
+            self.categories = nn.Parameter(_draw_uniform(sum(categories), width))
             sizes = torch.tensor(categories)
             first = sizes.cumsum(0) - sizes
             self.register_buffer("first", first, persistent=False)
@@ -152,7 +152,7 @@ def _check_sizes(name: str, sizes: Sequence[int]) -> None:
         raise ConfigurationError(f"The hidden sizes of {name} are {list(sizes)}; give numbers above 0.")
 
 
-def _drawn(rows: int, width: int) -> Tensor:
+def _draw_uniform(rows: int, width: int) -> Tensor:
     bound = width**-0.5
     return torch.empty(rows, width).uniform_(-bound, bound)
 

@@ -132,8 +132,10 @@ class Raw(Learned):
                 f"{self.described}, and outputs of {self.network.name} (package {self.network.package}; "
                 "model.networks=false leaves them out)"
             )
-        more = f", and {self.instead}" if self.holds(self.optional[0]) else ""
-        return f"{self.described}{more}; outputs of {self.network.name} are not included ({EXTRA} adds them)"
+        suffix = f", and {self.instead}" if self.holds(self.optional[0]) else ""
+        return (
+            f"{self.described}{suffix}; outputs of {self.network.name} are not included ({EXTRA} adds them)"
+        )
 
     def learn(self, sample: Sample, seed: int) -> None:
         """Learn what is needed from training rows; by default, nothing."""
@@ -177,8 +179,8 @@ def leading_directions(matrix: Tensor | sparse.csr_matrix, most: int, seed: int)
     for _ in range(4):
         basis = np.linalg.qr(values @ basis)[0]  # (rows, width)
         basis = np.linalg.qr(values.T @ basis)[0]  # (columns, width)
-    singular, turn = np.linalg.svd(values @ basis, full_matrices=False)[1:]
-    leading = basis @ turn.T  # (columns, width), the strongest first
+    singular, rotation = np.linalg.svd(values @ basis, full_matrices=False)[1:]
+    leading = basis @ rotation.T  # (columns, width), the strongest first
     strong = singular[:most] > 1e-4 * max(float(singular[0]), 1e-30)
     leading = leading[:, :most][:, strong] if strong.any() else leading[:, :1]
     signs = np.sign(leading[np.abs(leading).argmax(axis=0), np.arange(leading.shape[1])])

@@ -56,15 +56,17 @@ class ExpectedFeatures(Learned):
     def learn(self, parts: Mapping[str, Tensor], present: Mapping[str, Tensor], seed: int) -> Self:
         """Estimate moments and choose penalties on training rows."""
         values = torch.cat([parts[name] for name in self.dims], dim=1).cpu().double()  # (rows, dim)
-        there = torch.stack([_mask(parts, present, name) for name in self.dims], dim=1).cpu()
-        held = torch.from_numpy(numpy_generator(seed, "held out").permutation(len(values)) % HELD_OUT == 0)
-        second, count = self._moments(values[~held], there[~held]), max(int((~held).sum()), 1)
+        masks = torch.stack([_mask(parts, present, name) for name in self.dims], dim=1).cpu()
+        held_out = torch.from_numpy(
+            numpy_generator(seed, "held out").permutation(len(values)) % HELD_OUT == 0
+        )
+        second, count = self._moments(values[~held_out], masks[~held_out]), max(int((~held_out).sum()), 1)
         ridges = []
         for name in self.dims:
-            tried = values[held & there.all(dim=1)]
-            ridges.append(self._best(name, second, count, tried) if len(tried) > 1 else torch.inf)
+            validation = values[held_out & masks.all(dim=1)]
+            ridges.append(self._best(name, second, count, validation) if len(validation) > 1 else torch.inf)
         self.store(
-            second=self._moments(values, there).float(),
+            second=self._moments(values, masks).float(),
             rows=torch.tensor(float(len(values))),
             ridge=torch.tensor(ridges),
         )
@@ -73,74 +75,74 @@ class ExpectedFeatures(Learned):
 
     def forward(self, parts: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the features, with guesses in place of those that are absent."""
-        there = torch.stack([_mask(parts, present, name) for name in self.dims], dim=1)  # (batch, modalities)
+        masks = torch.stack([_mask(parts, present, name) for name in self.dims], dim=1)  # (batch, modalities)
         filled = {name: parts[name].clone() for name in self.dims}
-        patterns, which = torch.unique(there, dim=0, return_inverse=True)
+        patterns, inverse = torch.unique(masks, dim=0, return_inverse=True)
         for number, pattern in enumerate(patterns.tolist()):
-            given = tuple(name for name, here in zip(self.dims, pattern, strict=True) if here)
-            records = which == number
-            for name, here in zip(self.dims, pattern, strict=True):
-                if not here and given:
-                    given_values = torch.cat([parts[other][records] for other in given], dim=1)
-                    filled[name][records] = given_values @ self._weights(name, given).to(given_values)
+            inputs = tuple(name for name, available in zip(self.dims, pattern, strict=True) if available)
+            records = inverse == number
+            for name, available in zip(self.dims, pattern, strict=True):
+                if not available and inputs:
+                    input_values = torch.cat([parts[other][records] for other in inputs], dim=1)
+                    filled[name][records] = input_values @ self._weights(name, inputs).to(input_values)
         return filled
 
-    def _weights(self, name: str, given: tuple[str, ...]) -> Tensor:
-        """Return the weights by which a guess multiplies the given features, (given, dim)."""
-        if (name, given) not in self.weights:
+    def _weights(self, name: str, inputs: tuple[str, ...]) -> Tensor:
+        """Return the weights by which a guess multiplies the features of its inputs, (inputs, dim)."""
+        if (name, inputs) not in self.weights:
             ridge = float(self.ridge[list(self.dims).index(name)])
             second = self.second.cpu().double()
-            solved = self._solved(name, given, second, float(self.rows), [ridge])
-            self.weights[name, given] = solved[0].float()
-        return self.weights[name, given]
+            solved = self._solved(name, inputs, second, float(self.rows), [ridge])
+            self.weights[name, inputs] = solved[0].float()
+        return self.weights[name, inputs]
 
     def _solved(
-        self, name: str, given: Sequence[str], second: Tensor, rows: float, ridges: Sequence[float]
+        self, name: str, inputs: Sequence[str], second: Tensor, rows: float, ridges: Sequence[float]
     ) -> list[Tensor]:
         """Solve for the weights at each penalty."""
-        places = self._places()
-        columns = torch.cat([places[other] for other in given])
-        products = second[columns][:, places[name]]  # (given, dim)
+        positions = self._positions()
+        columns = torch.cat([positions[other] for other in inputs])
+        products = second[columns][:, positions[name]]  # (inputs, dim)
         if list(ridges) == [torch.inf]:
             return [torch.zeros_like(products)]
-        moments = second[columns][:, columns]  # (given, given)
+        moments = second[columns][:, columns]  # (inputs, inputs)
         if len(ridges) == 1:
             moments.diagonal().add_(ridges[0] * moments.trace() / rows + 1e-9)
             return [torch.linalg.solve(moments, products)]
-        spread, axes = torch.linalg.eigh(moments)
-        turned = axes.T @ products
-        scale = spread.clamp(min=0).mean() * len(columns) / rows
+        variances, axes = torch.linalg.eigh(moments)
+        rotated = axes.T @ products
+        scale = variances.clamp(min=0).mean() * len(columns) / rows
         return [
             torch.zeros_like(products)
             if ridge == torch.inf
-            else axes @ (turned / (spread.clamp(min=0) + ridge * scale + 1e-9)[:, None])
+            else axes @ (rotated / (variances.clamp(min=0) + ridge * scale + 1e-9)[:, None])
             for ridge in ridges
         ]
 
-    def _best(self, name: str, second: Tensor, rows: int, tried: Tensor) -> float:
+    def _best(self, name: str, second: Tensor, rows: int, validation: Tensor) -> float:
         """Return the penalty with the smallest held-out error."""
-        places, given = self._places(), [other for other in self.dims if other != name]
-        if not given:
+        positions, inputs = self._positions(), [other for other in self.dims if other != name]
+        if not inputs:
             return torch.inf
-        given_values = tried[:, torch.cat([places[other] for other in given])]
-        wanted = tried[:, places[name]]
+        input_values = validation[:, torch.cat([positions[other] for other in inputs])]
+        target = validation[:, positions[name]]
         errors = [
-            (given_values @ weights - wanted).square().mean()
-            for weights in self._solved(name, given, second, rows, RIDGES)
+            (input_values @ weights - target).square().mean()
+            for weights in self._solved(name, inputs, second, rows, RIDGES)
         ]
         return RIDGES[int(torch.stack(errors).argmin())]
 
-    def _moments(self, values: Tensor, there: Tensor) -> Tensor:
+    def _moments(self, values: Tensor, masks: Tensor) -> Tensor:
         """Compute second moments over rows that have both modalities, projected to positive semidefinite."""
-        counts = (there.double().T @ there.double()).clamp(min=1)  # (modalities, modalities)
+        counts = (masks.double().T @ masks.double()).clamp(min=1)  # (modalities, modalities)
         sizes = torch.tensor(list(self.dims.values()))
         second = values.T @ values / counts.repeat_interleave(sizes, 0).repeat_interleave(sizes, 1)
-        if there.all():
+        if masks.all():
             return second
-        spread, axes = torch.linalg.eigh(second)
-        return (axes * spread.clamp(min=0)) @ axes.T
+        variances, axes = torch.linalg.eigh(second)
+        return (axes * variances.clamp(min=0)) @ axes.T
 
-    def _places(self) -> dict[str, Tensor]:
+    def _positions(self) -> dict[str, Tensor]:
         """Return the column numbers of each modality's features among all."""
         ends = np.cumsum(list(self.dims.values()))
         return {
@@ -205,7 +207,7 @@ class FeatureBlocks(nn.Module):
 
     def names(self) -> list[str]:
         """Return the name of each dimension."""
-        return [f"{name}_feature{place}" for name, dim in self.dims.items() for place in range(dim)]
+        return [f"{name}_feature{index}" for name, dim in self.dims.items() for index in range(dim)]
 
     def blank(self) -> View:
         """Return a blank record, which carries no information, to try a network with."""
@@ -214,13 +216,13 @@ class FeatureBlocks(nn.Module):
     def learn(self, records: Records, seed: int, tell: Callable[[str], None] = lambda line: None) -> Self:
         """Learn what is needed from training records, without labels."""
         for name, block in self.each.items():
-            own = partial(lambda name, line: tell(f"{name}: {line}"), name)
-            block.learn(records.columns[name], seed, tell=own)
+            report = partial(lambda name, line: tell(f"{name}: {line}"), name)
+            block.learn(records.columns[name], seed, tell=report)
         device = next(self.buffers()).device
-        some = records.choose(some_places(len(records), EXPECTED_ROWS, numpy_generator(seed, "expected")))
+        sample = records.choose(some_places(len(records), EXPECTED_ROWS, numpy_generator(seed, "expected")))
         parts, present = {}, {}
         for name, block in self.each.items():
-            values = feature_column(block, some.columns[name]).take(np.arange(len(some)))
+            values = feature_column(block, sample.columns[name]).take(np.arange(len(sample)))
             parts[name] = values.values
             if values.present is not None:
                 present[name] = values.present
@@ -258,16 +260,16 @@ class FeatureBlocks(nn.Module):
         try:
             tensors = load(content)
             for name, block in self.each.items():
-                own = {key: tensors[key] for key in tensors if key.startswith(f"blocks.{name}.")}
-                block.load_state_dict({key.removeprefix(f"blocks.{name}."): own[key] for key in own})
+                state = {key: tensors[key] for key in tensors if key.startswith(f"blocks.{name}.")}
+                block.load_state_dict({key.removeprefix(f"blocks.{name}."): state[key] for key in state})
             self.expected = ExpectedFeatures(self.dims)
             self.load_state_dict(tensors)
             self._check_expected()
-            whole = bool(self(self.blank()).isfinite().all())
+            finite = bool(self(self.blank()).isfinite().all())
         except (*DAMAGED, RuntimeError, SafetensorError) as problem:
             reason = str(problem).splitlines()[-1].strip() if str(problem) else type(problem).__name__
             raise ValueError(f"it does not contain features of these modalities ({reason})") from problem
-        if not whole:
+        if not finite:
             raise ValueError("its features are not finite")
         return self
 

@@ -127,16 +127,16 @@ class FixedFeatures(Learned):
         reach = np.where(high > low, 10 * (high - low), np.inf)
         mean, deviation = np.empty(len(low)), np.empty(len(low))
         for start in range(0, len(low), 128):  # float64, a few columns at a time
-            some = slice(start, start + 128)
-            part = np.clip(values[:, some].astype(np.float64), (low - reach)[some], (high + reach)[some])
-            mean[some], deviation[some] = part.mean(axis=0), part.std(axis=0)
+            block = slice(start, start + 128)
+            part = np.clip(values[:, block].astype(np.float64), (low - reach)[block], (high + reach)[block])
+            mean[block], deviation[block] = part.mean(axis=0), part.std(axis=0)
         alive = deviation > 1e-6 * np.abs(mean) + 1e-12
         varying = np.flatnonzero(alive) if alive.any() else np.zeros(1, dtype=np.int64)
-        usual = float(np.median(deviation[varying]))
+        median = float(np.median(deviation[varying]))
         if self.raw.same_unit:  # deviations must stay comparable: one scale for all
             scale = np.full(len(varying), np.sqrt((deviation[varying] ** 2).mean()))
         else:
-            scale = np.maximum(deviation[varying], FLOOR * usual)
+            scale = np.maximum(deviation[varying], FLOOR * median)
         scale = np.clip(np.where(scale > 0, scale, 1.0), 1e-30, 1e30)
         self.store(
             kept=varying.astype(np.int64),
@@ -149,31 +149,31 @@ class FixedFeatures(Learned):
         self.store(components=torch.zeros(0, 0))
         member = group[self.varying.numpy()]  # (features,)
         sizes = np.bincount(member)
-        even = torch.from_numpy(np.sqrt(len(member) / (np.count_nonzero(sizes) * sizes[member]))).float()
+        balance = torch.from_numpy(np.sqrt(len(member) / (np.count_nonzero(sizes) * sizes[member]))).float()
         reduced = len(member) > DIMENSIONS
         if reduced:
             rows = some_places(len(raw), COMPONENT_ROWS, numpy_generator(seed, "component-rows"))
-            sample = self._standardised(raw[rows]) * even
+            sample = self._standardised(raw[rows]) * balance
             leading = leading_directions(sample - sample.mean(dim=0), DIMENSIONS, seed)
-            self.store(components=even[:, None] * leading)
+            self.store(components=balance[:, None] * leading)
         parts = [self._standardised(raw[start : start + BLOCK]) for start in range(0, len(raw), BLOCK)]
         values = torch.cat([part @ self.components if reduced else part for part in parts])
         deviation = values.double().std(dim=0, correction=0)
-        spread = deviation > 1e-4 * deviation.max()
+        significant = deviation > 1e-4 * deviation.max()
         unequal = reduced or self.raw.same_unit
-        soft = deviation.pow(self.raw.softness) if unequal else deviation * even
-        soft = soft * spread
-        total = soft.square().sum()
-        turn = torch.diag(soft * (len(soft) / total).sqrt() if total > 0 else torch.zeros_like(soft))
+        scale = deviation.pow(self.raw.softness) if unequal else deviation * balance
+        scale = scale * significant
+        total = scale.square().sum()
+        turn = torch.diag(scale * (len(scale) / total).sqrt() if total > 0 else torch.zeros_like(scale))
         if unequal:
-            turn = turn @ _rotation(len(soft), seed)
-        self.store(deviation=torch.where(spread, deviation, 1.0).float(), turn=turn.float())
+            turn = turn @ _rotation(len(scale), seed)
+        self.store(deviation=torch.where(significant, deviation, 1.0).float(), turn=turn.float())
 
 
 def _rotation(size: int, seed: int) -> Tensor:
     """Return a random rotation, (size, size) float64."""
-    drawn = torch.randn(size, size, generator=torch_generator(seed, "rotation"), dtype=torch.float64)
-    return torch.linalg.qr(drawn)[0]
+    matrix = torch.randn(size, size, generator=torch_generator(seed, "rotation"), dtype=torch.float64)
+    return torch.linalg.qr(matrix)[0]
 
 
 @dataclass(frozen=True)
@@ -198,9 +198,9 @@ class FeatureColumn:
         return self.present[self.index[rows]]
 
     def take(self, rows: np.ndarray) -> FeatureValues:
-        places = self.index[rows]
-        present = None if self.present is None else torch.from_numpy(self.present[places])
-        return FeatureValues(torch.from_numpy(self.values[places]), None, present)
+        indices = self.index[rows]
+        present = None if self.present is None else torch.from_numpy(self.present[indices])
+        return FeatureValues(torch.from_numpy(self.values[indices]), None, present)
 
 
 def feature_column(features: FixedFeatures, column: Column, device: torch.device | None = None) -> Column:
@@ -217,17 +217,17 @@ def feature_column(features: FixedFeatures, column: Column, device: torch.device
         return column
     if isinstance(column, Drawn):
         versions = [np.arange(first, first + n) for first, n in zip(column.first, column.count, strict=True)]
-        every = feature_column(features, Chosen(column.column, np.concatenate(versions)), device)
-        return Drawn(every, column.count.cumsum() - column.count, column.count)
+        all_versions = feature_column(features, Chosen(column.column, np.concatenate(versions)), device)
+        return Drawn(all_versions, column.count.cumsum() - column.count, column.count)
     numbers = image_numbers(column)
     if numbers is None:
         rows = index = np.arange(len(column))
     else:
         _, rows, index = np.unique(numbers, return_index=True, return_inverse=True)
     features = features if device is None else features.to(device)
-    parts = [_computed(features, column.take(rows[at : at + BLOCK])) for at in range(0, len(rows), BLOCK)]
-    nothing = torch.zeros(0, features.dim)
-    values = torch.cat([nothing, *(part.values for part in parts)]).numpy()
+    parts = [_computed(features, column.take(rows[i : i + BLOCK])) for i in range(0, len(rows), BLOCK)]
+    empty = torch.zeros(0, features.dim)
+    values = torch.cat([empty, *(part.values for part in parts)]).numpy()
     return FeatureColumn(values, _present(parts), index)
 
 
@@ -240,5 +240,5 @@ def _computed(features: FixedFeatures, modality: Modality) -> Modality:
 def _present(parts: list[Modality]) -> np.ndarray | None:
     """Return which records have the modality; None if all do."""
     masks = [part.there.numpy() for part in parts]
-    there = np.concatenate(masks) if masks else np.ones(0, dtype=bool)
-    return None if there.all() else there
+    present = np.concatenate(masks) if masks else np.ones(0, dtype=bool)
+    return None if present.all() else present

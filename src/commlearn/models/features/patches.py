@@ -33,16 +33,16 @@ def pictures_for_patches(modality: Modality) -> Tensor:
 def typical_patches(sample: Sample, seed: int) -> tuple[Tensor, Tensor]:
     """Return each group's kernel, (groups, channels, SIDE, SIDE), and the offset to subtract, (groups,)."""
     generator = torch_generator(seed, "patches")
-    each = max(1, PATCHES // len(sample))
-    drawn = []
+    per_record = max(1, PATCHES // len(sample))
+    samples = []
     for part in sample:
         pictures = pictures_for_patches(part)
         centre, contrast = (values.flatten(1)[..., None] for values in _moments(pictures))
-        patches = F.unfold(pictures, SIDE, stride=STRIDE).transpose(1, 2)  # (batch, places, numbers)
-        places = torch.randint(patches.shape[1], (len(patches), each), generator=generator)
+        patches = F.unfold(pictures, SIDE, stride=STRIDE).transpose(1, 2)  # (batch, positions, numbers)
+        positions = torch.randint(patches.shape[1], (len(patches), per_record), generator=generator)
         patches = ((patches - centre) / contrast).cpu()
-        drawn.append(patches.gather(1, places[..., None].expand(-1, -1, patches.shape[2])).flatten(0, 1))
-    patches = torch.cat(drawn)[:PATCHES].double()
+        samples.append(patches.gather(1, positions[..., None].expand(-1, -1, patches.shape[2])).flatten(0, 1))
+    patches = torch.cat(samples)[:PATCHES].double()
     mean = patches.mean(dim=0)
     patches = patches - mean
     variances, axes = torch.linalg.eigh(patches.T @ patches / len(patches))
@@ -53,8 +53,8 @@ def typical_patches(sample: Sample, seed: int) -> tuple[Tensor, Tensor]:
     for _ in range(ROUNDS):
         nearest = (patches @ centres.T).abs().argmax(dim=1)
         signed = (patches * centres[nearest]).sum(dim=1, keepdim=True)
-        moved = (1e-3 * centres).index_add(0, nearest, signed * patches)  # an empty group does not move
-        centres = F.normalize(moved, dim=1)
+        updated = (1e-3 * centres).index_add(0, nearest, signed * patches)  # an empty group does not move
+        centres = F.normalize(updated, dim=1)
     kernels = centres @ whiten
     shape = (GROUPS, -1, SIDE, SIDE)
     return kernels.float().view(shape), (kernels @ mean).float()
@@ -68,8 +68,8 @@ def shown_patches(modality: Modality, kernels: Tensor, offset: Tensor) -> Tensor
     likeness = (F.conv2d(pictures, kernels, stride=STRIDE) - centre * sums) / contrast - offset.view(
         1, -1, 1, 1
     )
-    shown = [F.adaptive_avg_pool2d((sign * likeness - LEAST).clamp(min=0), 2) for sign in (1, -1)]
-    return torch.cat(shown, dim=1).flatten(1).sqrt()
+    responses = [F.adaptive_avg_pool2d((sign * likeness - LEAST).clamp(min=0), 2) for sign in (1, -1)]
+    return torch.cat(responses, dim=1).flatten(1).sqrt()
 
 
 def _moments(pictures: Tensor) -> tuple[Tensor, Tensor]:

@@ -60,8 +60,13 @@ class Words(Raw):
         counts = [sparse.csr_matrix(self._counts(part).numpy()) for part in sample]
         chosen, weights, rarity = _weighted(counts, self.most)
         if self.network_reads(sample) and not self.uses_network:
-            letters, more, rare = _weighted([_letter_counts(part) for part in sample], self.most_letters)
-            weights, rarity = sparse.hstack([weights, more]).tocsr(), np.concatenate([rarity, rare])
+            letters, letter_weights, letter_rarity = _weighted(
+                [_letter_counts(part) for part in sample], self.most_letters
+            )
+            weights, rarity = (
+                sparse.hstack([weights, letter_weights]).tocsr(),
+                np.concatenate([rarity, letter_rarity]),
+            )
             self.store(letters=letters)
         self.store(chosen=chosen, rarity=rarity, directions=leading_directions(weights, DIMENSIONS, seed))
 
@@ -76,8 +81,8 @@ class Words(Raw):
             counts = _letter_counts(modality)[:, self.letters.cpu().numpy()].toarray()
             letters = torch.from_numpy(counts).to(words.device).log1p() * rarity[1]  # (batch, letters)
             weighted = torch.cat([weighted, F.normalize(letters, dim=1)], dim=1)
-        counted = weighted @ self.directions  # (batch, dimensions)
-        return self.beside_network(counted, self._sentences(modality)) if self.uses_network else [counted]
+        reduced = weighted @ self.directions  # (batch, dimensions)
+        return self.beside_network(reduced, self._sentences(modality)) if self.uses_network else [reduced]
 
     def blank(self) -> Modality:
         blank = super().blank()
@@ -108,15 +113,15 @@ def _weighted(parts: list[sparse.csr_matrix], most: int) -> tuple[np.ndarray, sp
     """Return the most frequent columns, their tf-idf with each text scaled to norm 1, and their rarity."""
     counts = sparse.vstack(parts).tocsr()
     texts = counts.shape[0]
-    within = np.asarray((counts > 0).sum(axis=0)).ravel()
-    often = np.sort(np.argsort(-within, kind="stable")[:most])
-    least = 2 if texts > 100 else 1  # what occurs in one text carries no information about others
-    often = often[within[often] >= least] if (within >= least).any() else often[:1]
-    rarity = np.log((1 + texts) / (1 + within[often])) + 1
-    matrix = counts[:, often].log1p().multiply(rarity).tocsr()
+    frequency = np.asarray((counts > 0).sum(axis=0)).ravel()
+    columns = np.sort(np.argsort(-frequency, kind="stable")[:most])
+    minimum = 2 if texts > 100 else 1  # what occurs in one text carries no information about others
+    columns = columns[frequency[columns] >= minimum] if (frequency >= minimum).any() else columns[:1]
+    rarity = np.log((1 + texts) / (1 + frequency[columns])) + 1
+    matrix = counts[:, columns].log1p().multiply(rarity).tocsr()
     length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)))
     matrix = sparse.csr_matrix(matrix.multiply(1 / np.maximum(length, 1e-12)), dtype=np.float32)
-    return often.astype(np.int64), matrix, rarity.astype(np.float32)
+    return columns.astype(np.int64), matrix, rarity.astype(np.float32)
 
 
 SIDE = 128  # side in pixels that the network sees; 96 takes half the time, and is up to 2 points worse
@@ -156,19 +161,19 @@ class Pixels(Raw):
         return channels == 3 and min(sides) >= SMALLEST
 
     def forward(self, modality: Modality) -> list[Tensor]:
-        drawn = self._drawn(modality)
+        groups = self._measure(modality)
         if self.holds("kernels"):
-            drawn.append(shown_patches(modality, self.kernels, self.offset))
+            groups.append(shown_patches(modality, self.kernels, self.offset))
         if self.holds("patterns"):
-            drawn.append(texture_energies(modality.values, self.patterns))
+            groups.append(texture_energies(modality.values, self.patterns))
         if not self.uses_network:
-            return drawn
+            return groups
         pixels = modality.values.float().nan_to_num()
         pixels = F.interpolate(pixels, size=(SIDE, SIDE), mode="bilinear", antialias=True)
         outputs = EFFICIENTNET.outputs(list(pixels.cpu()), modality.values.device)
-        return self.beside_network(torch.cat(drawn, dim=1), outputs)
+        return self.beside_network(torch.cat(groups, dim=1), outputs)
 
-    def _drawn(self, modality: Modality) -> list[Tensor]:
+    def _measure(self, modality: Modality) -> list[Tensor]:
         values = modality.values.float().nan_to_num() / 255  # (batch, channels, height, width)
         height, width = (min(side, self.largest) for side in values.shape[-2:])
         values = F.adaptive_avg_pool2d(values, (height, width))
@@ -179,17 +184,15 @@ class Pixels(Raw):
     def _edges(self, values: Tensor) -> Tensor:
         """Measure edge strength by direction, in grids of 8 x 8 and 4 x 4 cells and in the whole image."""
         padded = F.pad(values, (1, 1, 1, 1), mode="replicate")
-        right = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]  # (batch, channels, height, width)
-        down = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
-        best = (right.square() + down.square()).argmax(dim=1, keepdim=True)  # the channel that changes most
-        right, down = right.gather(1, best), down.gather(1, best)  # (batch, 1, height, width)
-        place = torch.atan2(down, right).remainder(torch.pi) / torch.pi * self.directions
+        dx = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]  # (batch, channels, height, width)
+        dy = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
+        channel = (dx.square() + dy.square()).argmax(dim=1, keepdim=True)  # the channel that changes most
+        dx, dy = dx.gather(1, channel), dy.gather(1, channel)  # (batch, 1, height, width)
+        direction = torch.atan2(dy, dx).remainder(torch.pi) / torch.pi * self.directions
         centres = torch.arange(self.directions, device=values.device).view(1, -1, 1, 1)
-        away = (place - centres).abs()
-        away = torch.minimum(away, self.directions - away)  # the last direction is next to the first
-        edges = (1 - away).clamp(min=0) * (
-            right.square() + down.square()
-        ).sqrt()  # (batch, bins, height, width)
+        delta = (direction - centres).abs()
+        delta = torch.minimum(delta, self.directions - delta)  # the last direction is next to the first
+        edges = (1 - delta).clamp(min=0) * (dx.square() + dy.square()).sqrt()  # (batch, bins, height, width)
         cells = [F.adaptive_avg_pool2d(edges, side).flatten(1) for side in (8, 4, 1)]
         return torch.cat(
             [*(cell / (cell.norm(dim=1, keepdim=True) + 1e-3) for cell in cells), cells[-1]], dim=1
@@ -198,9 +201,9 @@ class Pixels(Raw):
     def _colours(self, values: Tensor) -> Tensor:
         """Return soft histograms of each channel's levels, in the whole image and its quarters."""
         steps = torch.linspace(0, 1, self.levels, device=values.device).view(1, 1, -1, 1, 1)
-        near = (1 - (values[:, :, None] - steps).abs() * (self.levels - 1)).clamp(min=0)
-        near = near.flatten(1, 2)  # (batch, channels x levels, height, width)
-        return torch.cat([F.adaptive_avg_pool2d(near, side).flatten(1).sqrt() for side in (1, 2)], dim=1)
+        weights = (1 - (values[:, :, None] - steps).abs() * (self.levels - 1)).clamp(min=0)
+        weights = weights.flatten(1, 2)  # (batch, channels x levels, height, width)
+        return torch.cat([F.adaptive_avg_pool2d(weights, side).flatten(1).sqrt() for side in (1, 2)], dim=1)
 
 
 class Cells(Raw):
@@ -233,11 +236,11 @@ class Table(Raw):
     def forward(self, modality: Modality) -> list[Tensor]:
         numbers = self._numbers(modality)
         codes = modality.values[:, self.spec.shape[0] :].nan_to_num()
-        chosen = [
-            F.one_hot(codes[:, place].long().clamp(0, size - 1), size)
-            for place, size in enumerate(self.spec.shape[1:])
+        one_hot = [
+            F.one_hot(codes[:, column].long().clamp(0, size - 1), size)
+            for column, size in enumerate(self.spec.shape[1:])
         ]
-        cells = torch.cat([numbers.nan_to_num(), numbers.isnan(), *chosen], dim=1).float()
+        cells = torch.cat([numbers.nan_to_num(), numbers.isnan(), *one_hot], dim=1).float()
         return [cells, self._reached(numbers.nan_to_num())] if self.holds("knots") else [cells]
 
     def _numbers(self, modality: Modality) -> Tensor:
@@ -257,9 +260,9 @@ def _knots(numbers: np.ndarray, parts: int) -> np.ndarray:
     """
     knots = np.zeros((numbers.shape[1], parts + 1), dtype=np.float32)
     for column, values in enumerate(numbers.T):
-        there = values[~np.isnan(values)]
-        if len(there):
-            quantiles = np.unique(np.quantile(there, np.linspace(0, 1, parts + 1)).astype(np.float32))
+        observed = values[~np.isnan(values)]
+        if len(observed):
+            quantiles = np.unique(np.quantile(observed, np.linspace(0, 1, parts + 1)).astype(np.float32))
             knots[column] = quantiles[-1]
             if len(quantiles) > 2:
                 knots[column, : len(quantiles)] = quantiles

@@ -54,8 +54,8 @@ class Steps(Raw):
 
     def learn(self, sample: Sample, seed: int) -> None:
         self.store(marked=torch.tensor(all(tells_gaps(part) for part in sample)))
-        some = list(sample.some(QUANTILE_ROWS, numpy_generator(seed, "steps")))
-        steps = torch.cat([self._observed(part)[part.real] for part in some])  # (steps, channels)
+        parts = list(sample.some(QUANTILE_ROWS, numpy_generator(seed, "steps")))
+        steps = torch.cat([self._observed(part)[part.real] for part in parts])  # (steps, channels)
         low, centre, high = _quantiles(steps.cpu().numpy())
         self.store(sporadic=self.marked & (steps.isfinite().float().mean().cpu() < SPORADIC))
         lengths = torch.cat([part.real.sum(dim=1) for part in sample]).cpu()
@@ -63,9 +63,9 @@ class Steps(Raw):
         self.store(longest=lengths.max().clamp(min=1).float())
         if self.sporadic:
             return
-        few = next(iter(sample.some(64, numpy_generator(seed, "rocket-rows"))))
-        usual = max(int(lengths.float().median()), 1)
-        self.rocket.learn(self._filled(self._scaled(few)), few.real.sum(dim=1), usual, seed)
+        examples = next(iter(sample.some(64, numpy_generator(seed, "rocket-rows"))))
+        median = max(int(lengths.float().median()), 1)
+        self.rocket.learn(self._filled(self._scaled(examples)), examples.real.sum(dim=1), median, seed)
 
     def forward(self, modality: Modality) -> list[Tensor]:
         scaled, real = self._scaled(modality), modality.real
@@ -92,30 +92,30 @@ class Steps(Raw):
 
     def _filled(self, scaled: Tensor) -> Tensor:
         """Fill gaps with the last observed value, and with the centre before the first one."""
-        place = torch.arange(scaled.shape[1], device=scaled.device).view(1, -1, 1)
-        last = torch.where(scaled.isnan(), 0, place).cummax(dim=1).values
+        index = torch.arange(scaled.shape[1], device=scaled.device).view(1, -1, 1)
+        last = torch.where(scaled.isnan(), 0, index).cummax(dim=1).values
         return scaled.gather(1, last).nan_to_num()
 
     def _statistics(self, scaled: Tensor, filled: Tensor, real: Tensor) -> dict[str, Tensor]:
         """Compute statistics of each channel over its observed steps, and a measure of the length."""
-        seen, steps = ~scaled.isnan(), real.sum(dim=1)  # (batch, steps, channels), (batch,)
-        values, count = scaled.nan_to_num(), seen.sum(dim=1).clamp(min=1)
+        observed, steps = ~scaled.isnan(), real.sum(dim=1)  # (batch, steps, channels), (batch,)
+        values, count = scaled.nan_to_num(), observed.sum(dim=1).clamp(min=1)
         mean = values.sum(dim=1) / count
-        gap = (values - mean[:, None]) * seen
-        deviation = (gap.square().sum(dim=1) / count).sqrt()
-        least = values.masked_fill(~seen, torch.inf).amin(dim=1)
-        most = values.masked_fill(~seen, -torch.inf).amax(dim=1)
-        place = torch.arange(scaled.shape[1], device=scaled.device).view(1, -1, 1)
-        first = values.gather(1, torch.where(seen, place, scaled.shape[1] - 1).amin(dim=1, keepdim=True))[
+        centred = (values - mean[:, None]) * observed
+        deviation = (centred.square().sum(dim=1) / count).sqrt()
+        least = values.masked_fill(~observed, torch.inf).amin(dim=1)
+        most = values.masked_fill(~observed, -torch.inf).amax(dim=1)
+        index = torch.arange(scaled.shape[1], device=scaled.device).view(1, -1, 1)
+        first = values.gather(1, torch.where(observed, index, scaled.shape[1] - 1).amin(dim=1, keepdim=True))[
             :, 0
         ]
-        last = values.gather(1, torch.where(seen, place, 0).amax(dim=1, keepdim=True))[:, 0]
-        time = (2 * place / (steps.view(-1, 1, 1) - 1).clamp(min=1) - 1) * seen  # from -1 to 1
-        time = (time - (time.sum(dim=1) / count)[:, None]) * seen
-        slope = (time * gap).sum(dim=1) / time.square().sum(dim=1).clamp(min=1e-3)
-        both = (real[:, 1:] & real[:, :-1])[..., None]
-        change = ((filled[:, 1:] - filled[:, :-1]).abs() * both).sum(dim=1) / both.sum(dim=1).clamp(min=1)
-        share = seen.sum(dim=1) / steps.clamp(min=1)[:, None]
+        last = values.gather(1, torch.where(observed, index, 0).amax(dim=1, keepdim=True))[:, 0]
+        time = (2 * index / (steps.view(-1, 1, 1) - 1).clamp(min=1) - 1) * observed  # from -1 to 1
+        time = (time - (time.sum(dim=1) / count)[:, None]) * observed
+        slope = (time * centred).sum(dim=1) / time.square().sum(dim=1).clamp(min=1e-3)
+        pairs = (real[:, 1:] & real[:, :-1])[..., None]
+        change = ((filled[:, 1:] - filled[:, :-1]).abs() * pairs).sum(dim=1) / pairs.sum(dim=1).clamp(min=1)
+        share = observed.sum(dim=1) / steps.clamp(min=1)[:, None]
         length = (steps.float() / self.longest).log1p()[:, None]
         statistics = {
             "mean": mean,
@@ -186,24 +186,24 @@ class MiniRocket(Learned):
         channels = series.shape[2]
         sizes = 2 ** generator.uniform(0, np.log2(min(channels, 9) + 1), size=(len(dilations), 84))
         chosen = np.zeros((len(dilations), 84, channels), dtype=bool)
-        for place, size in np.ndenumerate(sizes.astype(np.int64)):
-            chosen[place][generator.choice(channels, size, replace=False)] = True
+        for position, size in np.ndenumerate(sizes.astype(np.int64)):
+            chosen[position][generator.choice(channels, size, replace=False)] = True
         device = series.device
         self.store(dilations=dilations, counts=counts, chosen=chosen)
         self.to(device)
-        within = np.arange(series.shape[1]) < lengths.cpu().numpy()[:, None]
-        still = torch.from_numpy(within).to(device)[..., None]
-        wave = (series * still).transpose(1, 2)
-        share = (
+        inside = np.arange(series.shape[1]) < lengths.cpu().numpy()[:, None]
+        mask = torch.from_numpy(inside).to(device)[..., None]
+        signal = (series * mask).transpose(1, 2)
+        levels = (
             np.arange(1, counts.sum() * 84 + 1) * (np.sqrt(5) + 1) / 2
         ) % 1.0  # spread evenly over 0 to 1
-        biases, at = [], 0
+        biases, offset = [], 0
         for index, count in enumerate(counts):
-            output = self._convolved(wave, index).cpu().numpy()  # (batch, kernels, steps)
+            output = self._convolved(signal, index).cpu().numpy()  # (batch, kernels, steps)
             for kernel, row in enumerate(generator.integers(len(output), size=84)):
                 values = output[row, kernel, : max(int(lengths[row]), 1)]
-                biases.append(np.quantile(values, share[at : at + count]))
-                at += count
+                biases.append(np.quantile(values, levels[offset : offset + count]))
+                offset += count
         # A quantile can equal an output: the bias is set slightly above it, so that rounding does not decide.
         self.store(biases=(np.concatenate(biases) + TIE).astype(np.float32))
         self.to(device)
@@ -222,21 +222,21 @@ class MiniRocket(Learned):
         )
 
     def _shares(self, series: Tensor, lengths: Tensor) -> Tensor:
-        columns, at = [], 0
-        place = torch.arange(series.shape[2], device=series.device)
+        columns, offset = [], 0
+        step = torch.arange(series.shape[2], device=series.device)
         for index, (dilation, count) in enumerate(
             zip(self.dilations.tolist(), self.counts.tolist(), strict=True)
         ):
             output = self._convolved(series, index)  # (batch, kernels, steps)
-            biases = self.biases[at : at + 84 * count].view(84, count)
-            at += 84 * count
+            biases = self.biases[offset : offset + 84 * count].view(84, count)
+            offset += 84 * count
             ends = (lengths > 8 * dilation).long() * 4 * dilation  # steps whose kernel overruns the series
             shares = output.new_empty(len(series), 84, count)
             for parity, end in enumerate((torch.zeros_like(ends), ends)):  # every other kernel omits its ends
                 kernels = slice((index + parity) % 2, None, 2)
-                counted = ((place >= end[:, None]) & (place < (lengths - end)[:, None])).to(output.dtype)
-                counted = counted / counted.sum(dim=1, keepdim=True).clamp(min=1)  # (batch, steps)
-                shares[:, kernels] = share_above(output[:, kernels].contiguous(), biases[kernels], counted)
+                weights = ((step >= end[:, None]) & (step < (lengths - end)[:, None])).to(output.dtype)
+                weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=1)  # (batch, steps)
+                shares[:, kernels] = share_above(output[:, kernels].contiguous(), biases[kernels], weights)
             columns.append(shares.flatten(1))  # (batch, kernels x count)
         return torch.cat(columns, dim=1)
 
@@ -283,13 +283,13 @@ def _kernels() -> Tensor:
 
 def _dilations(length: int, features: int) -> tuple[np.ndarray, np.ndarray]:
     """Return dilations for series of a length, and the features per kernel that each has, as published."""
-    each = max(features // 84, 1)
-    different = min(each, MOST_DILATIONS)
+    per_kernel = max(features // 84, 1)
+    distinct = min(per_kernel, MOST_DILATIONS)
     largest = np.log2(max((length - 1) / 8, 1))
-    powers = np.logspace(0, largest, different, base=2).astype(np.int64)
+    powers = np.logspace(0, largest, distinct, base=2).astype(np.int64)
     dilations, counts = np.unique(powers, return_counts=True)
-    counts = (counts * (each / different)).astype(np.int64)
-    for extra in range(each - int(counts.sum())):
+    counts = (counts * (per_kernel / distinct)).astype(np.int64)
+    for extra in range(per_kernel - int(counts.sum())):
         counts[extra % len(counts)] += 1
     return dilations, counts
 
@@ -298,10 +298,10 @@ def _quantiles(steps: np.ndarray) -> list[np.ndarray]:
     """Return the 5 %, 50 % and 95 % quantiles of each channel, ignoring NaN; 0 if nothing was observed."""
     quantiles = np.zeros((3, steps.shape[1]), dtype=np.float32)
     for channel, values in enumerate(steps.T):
-        seen = values[np.isfinite(values)]
-        if len(seen):
-            quantiles[:, channel] = np.quantile(seen[:: max(len(seen) // 100_000, 1)], [0.05, 0.5, 0.95])
+        finite = values[np.isfinite(values)]
+        if len(finite):
+            quantiles[:, channel] = np.quantile(finite[:: max(len(finite) // 100_000, 1)], [0.05, 0.5, 0.95])
             if not quantiles[0, channel] < quantiles[2, channel]:  # mostly one value
-                spread = 1.65 * min(float(seen.std(dtype=np.float64)), 1e30)
+                spread = 1.65 * min(float(finite.std(dtype=np.float64)), 1e30)
                 quantiles[:, channel] += np.array([-spread, 0, spread], dtype=np.float32)
     return list(quantiles)

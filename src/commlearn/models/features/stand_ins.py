@@ -41,8 +41,8 @@ class StandIns:
         chosen = np.where(replaced, chosen, rows)
         view: View = {}
         for name, column in self.columns.items():
-            here, there = column.there(rows), column.there(chosen)
-            view[name] = column.take(np.where(here == there, chosen, rows))
+            own_mask, chosen_mask = column.there(rows), column.there(chosen)
+            view[name] = column.take(np.where(own_mask == chosen_mask, chosen, rows))
         return view
 
 
@@ -53,15 +53,15 @@ def stand_ins(columns: Mapping[str, FeatureColumn]) -> StandIns | None:
         >>> rows = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
         >>> rows = np.concatenate([rows, rows + 0.01])  # every record twice
         >>> column = FeatureColumn(rows, None, np.arange(80))
-        >>> alike = stand_ins({"a": column, "b": column})
-        >>> 40 in alike.places[0]
+        >>> result = stand_ins({"a": column, "b": column})
+        >>> 40 in result.places[0]
         True
     """
     records = len(next(iter(columns.values())))
     if len(columns) < 2 or records < 2:
         return None
     nearest = min(int(np.clip(0.5 * records**0.5, *NEAREST)), records - 1)
-    rows, others = np.concatenate(list(_agreed(columns, nearest))).T
+    rows, others = np.concatenate(list(_agreeing_pairs(columns, nearest))).T
     count = np.bincount(rows, minlength=records)
     by_chance = records * binom.sf(len(columns) // 2, len(columns), nearest / records)
     if count.mean() < ABOVE_CHANCE * by_chance:
@@ -71,23 +71,23 @@ def stand_ins(columns: Mapping[str, FeatureColumn]) -> StandIns | None:
     return StandIns(table, count, columns)
 
 
-def _agreed(columns: Mapping[str, FeatureColumn], nearest: int) -> Iterator[np.ndarray]:
+def _agreeing_pairs(columns: Mapping[str, FeatureColumn], nearest: int) -> Iterator[np.ndarray]:
     """Yield pairs of a record, in order, and another that is near it in more than half of the modalities."""
     records = len(next(iter(columns.values())))
-    needed = len(columns) // 2 + 1
+    majority = len(columns) // 2 + 1
     directions = [
-        (F.normalize(torch.from_numpy(column.values), dim=1)[torch.from_numpy(column.index)], there)
+        (F.normalize(torch.from_numpy(column.values), dim=1)[torch.from_numpy(column.index)], present)
         for column in columns.values()
-        for there in [torch.from_numpy(column.there(np.arange(records)))]
+        for present in [torch.from_numpy(column.there(np.arange(records)))]
     ]
     for start in range(0, records, BLOCK):
-        some = slice(start, min(start + BLOCK, records))
-        votes = torch.zeros(some.stop - start, records, dtype=torch.int16)
-        for values, there in directions:
-            alike = values[some] @ values.T  # (block, records)
-            alike.diagonal(offset=start).fill_(-torch.inf)  # a record is not its own neighbour
-            if not there.all():
-                alike.masked_fill_(~there, -torch.inf)
-            top = alike.topk(nearest, dim=1)
-            votes.scatter_add_(1, top.indices, (top.values.isfinite() & there[some, None]).to(votes.dtype))
-        yield ((votes >= needed).nonzero() + torch.tensor([start, 0])).numpy()
+        block = slice(start, min(start + BLOCK, records))
+        votes = torch.zeros(block.stop - start, records, dtype=torch.int16)
+        for values, present in directions:
+            similarity = values[block] @ values.T  # (block, records)
+            similarity.diagonal(offset=start).fill_(-torch.inf)  # a record is not its own neighbour
+            if not present.all():
+                similarity.masked_fill_(~present, -torch.inf)
+            top = similarity.topk(nearest, dim=1)
+            votes.scatter_add_(1, top.indices, (top.values.isfinite() & present[block, None]).to(votes.dtype))
+        yield ((votes >= majority).nonzero() + torch.tensor([start, 0])).numpy()

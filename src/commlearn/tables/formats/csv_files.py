@@ -62,41 +62,41 @@ def _read(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading
         options |= {"keep_default_na": False, "na_values": na_values}
         options |= {"skiprows": header.before, "chunksize": rows or WHOLE}
         # commas that do not separate cells may be part of numbers: all columns together show how
-        looked_at = header.names if chosen is None or header.separator != "," else chosen
-        names = [name for name in looked_at if name in reading.names]
+        scan_columns = header.names if chosen is None or header.separator != "," else chosen
+        names = [name for name in scan_columns if name in reading.names]
         types: dict[str, str] = {}
         numbers = set(header.names) - set(names)  # columns that hold only numbers so far, in any form
-        counting = set(names)  # columns of names that are plain whole numbers so far
+        whole_numbers = set(names)  # columns of names that are plain whole numbers so far
         negative: set[str] = set()  # columns with negative numbers, which unsigned types cannot hold
         codes = _Codes(header.separator)
-        as_names = {**options, "dtype": dict.fromkeys(names, "str")}
-        for rows_of_all in _chunks(path, header, as_names, codes):
-            chunk = rows_of_all[looked_at]
+        name_options = {**options, "dtype": dict.fromkeys(names, "str")}
+        for full_chunk in _chunks(path, header, name_options, codes):
+            chunk = full_chunk[scan_columns]
             for name, dtype in chunk.dtypes.items():
-                types[str(name)] = _joined(types.get(str(name)), dtype.name)
+                types[str(name)] = _common_type(types.get(str(name)), dtype.name)
             negative |= {name for name in chunk if chunk[name].dtype == "int64" and (chunk[name] < 0).any()}
             numbers = {name for name in numbers & types.keys() if may_be_numbers(chunk[name])}
-            counting = {name for name in counting if _counts(chunk[name])}
+            whole_numbers = {name for name in whole_numbers if _are_whole_numbers(chunk[name])}
             texts = {name for name in numbers if types[name] == "str"}
             part = chunk if chosen is None else chunk[chosen]
-            same = all(dtype == types[str(name)] for name, dtype in part.dtypes.items())
-            if not rows and not texts and not codes.seen and same:
-                yield part.astype(dict.fromkeys(counting & set(part), "int64"))
+            same_types = all(dtype == types[str(name)] for name, dtype in part.dtypes.items())
+            if not rows and not texts and not codes.seen and same_types:
+                yield part.astype(dict.fromkeys(whole_numbers & set(part), "int64"))
                 return
         types |= dict.fromkeys({name for name in negative if types[name] == "uint64"}, "float64")
-        types |= dict.fromkeys(counting, "int64")
+        types |= dict.fromkeys(whole_numbers, "int64")
         texts = {name for name in numbers if types[name] == "str"}
         numeric = {name for name, dtype in types.items() if dtype in ("float64", "int64", "uint64")}
         forms: dict[str, str] = {}
-        unsure = [name for name in header.names if name in texts | (numeric - set(names))]
-        if unsure and (texts or codes.seen):
-            as_text = {**options, "usecols": unsure, "dtype": dict.fromkeys(unsure, "str")}
-            forms, words = judged(_chunks(path, header, as_text), texts, header.separator)
-            _say_emptied(path, words, chosen)
+        uncertain = [name for name in header.names if name in texts | (numeric - set(names))]
+        if uncertain and (texts or codes.seen):
+            text_options = {**options, "usecols": uncertain, "dtype": dict.fromkeys(uncertain, "str")}
+            forms, words = judged(_chunks(path, header, text_options), texts, header.separator)
+            _warn_of_emptied(path, words, chosen)
         types |= dict.fromkeys(forms, "str")
         for chunk in _chunks(path, header, {**options, "usecols": chosen, "dtype": types}):
-            read = {name: as_written(chunk[name], form) for name, form in forms.items() if name in chunk}
-            yield chunk.assign(**read)
+            converted = {name: as_written(chunk[name], form) for name, form in forms.items() if name in chunk}
+            yield chunk.assign(**converted)
     except UnicodeError:
         raise
     except (csv.Error, pd.errors.ParserError, pd.errors.ParserWarning, ValueError) as problem:
@@ -107,9 +107,9 @@ def _read(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading
 def _header(path: Path, encoding: str) -> _Header | None:
     """Parse the first line that is not blank as the header; None if there is no such line."""
     with open_text(path, encoding) as file:
-        first = file.readline()
-        hint = HINT.fullmatch(first)
-        text, lines = "" if hint else first, 1
+        first_line = file.readline()
+        hint = HINT.fullmatch(first_line)
+        text, lines = "" if hint else first_line, 1
         for line in islice(file, HEADER_LINES):
             if text.strip() and text.count('"') % 2 == 0:
                 break
@@ -119,23 +119,23 @@ def _header(path: Path, encoding: str) -> _Header | None:
         text = text.splitlines()[0]
     if not text.strip():
         return None
-    bare = QUOTED.sub("", text)
-    separator = "\t" if ".tsv" in map(str.lower, path.suffixes) else max(SEPARATORS, key=bare.count)
+    unquoted = QUOTED.sub("", text)
+    separator = "\t" if ".tsv" in map(str.lower, path.suffixes) else max(SEPARATORS, key=unquoted.count)
     separator = hint[1] if hint else separator
     names = next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
-    named = [name or f"Unnamed: {place}" for place, name in enumerate(names)]  # as pandas names them
-    return _Header(separator, named, 1 if hint else 0, lines, encoding)
+    labels = [name or f"Unnamed: {index}" for index, name in enumerate(names)]  # as pandas names them
+    return _Header(separator, labels, 1 if hint else 0, lines, encoding)
 
 
 def _chunks(
     path: Path, header: _Header, options: Mapping[str, Any], codes: _Codes | None = None
 ) -> Iterator[pd.DataFrame]:
     """Yield the rows; if all columns are read, refuse a row with more cells than the header, as shifted."""
-    beyond_too = {} if options.get("usecols") else {"converters": {BEYOND: bool}}
-    first = 0
+    extra_options = {} if options.get("usecols") else {"converters": {BEYOND: bool}}
+    first_row = 0
     with (
         open_text(path, header.encoding) as file,
-        pd.read_csv(_Extended(file, header, codes), **options, **beyond_too) as reader,
+        pd.read_csv(_Extended(file, header, codes), **options, **extra_options) as reader,
     ):
         while True:
             with warnings.catch_warnings():  # pandas only warns when it drops cells at the start of a chunk
@@ -143,13 +143,15 @@ def _chunks(
                 chunk = next(reader, None)
             if chunk is None:
                 return
-            if beyond_too:
+            if extra_options:
                 if BEYOND not in chunk:
                     raise ValueError(f"its header is read as {', '.join(chunk.columns)}")
-                beyond = chunk.pop(BEYOND)
-                if beyond.any():
-                    raise ValueError(f"row {first + int(beyond.argmax())} has more cells than the header")
-            first += len(chunk)
+                extra_cells = chunk.pop(BEYOND)
+                if extra_cells.any():
+                    raise ValueError(
+                        f"row {first_row + int(extra_cells.argmax())} has more cells than the header"
+                    )
+            first_row += len(chunk)
             yield chunk
 
 
@@ -174,8 +176,8 @@ class _Codes:
     def __init__(self, separator: str) -> None:
         ends = re.escape(separator) + r'"\r\n'
         # one pattern for each character before the cell: a search for a fixed prefix is faster
-        before = [re.escape(sign) for sign in (separator, '"', "\r", "\n")]
-        self.patterns = [re.compile(f"{sign}{CODE}(?=[{ends}])") for sign in before]
+        prefixes = [re.escape(prefix) for prefix in (separator, '"', "\r", "\n")]
+        self.patterns = [re.compile(f"{prefix}{CODE}(?=[{ends}])") for prefix in prefixes]
         self.seen, self.end = False, ""
 
     def look_at(self, text: str) -> None:
@@ -185,26 +187,28 @@ class _Codes:
             self.end = text[-LONGEST:]
 
 
-def _counts(column: pd.Series) -> bool:
+def _are_whole_numbers(column: pd.Series) -> bool:
     """Whether all names are plain whole numbers, so that reading them as integers loses nothing."""
     return bool(column.notna().all() and column.str.fullmatch(COUNT).all())
 
 
-def _say_emptied(path: Path, words: Mapping[str, Counter[str]], chosen: Sequence[str] | None) -> None:
+def _warn_of_emptied(path: Path, words: Mapping[str, Counter[str]], chosen: Sequence[str] | None) -> None:
     columns = [name for name in words if chosen is None or name in chosen]
     if columns:
-        each = [f"column {name}, {words[name].total()} cells ({', '.join(words[name])})" for name in columns]
-        shown = "; ".join(each[:SHOWN])
-        more = f"; and {len(columns) - SHOWN} more columns" if len(columns) > SHOWN else ""
-        message = f"{path}: words among numbers are read as empty cells: {shown}{more}"
+        descriptions = [
+            f"column {name}, {words[name].total()} cells ({', '.join(words[name])})" for name in columns
+        ]
+        examples = "; ".join(descriptions[:SHOWN])
+        suffix = f"; and {len(columns) - SHOWN} more columns" if len(columns) > SHOWN else ""
+        message = f"{path}: words among numbers are read as empty cells: {examples}{suffix}"
         warnings.warn(DataWarning(message), stacklevel=2)
 
 
-def _joined(before: str | None, now: str) -> str:
+def _common_type(previous: str | None, current: str) -> str:
     """Return the type that holds both; non-numbers, and truth values mixed with others, become text."""
     numeric = {"int64", "uint64", "float64", "bool"}
-    if before is None or before == now:
-        return now if now in numeric else "str"
-    if {before, now} == {"int64", "uint64"}:
+    if previous is None or previous == current:
+        return current if current in numeric else "str"
+    if {previous, current} == {"int64", "uint64"}:
         return "uint64"
-    return "float64" if {before, now} <= {"int64", "uint64", "float64"} else "str"
+    return "float64" if {previous, current} <= {"int64", "uint64", "float64"} else "str"

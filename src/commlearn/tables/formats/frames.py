@@ -42,27 +42,29 @@ def as_pandas(source: Any) -> pd.DataFrame:
         texts = [name for name, dtype in source.dtypes.items() if _is_arrow_text(dtype)]
         return source.astype(dict.fromkeys(texts, "str")) if texts and source.columns.is_unique else source
     if isinstance(source, list):
-        if odd := [row for row, record in enumerate(source) if not isinstance(record, Mapping)]:
-            raise DataError(f"Row {odd[0]} of the list is {source[odd[0]]!r:.60}; give a dict for each row.")
+        if bad_rows := [row for row, record in enumerate(source) if not isinstance(record, Mapping)]:
+            raise DataError(
+                f"Row {bad_rows[0]} of the list is {source[bad_rows[0]]!r:.60}; give a dict for each row."
+            )
         return pd.DataFrame.from_records(source)
     if hasattr(source, "collect") and not hasattr(source, "__arrow_c_stream__"):
         source = source.collect()  # a lazy frame
     try:
         if _is_hugging_face(source):
-            read = _hugging_face_table(source)
+            table = _hugging_face_table(source)
         else:
-            read = source.to_table() if isinstance(source, dataset.Dataset) else pa.table(source)
+            table = source.to_table() if isinstance(source, dataset.Dataset) else pa.table(source)
     except (TypeError, ValueError, AttributeError, pa.ArrowException) as problem:
         raise no_table(source, f" ({problem})") from problem
-    return arrow_to_pandas(read)
+    return arrow_to_pandas(table)
 
 
 def no_table(source: Any, why: str = "") -> DataError:
     """Return the error for an object that is not a table."""
-    empty = "An empty list" if isinstance(source, list) and not source else f"A {type(source).__name__}"
+    description = "An empty list" if isinstance(source, list) and not source else f"A {type(source).__name__}"
     return DataError(
-        f"{empty} cannot be read as a table{why}. Give a pandas or Polars DataFrame, a PyArrow table, a list "
-        "of dicts, a dict of arrays, or the path of a file."
+        f"{description} cannot be read as a table{why}. Give a pandas or Polars DataFrame, a PyArrow table, "
+        "a list of dicts, a dict of arrays, or the path of a file."
     )
 
 
@@ -95,8 +97,8 @@ def _is_hugging_face(source: Any) -> bool:
 def _hugging_face_table(source: Any) -> pa.Table:
     """Return the selected rows in their order, with images and audio as the bytes of their files."""
     table = source.with_format("arrow")[:]
-    for place, (name, feature) in enumerate((source.features or {}).items()):
+    for index, (name, feature) in enumerate((source.features or {}).items()):
         if hasattr(feature, "embed_storage"):  # a struct of bytes and path, either of which may be empty
             files = feature.embed_storage(table[name].combine_chunks())
-            table = table.set_column(place, name, pc.struct_field(files, "bytes"))
+            table = table.set_column(index, name, pc.struct_field(files, "bytes"))
     return table

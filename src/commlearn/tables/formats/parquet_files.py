@@ -54,12 +54,12 @@ class ParquetTable:
 
     def chunks(self, rows: int, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
         """Yield the table in chunks of at most `rows` rows; 0 yields it as one chunk."""
-        names, wanted = self._wanted(columns)
-        parts = (batch for path in self.files.paths for batch in self._batches(path, names, rows or CHUNK))
-        tables = (_cast(pa.Table.from_batches([batch]).select(names), wanted) for batch in parts)
+        names, schema = self._selection(columns)
+        batches = (batch for path in self.files.paths for batch in self._batches(path, names, rows or CHUNK))
+        tables = (_cast(pa.Table.from_batches([batch]).select(names), schema) for batch in batches)
         if not rows:
-            read = list(tables)
-            yield self._to_pandas(pa.concat_tables(read)) if read else pd.DataFrame(columns=names)
+            loaded = list(tables)
+            yield self._to_pandas(pa.concat_tables(loaded)) if loaded else pd.DataFrame(columns=names)
             return
         for table in tables:
             yield self._to_pandas(table)
@@ -67,18 +67,20 @@ class ParquetTable:
     def read(self, group: int, columns: Sequence[str] | None) -> pd.DataFrame:
         """Return the rows of one group."""
         path, number, _, footer = self.groups[group]
-        names, wanted = self._wanted(columns)
+        names, schema = self._selection(columns)
         try:
             with pq.ParquetFile(path, metadata=footer, filesystem=self.files.filesystem) as file:
                 table = file.read_row_group(number, columns=names, use_threads=False)
                 table.validate(full=True)
         except (pa.ArrowException, OSError) as problem:
             raise _unreadable(path, problem) from problem
-        return self._to_pandas(_cast(table.select(names), wanted))
+        return self._to_pandas(_cast(table.select(names), schema))
 
-    def _wanted(self, columns: Sequence[str] | None) -> tuple[list[str], pa.Schema]:
-        own = [name for name in self.schema.names if not name.startswith("__index_level_")]  # pandas' index
-        names = chosen_columns(own, columns, self.files.where)
+    def _selection(self, columns: Sequence[str] | None) -> tuple[list[str], pa.Schema]:
+        fields = [
+            name for name in self.schema.names if not name.startswith("__index_level_")
+        ]  # pandas' index
+        names = chosen_columns(fields, columns, self.files.where)
         return names, pa.schema([self._as_read(self.schema.field(name)) for name in names])
 
     def _as_read(self, column: pa.Field) -> pa.Field:
@@ -128,7 +130,7 @@ class ParquetTable:
     def _footers(self) -> tuple[pa.Schema, set[str], set[str]]:
         """Return the columns of all files, which may have missing cells, and which numbers beyond 2^53."""
         schemas: list[pa.Schema] = []
-        holed: set[str] = set()
+        with_holes: set[str] = set()
         long: set[str] = set()
         paths = self.files.paths
         for path in paths:
@@ -139,19 +141,19 @@ class ParquetTable:
             schema = metadata.schema.to_arrow_schema().remove_metadata()
             one_name_each(schema.names, path)
             if schemas and set(schema.names) != set(schemas[0].names):
-                odd = sorted(set(schema.names) ^ set(schemas[0].names))
+                difference = sorted(set(schema.names) ^ set(schemas[0].names))
                 raise DataError(
-                    f"{path} has different columns from {Path(paths[0]).name}: {', '.join(odd)} are in "
-                    "only one of them."
+                    f"{path} has different columns from {Path(paths[0]).name}: {', '.join(difference)} are "
+                    "in only one of them."
                 )
             schemas.append(schema)
             for number in range(metadata.num_row_groups):
                 group = metadata.row_group(number)
                 self.groups.append(RowGroup(path, number, group.num_rows, metadata))
-                holed |= _columns_with_holes(group)
+                with_holes |= _columns_with_holes(group)
                 long |= _long_columns(group)
         try:
-            return pa.unify_schemas(schemas, promote_options="permissive"), holed, long
+            return pa.unify_schemas(schemas, promote_options="permissive"), with_holes, long
         except pa.ArrowException as problem:
             raise DataError(
                 f"The files of {self.files.where} differ in a column's type: {problem}"
@@ -182,18 +184,18 @@ def _may_be_long(column: pq.ColumnChunkMetaData) -> bool:
     return not (numbers.has_min_max and -EXACT <= numbers.min <= numbers.max <= EXACT)
 
 
-def _cast(table: pa.Table, wanted: pa.Schema) -> pa.Table:
+def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Cast columns to the types they are read as; floats are rounded, and times lose their nanoseconds."""
     try:
         columns = [
             column.cast(
                 options=pc.CastOptions(field.type, allow_float_truncate=True, allow_time_truncate=True)
             )
-            for column, field in zip(table.columns, wanted, strict=True)
+            for column, field in zip(table.columns, schema, strict=True)
         ]
     except pa.ArrowException as problem:
         raise DataError(f"The table's files differ in a column's type: {problem}") from problem
-    return pa.table(columns, schema=wanted)
+    return pa.table(columns, schema=schema)
 
 
 def _unreadable(path: str, problem: Exception) -> DataError:
@@ -241,21 +243,21 @@ def _list_type(kind: pa.DataType) -> pd.ArrowDtype | None:
 
 def _holds_times(kind: pa.DataType) -> bool:
     """Whether a type contains times. Some exceed Python's range, which conversion on reading reveals."""
-    inner = [kind.field(place).type for place in range(kind.num_fields)]
-    return pa.types.is_temporal(kind) or any(_holds_times(part) for part in inner)
+    inner_types = [kind.field(index).type for index in range(kind.num_fields)]
+    return pa.types.is_temporal(kind) or any(_holds_times(part) for part in inner_types)
 
 
 def one_name_each(names: Sequence[str], where: str) -> None:
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice:
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+    if repeated:
         raise DataError(
-            f"{where} has two columns with the same name: {', '.join(twice)}. Rename one of each."
+            f"{where} has two columns with the same name: {', '.join(repeated)}. Rename one of each."
         )
 
 
 def chosen_columns(names: Sequence[str], columns: Sequence[str] | None, where: str) -> list[str]:
-    wanted = None if columns is None else set(columns)
-    chosen = [name for name in names if wanted is None or name in wanted]
+    requested = None if columns is None else set(columns)
+    chosen = [name for name in names if requested is None or name in requested]
     if columns and not chosen:
         raise DataError(f"{where}: " + unknown("column", columns[0], names))
     return chosen

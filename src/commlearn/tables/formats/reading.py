@@ -28,15 +28,15 @@ class Reading:
             >>> Reading(missing_in={"age": [-999]}).emptied(pd.DataFrame({"age": [31, -999]}))["age"].tolist()
             [31.0, nan]
         """
-        emptied = {}
+        columns = {}
         for name in frame if self.missing or self.missing_in else ():
             values = (*self.missing, *self.missing_in.get(name, ()))
             if values and _may_hold_text(frame[name]):
-                emptied[name] = frame[name].mask(_is_one_of(frame[name], values), None)
+                columns[name] = frame[name].mask(_is_one_of(frame[name], values), None)
             elif name in self.missing_in and pd.api.types.is_numeric_dtype(frame[name]):
                 hit = frame[name].isin(_numbers(values)).to_numpy()
-                emptied[name] = frame[name].mask(hit, np.nan) if hit.any() else frame[name]
-        return frame.assign(**emptied) if emptied else frame
+                columns[name] = frame[name].mask(hit, np.nan) if hit.any() else frame[name]
+        return frame.assign(**columns) if columns else frame
 
     def words_in(self, column: str) -> list[str]:
         """Return the words that mean an empty cell in a column of a text file."""

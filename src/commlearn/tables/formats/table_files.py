@@ -58,15 +58,15 @@ def _json_lines(
 
 def _lines(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading) -> Iterator[pd.DataFrame]:
     types: dict[str, set[type]] = {}
-    seen: dict[str, int] = {}
+    occurrences: dict[str, int] = {}
     count = 0
     for record in _objects(path, reading.encoding):
         count += 1
         for name, value in record.items():
             types.setdefault(name, set()).add(_type(value, name in reading.names))
-            seen[name] = seen.get(name, 0) + 1
-    for name, times in seen.items():
-        if times < count:
+            occurrences[name] = occurrences.get(name, 0) + 1
+    for name, number in occurrences.items():
+        if number < count:
             types[name].add(type(None))
     names = chosen_columns(list(types), columns, str(path)) if count else []
     records = _objects(path, reading.encoding)
@@ -159,13 +159,13 @@ def _excel(path: Path, rows: int, columns: Sequence[str] | None, reading: Readin
         first, *others = filled
         message = f"{path}: only sheet '{first}' is read, not {', '.join(map(repr, others))}"
         warnings.warn(DataWarning(message), stacklevel=2)
-    frame = next(iter(filled.values()), pd.DataFrame()).rename(columns=str).apply(_of_cells)
+    frame = next(iter(filled.values()), pd.DataFrame()).rename(columns=str).apply(_infer_type)
     names = list(frame.columns)
     one_name_each(names, str(path))
     return slices(frame[chosen_columns(names, columns, str(path))] if len(frame) else frame, rows)
 
 
-def _of_cells(column: pd.Series) -> pd.Series:
+def _infer_type(column: pd.Series) -> pd.Series:
     """Give a sheet's column the type of its cells; numbers as text become numbers, unless one is a code."""
     texts = [cell for cell in column if isinstance(cell, str)] if column.dtype == object else []
     if texts and not any(re.fullmatch(CODE, text) for text in texts):

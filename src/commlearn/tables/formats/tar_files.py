@@ -43,34 +43,34 @@ class TarTable:
         only_keys = columns is not None and set(columns) == {KEY}  # member names are enough for these
         frames = (self._frame(path, only_keys) for path in self.files.paths)
         if not rows:
-            whole = pd.concat(list(frames), ignore_index=True)
-            yield whole[chosen_columns(list(whole), columns, self.files.where)]
+            table = pd.concat(list(frames), ignore_index=True)
+            yield table[chosen_columns(list(table), columns, self.files.where)]
             return
         for frame in frames:
-            frame = self._chosen(frame, columns)
+            frame = self._select(frame, columns)
             for start in range(0, len(frame), rows):
                 yield frame.iloc[start : start + rows]
 
     def read(self, group: int, columns: Sequence[str] | None) -> pd.DataFrame:
         """Return the records of one file."""
-        return self._chosen(self._frame(self.files.paths[group]), columns)
+        return self._select(self._frame(self.files.paths[group]), columns)
 
-    def _chosen(self, frame: pd.DataFrame, columns: Sequence[str] | None) -> pd.DataFrame:
+    def _select(self, frame: pd.DataFrame, columns: Sequence[str] | None) -> pd.DataFrame:
         """Select columns of one file's records; columns that only records of other files have are empty."""
-        lacking = {name: None for name in columns or () if name not in frame and self._holds(name)}
-        frame = frame.assign(**lacking)
+        missing = {name: None for name in columns or () if name not in frame and self._holds(name)}
+        frame = frame.assign(**missing)
         return frame[chosen_columns(list(frame), columns, self.files.where)]
 
     def _holds(self, column: str) -> bool:
         """Whether any file may have this column, judging by member names."""
-        starts = (ending for ending in self.endings if ending.endswith("json"))
-        return column in self.endings or any(column.startswith(f"{start}.") for start in starts)
+        prefixes = (ending for ending in self.endings if ending.endswith("json"))
+        return column in self.endings or any(column.startswith(f"{prefix}.") for prefix in prefixes)
 
     def _count(self, path: str) -> int:
         """Count the records of a file by the names of its members alone."""
         try:
             with self._open(path) as tar:
-                cells = [_parted(member.name) for member in tar if self._is_cell(path, member)]
+                cells = [_split_name(member.name) for member in tar if self._is_cell(path, member)]
             self.endings |= {ending for _, ending in cells}
             return len({key for key, _ in cells})
         except BROKEN as problem:
@@ -83,7 +83,7 @@ class TarTable:
                 for member in tar:
                     file = tar.extractfile(member) if self._is_cell(path, member) else None
                     if file is not None:
-                        key, ending = _parted(member.name)
+                        key, ending = _split_name(member.name)
                         record = records.setdefault(key, {KEY: key})
                         if only_keys:
                             continue
@@ -99,15 +99,16 @@ class TarTable:
         """Whether a member is a file that is not hidden; raise an error if it is sparse or cut off."""
         if not member.isfile() or PurePosixPath(member.name).name.startswith("."):
             return False
-        there = self.files.size(path) - member.offset_data
+        available = self.files.size(path) - member.offset_data
         if member.issparse():
             raise DataError(
                 f"{path}, {member.name} is sparse: it unpacks to {member.size:,} bytes, most of them never "
                 "written. Pack it again without --sparse."
             )
-        if member.size > there:
+        if member.size > available:
             raise DataError(
-                f"{path}, {member.name}: its header says {member.size:,} bytes, but only {there:,} are left."
+                f"{path}, {member.name}: its header says {member.size:,} bytes, but only {available:,} are "
+                "left."
             )
         return True
 
@@ -115,11 +116,11 @@ class TarTable:
         return tarfile.open(fileobj=self.files.filesystem.open_input_file(path), mode="r:")
 
 
-def _parted(name: str) -> tuple[str, str]:
+def _split_name(name: str) -> tuple[str, str]:
     """Split a member's name into the record's key and the name of the cell.
 
     Example:
-        >>> _parted("a/0001.left.jpg")
+        >>> _split_name("a/0001.left.jpg")
         ('a/0001', 'left.jpg')
     """
     path = PurePosixPath(name)
@@ -138,6 +139,6 @@ def _cells(ending: str, content: bytes) -> dict[str, Any]:
         return {ending: read_npy(io.BytesIO(content))}
     if sort == "json":
         values = parse_json(content)
-        named = values if isinstance(values, dict) else {"": values}
-        return {f"{ending}.{name}".rstrip("."): value for name, value in named.items()}
+        entries = values if isinstance(values, dict) else {"": values}
+        return {f"{ending}.{name}".rstrip("."): value for name, value in entries.items()}
     return {ending: content}

@@ -40,7 +40,9 @@ def guessed_encoding(path: Path) -> str:
     if not encoding:
         raise not_in_encoding(path)
     message = f"{path} is not UTF-8 and is read as {encoding}"
-    message += "" if encoding.startswith("utf") else f" (Western European; {_first_wrong(path, 'utf-8')})"
+    message += (
+        "" if encoding.startswith("utf") else f" (Western European; {_locate_wrong_byte(path, 'utf-8')})"
+    )
     warnings.warn(DataWarning(f"{message}. If letters look wrong, set encoding in the schema"), stacklevel=4)
     return encoding
 
@@ -63,12 +65,12 @@ def read_decoded(path: Path, reading: Reading, read: Callable[[Reading], Iterato
 
 def not_in_encoding(path: Path, encoding: str = "utf-8") -> DataError:
     """Return an error that locates the first byte that does not fit the encoding."""
-    called = "UTF-8" if encoding == "utf-8" else encoding
+    name = "UTF-8" if encoding == "utf-8" else encoding
     way_out = "Save the file as UTF-8" if encoding == "utf-8" else "Set another encoding in the schema"
-    return DataError(f"{path}, {_first_wrong(path, encoding)} is not {called}. {way_out}.")
+    return DataError(f"{path}, {_locate_wrong_byte(path, encoding)} is not {name}. {way_out}.")
 
 
-def _first_wrong(path: Path, encoding: str) -> str:
+def _locate_wrong_byte(path: Path, encoding: str) -> str:
     with _binary(path) as file:
         for number, line in enumerate(file, start=1):
             try:
@@ -84,7 +86,7 @@ def _utf16(path: Path) -> str:
         start = file.read(BLOCK)
     if start[:2] in MARKS:
         return MARKS[start[:2]]
-    zeros = [start[place::2].count(0) for place in (0, 1)]
+    zeros = [start[offset::2].count(0) for offset in (0, 1)]
     if sum(zeros) < ZEROS * len(start) or min(zeros) > ZEROS * max(zeros):
         return ""
     return "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
@@ -96,9 +98,9 @@ def _western(path: Path) -> str:
     for block in _blocks(path):
         if not set(block) <= PRINTED:
             return ""
-        left, count = SEQUENCE.subn(b"", block)
+        rest, count = SEQUENCE.subn(b"", block)
         sequences += count
-        others += sum(byte > 127 for byte in left)
+        others += sum(byte > 127 for byte in rest)
     return "cp1252" if others > sequences else ""
 
 

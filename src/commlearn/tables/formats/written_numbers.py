@@ -51,7 +51,7 @@ def judged(
         >>> judged([pd.DataFrame({"a": ["1.5", "NA"], "b": ["x", "NA"]})], {"a", "b"}, ",")
         ({'a': 'plain'}, {'a': Counter({'NA': 1})})
     """
-    fits: dict[str, set[str]] = {}
+    candidates: dict[str, set[str]] = {}
     words: dict[str, Counter[str]] = {}
     filled: set[str] = set()  # columns that hold any other cell
     codes: set[str] = set()
@@ -67,18 +67,22 @@ def judged(
             if bool(cells.str.fullmatch(CODE).any()):
                 codes.add(str(name))
             forms = {**FORMS, "plain": PLAIN} if name in texts else {**FORMS, "groups": GROUPS}
-            fitting = {form for form, pattern in forms.items() if bool(cells.str.fullmatch(pattern).all())}
-            fits[str(name)] = fits.get(str(name), fitting) & fitting
+            matching = {form for form, pattern in forms.items() if bool(cells.str.fullmatch(pattern).all())}
+            candidates[str(name)] = candidates.get(str(name), matching) & matching
             mark = r",|\..*\." if name in texts else r"\."
             if bool(cells.str.contains(mark).any()):
                 marked.add(str(name))
-    numbers = {name for name in texts & filled - codes if "plain" in fits[name]}
-    forms = {name: _form(fits[name] - {"plain"}, separator) for name in texts & marked - numbers - codes}
+    numbers = {name for name in texts & filled - codes if "plain" in candidates[name]}
+    forms = {
+        name: _form(candidates[name] - {"plain"}, separator) for name in texts & marked - numbers - codes
+    }
     forms = {name: form for name, form in forms.items() if form}
     if "comma" in forms.values():  # then a point never begins a fraction
-        forms |= {name: "comma" for name in marked - texts if "groups" in fits[name]}
+        forms |= {name: "comma" for name in marked - texts if "groups" in candidates[name]}
     forms |= dict.fromkeys(numbers, "plain") | dict.fromkeys(codes, "text")
-    return forms, {name: words[name] for name in fits if words[name] and forms.get(name, "text") != "text"}
+    return forms, {
+        name: words[name] for name in candidates if words[name] and forms.get(name, "text") != "text"
+    }
 
 
 def as_written(column: pd.Series, form: str) -> pd.Series:
@@ -94,14 +98,14 @@ def as_written(column: pd.Series, form: str) -> pd.Series:
     if form == "plain":
         return pd.to_numeric(column).astype("float64")
     thousands, fraction = (".", ",") if form == "comma" else (",", ".")
-    plain = column.str.replace(thousands, "", regex=False).str.replace(fraction, ".", regex=False)
-    return pd.to_numeric(plain).astype("float64")
+    texts = column.str.replace(thousands, "", regex=False).str.replace(fraction, ".", regex=False)
+    return pd.to_numeric(texts).astype("float64")
 
 
-def _form(fits: set[str], separator: str) -> str:
+def _form(candidates: set[str], separator: str) -> str:
     """Return the form of a column's cells; "" if none fits, or if it remains ambiguous."""
     if separator == ",":
-        return "point" if "point" in fits else ""
-    if separator == ";" and "comma" in fits:
+        return "point" if "point" in candidates else ""
+    if separator == ";" and "comma" in candidates:
         return "comma"
-    return next(iter(fits)) if len(fits) == 1 else ""
+    return next(iter(candidates)) if len(candidates) == 1 else ""

@@ -46,12 +46,12 @@ def _only_table(path: Path) -> str:
     with zipfile.ZipFile(path) as archive:
         names = [PurePosixPath(name) for name in archive.namelist() if not name.endswith("/")]
     tables = [name for name in names if _is_table(name)]
-    top = min((len(name.parts) for name in tables), default=0)
-    tables = [name for name in tables if len(name.parts) == top]
+    depth = min((len(name.parts) for name in tables), default=0)
+    tables = [name for name in tables if len(name.parts) == depth]
     if len(tables) != 1:
-        shown = ", ".join(map(str, tables[:SHOWN])) + (", ..." if len(tables) > SHOWN else "")
-        what = f"{len(tables)} tables ({shown}); unpack it and name one" if tables else "no table"
-        raise DataError(f"{path} holds {what}. A table ends in {', '.join(FORMATS)}.")
+        examples = ", ".join(map(str, tables[:SHOWN])) + (", ..." if len(tables) > SHOWN else "")
+        content = f"{len(tables)} tables ({examples}); unpack it and name one" if tables else "no table"
+        raise DataError(f"{path} holds {content}. A table ends in {', '.join(FORMATS)}.")
     return str(tables[0])
 
 
