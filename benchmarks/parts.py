@@ -21,7 +21,7 @@ from training_step import QUICK, build
 
 from commlearn.augmentations import ImageAugmentation, plan_batch
 from commlearn.batch import Modality
-from commlearn.own_draws import OwnDraws
+from commlearn.seeded_draws import SeededDraws
 from commlearn.training.batches import cached_loss, split
 from commlearn.training.descent import Player, losses
 
@@ -43,7 +43,7 @@ def step(batch: int, part: int) -> tuple[float, float]:
         if part:
             cached_loss(fabric, player, method, split(plan, records, part), int).backward()
         else:
-            for descent in losses(fabric, player, method, plan(slice(None)), OwnDraws(0)):
+            for descent in losses(fabric, player, method, plan(slice(None)), SeededDraws(0)):
                 descent.backward()
 
     descend(4)  # load libraries first

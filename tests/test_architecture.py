@@ -10,7 +10,7 @@ import commlearn
 
 SOURCE = Path(commlearn.__file__).parent
 LAYERS = [
-    {"cores", "errors", "escapes", "own_draws", "seeds"},
+    {"cores", "errors", "escapes", "seeded_draws", "seeds"},
     {"batch", "storage"},
     {"objectives", "records"},
     {"augmentations"},

@@ -16,7 +16,7 @@ import pytest
 
 import commlearn as cl
 from commlearn.cli import main
-from commlearn.cli.output import telling
+from commlearn.cli.output import progress_printer
 from commlearn.config.configuration import experiment_from
 from commlearn.escapes import code_span, escaped_output, markdown, one_line, printable, spreadsheet_text
 from commlearn.tables.dataset import dataset_of
@@ -180,7 +180,7 @@ def test_what_draws_on_a_terminal_may_and_what_it_draws_is_escaped(monkeypatch):
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
-    with escaped_output(), telling(Namespace(quiet=False, verbose=False, json=False)) as tell:
+    with escaped_output(), progress_printer(Namespace(quiet=False, verbose=False, json=False)) as tell:
         tell(f"reading {HARM}")
         time.sleep(0.3)  # the line is redrawn at intervals
     assert "\x1b[" in screen.getvalue()

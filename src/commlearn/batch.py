@@ -203,12 +203,12 @@ def view_of(
     }
 
 
-def tells_gaps(modality: Modality) -> bool:
+def has_observation_marks(modality: Modality) -> bool:
     """Return whether the second half of a series' channels marks the first as observed (1) or not (0).
 
     Example:
         >>> marked = torch.tensor([[[0.7, 1.0], [0.0, 0.0], [0.2, 1.0]]])  # (batch, length, channels)
-        >>> tells_gaps(Modality(marked)), tells_gaps(Modality(marked + 0.5))
+        >>> has_observation_marks(Modality(marked)), has_observation_marks(Modality(marked + 0.5))
         (True, False)
     """
     values = modality.values.flatten(2)

@@ -113,8 +113,8 @@ class Problems:
         commlearn.errors.ConfigurationError: recipe: epochs is -1; give a positive number
     """
 
-    def __init__(self, where: str) -> None:
-        self.where = where
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
         self.messages: list[str] = []
 
     def add(self, problem: str) -> None:
@@ -122,7 +122,7 @@ class Problems:
 
     def raise_if_any(self, error: type[CommlearnError]) -> None:
         if len(self.messages) == 1:
-            raise error(f"{self.where}: {self.messages[0]}")
+            raise error(f"{self.subject}: {self.messages[0]}")
         if self.messages:
             lines = "\n".join("  - " + problem.replace("\n", "\n  ") for problem in self.messages)
-            raise error(f"{self.where}: {len(self.messages)} problems\n{lines}")
+            raise error(f"{self.subject}: {len(self.messages)} problems\n{lines}")

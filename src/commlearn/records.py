@@ -225,8 +225,8 @@ def presence(column: Column, rows: np.ndarray | None = None) -> np.ndarray:
         return presence(column.column, column.rows[rows])
     if isinstance(column, Drawn):
         return presence(column.column, column.first[rows])
-    if hasattr(column, "there"):
-        return column.there(rows)
+    if hasattr(column, "presence"):
+        return column.presence(rows)
     if hasattr(column, "present"):
         return np.ones(len(rows), dtype=bool) if column.present is None else np.asarray(column.present)[rows]
     parts = [column.take(rows[start : start + 256]).there.numpy() for start in range(0, len(rows), 256)]

@@ -10,7 +10,7 @@ from sklearn.cross_decomposition import CCA
 
 from commlearn.comparison.baselines import (
     BASELINES,
-    Given,
+    BaselineInputs,
     common_directions,
     find_baseline,
     raw_parts,
@@ -40,7 +40,7 @@ def given(data, folder, seed=0, targets=("shared",)):
     experiment = experiment_from(
         {"name": "e", "data": "trifeature", "seed": seed, "model": {"width": 16}, "training": settings}
     )
-    return Given(experiment, data, targets, folder, Callback())
+    return BaselineInputs(experiment, data, targets, folder, Callback())
 
 
 @pytest.mark.parametrize("name", [*BASELINES, "single"])

@@ -12,7 +12,7 @@ from commlearn.errors import CommlearnError
 from commlearn.information import InteractionReport, Settings
 from commlearn.information.ask import ask
 from commlearn.information.material import Material, prepare_target
-from commlearn.information.sources import Gathered
+from commlearn.information.sources import GatheredInputs
 
 QUICK = Settings(bootstrap=2, permutations=19, curve=False, repeats=1)
 CURVE = Settings(bootstrap=2, permutations=19, repeats=1)
@@ -123,7 +123,9 @@ def test_a_dimension_of_a_model_that_tells_the_target_is_no_leak(columns, leaks)
     arrays = {"a": draw.normal(size=(600, 3)), "b": draw.normal(size=(600, 3))}
     arrays["a"][:, 2] = np.linspace(0, 1, 600)  # each class has its own range of this column
     given = None if columns is None else {"a": arrays["a"][:, columns]} if columns else {}
-    gathered = Gathered(Material(arrays, columns=given), lambda _: (target, "y"), 600, np.arange(600), None)
+    gathered = GatheredInputs(
+        Material(arrays, columns=given), lambda _: (target, "y"), 600, np.arange(600), None
+    )
     verdict = ask(gathered, target, settings=QUICK).verdict
     assert verdict.startswith("CANNOT BE TRUSTED: column") == leaks
 

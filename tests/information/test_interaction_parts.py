@@ -150,7 +150,7 @@ def test_tables_of_joint_cells_are_counted_some_records_at_a_time(monkeypatch):
     for at_once in (2**23, 5000):
         monkeypatch.setattr(cluster_tables, "_AT_ONCE", at_once)
         tracemalloc.start()
-        logits.append(fit_table(members, labels, folds).logits(folds.own_rows(3)))
+        logits.append(fit_table(members, labels, folds).logits(folds.identity_rows(3)))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert logits[1] == pytest.approx(logits[0], abs=1e-12)
@@ -163,7 +163,7 @@ def test_a_stack_of_useless_experts_says_the_class_shares():
     noise = [log_softmax(3 * draw.normal(size=(2000, 2)), axis=1) for _ in range(3)]
     folds = make_folds(labels, None, 5, 0)
     stack = fit_stack(noise, labels, folds)
-    claims = np.exp(stack.combine(noise, folds.own_rows(1)))
+    claims = np.exp(stack.combine(noise, folds.identity_rows(1)))
     assert claims[:, 1].mean() == pytest.approx(labels.mean(), abs=0.02)
     assert claims[:, 1].std() < 0.05
 

@@ -24,7 +24,7 @@ from commlearn.information.estimate import QuantityKey, information_of
 from commlearn.information.experts.posteriors import all_subsets, linear_family
 from commlearn.information.material import Material, label_columns, prepare_target
 from commlearn.information.pid import Pid, order_spectrum
-from commlearn.information.sources import Gathered, gather
+from commlearn.information.sources import GatheredInputs, gather
 
 QUICK = Settings(repeats=1, bootstrap=3, permutations=39, curve=False)
 FAR = {"a": 2.0, "b": 1.0}  # distance between the two classes, in standard deviations
@@ -131,7 +131,9 @@ def test_what_the_fusion_of_a_pair_shows_is_credited_to_pairs(names):
     arrays = {name: draw.normal(size=(240, 2)) for name in names}  # noise, without the fusion
     subsets = [subset for subset in all_subsets(names) if len(subset) > 1]
     fused = {subset: shown if {"a", "b"} <= set(subset) else 0 * shown for subset in subsets}
-    gathered = Gathered(Material(arrays, fused), lambda target: (target, "xor"), 240, np.arange(240), None)
+    gathered = GatheredInputs(
+        Material(arrays, fused), lambda target: (target, "xor"), 240, np.arange(240), None
+    )
     report = ask(gathered, bits[0] ^ bits[1], settings=QUICK)
     spectrum = [part.bits for part in report.data.spectrum]
     if len(names) == 3:

@@ -12,8 +12,8 @@ from commlearn.errors import ConfigurationError
 from commlearn.methods import METHODS
 from commlearn.methods.base import Method
 from commlearn.models.build import build_encoders
-from commlearn.own_draws import OwnDraws, may_draw
 from commlearn.records import ImageColumn, Records, VectorColumn
+from commlearn.seeded_draws import SeededDraws, may_draw
 from commlearn.trained.embed import embed
 
 SPECS = {"image": Spec("image", (3, 32, 32)), "vector": Spec("vector", (6,)), "other": Spec("vector", (4,))}
@@ -92,7 +92,7 @@ def test_steps_are_finite_and_every_parameter_learns(name, count, gaps):
 
 @every_method
 def test_a_method_draws_where_it_says_so_and_nowhere_else(name):
-    method, draws = build(name, 2), OwnDraws(0)
+    method, draws = build(name, 2), SeededDraws(0)
     with draws:
         list(method.steps(batch_for(method, 2)))
     assert bool(draws.generators) == may_draw(method)

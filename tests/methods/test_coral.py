@@ -57,7 +57,7 @@ def test_the_loss_is_the_published_sum(modalities, gaps):
     first, second = method.project(rows)
     terms, masks = {}, []
     for subset in [*((name,) for name in method.modalities), method.modalities]:
-        mask = None if len(subset) > 1 else rows.having(subset)
+        mask = None if len(subset) > 1 else rows.presence_mask(subset)
         chosen = torch.arange(6) if mask is None else mask.nonzero()[:, 0]
         terms["+".join(subset)] = info_nce(first[subset][chosen], second[subset][chosen])
         masks.append(mask)

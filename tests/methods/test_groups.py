@@ -62,7 +62,7 @@ def test_terms_are_those_of_the_objectives_with_groups():
 
     method = build("cmc", 3)
     rows = method.represent(replace(batch_for(method, 3, gaps=True), groups=groups))
-    (view,), both = method.project(rows), rows.having(("image", "vector"))
+    (view,), both = method.project(rows), rows.presence_mask(("image", "vector"))
     expected = info_nce(view["image"][both], view["vector"][both], 0.1, groups[both])
     torch.testing.assert_close(method.compare(rows).terms["image+vector"], expected)
 

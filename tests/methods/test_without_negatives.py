@@ -34,7 +34,7 @@ def test_a_term_is_that_of_the_subset_and_the_full_fusion_of_the_other_view(cont
     directions = method.objective.directions(256) if contrast == "sigreg" else None
     step, full = method.compare(rows), method.modalities
     for subset in method.subsets:
-        mask = None if subset == full else rows.having(subset)
+        mask = None if subset == full else rows.presence_mask(subset)
         some = torch.ones(RECORDS, dtype=torch.bool) if mask is None else mask
         halves = [
             slow(contrast, directions, one[subset][some], other[full][some])

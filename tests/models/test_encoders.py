@@ -14,8 +14,8 @@ from commlearn.models.encoders.image import start_as_waves
 from commlearn.models.encoders.own import OwnEncoder
 from commlearn.models.features import FixedFeatures
 from commlearn.models.tokens import Tokens, pool
-from commlearn.own_draws import OwnDraws, may_draw
 from commlearn.records import VectorColumn
+from commlearn.seeded_draws import SeededDraws, may_draw
 
 CASES = {
     "alexnet": ((3, 96, 96), 4),
@@ -97,7 +97,7 @@ def test_every_parameter_learns_and_absent_records_contribute_no_token(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_no_encoder_draws_but_where_a_layer_of_torch_may(name):
-    encoder, draws = encoder_of(name).train(), OwnDraws(0)
+    encoder, draws = encoder_of(name).train(), SeededDraws(0)
     with draws:
         encoder(modality_of(name))
     assert bool(draws.generators) == may_draw(encoder) == (name == "gru")

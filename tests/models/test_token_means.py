@@ -10,7 +10,7 @@ import torch
 from commlearn.batch import Batch, Modality, Spec
 from commlearn.methods.comm import CoMM
 from commlearn.models.build import build_encoders
-from commlearn.models.present import moments_at_rest
+from commlearn.models.present import frozen_moments
 from commlearn.models.token_means import TokenMeans
 from commlearn.models.tokens import Tokens
 
@@ -127,7 +127,7 @@ def test_each_of_the_first_steps_is_observed_and_later_every_fourth():
     means = TokenMeans(["a", "b"], 4)
     due = [means.count_step() for _ in range(24)]
     assert due == [True] * 16 + [False, False, False, True] * 2
-    with moments_at_rest(means):
+    with frozen_moments(means):
         assert not means.count_step()
     assert not means.eval().count_step()
     assert means.steps == 24

@@ -19,7 +19,7 @@ from commlearn.information.pairs import PairReport
 from commlearn.plot import comparison
 from commlearn.plot.decomposition import information
 from commlearn.plot.interactions import interaction_figure, pairs_figure
-from commlearn.plot.style import COLOURS, apart, modality_colours
+from commlearn.plot.style import COLOURS, modality_colours, spread_out
 
 sys.path.insert(0, str(Path(__file__).parent))
 import cases
@@ -161,7 +161,7 @@ def test_a_modality_has_the_colour_of_the_report_in_every_picture():
 
 def test_moved_places_keep_their_order_and_their_distance():
     places = np.random.default_rng(0).uniform(0, 10, 9).tolist()
-    moved = apart(places, 1, 0, 10)
+    moved = spread_out(places, 1, 0, 10)
     assert np.argsort(moved).tolist() == np.argsort(places).tolist()
     assert np.diff(np.sort(moved)).min() >= 1 - 1e-9
     assert 0 <= min(moved) <= max(moved) <= 10

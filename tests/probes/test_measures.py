@@ -66,7 +66,7 @@ def test_areas_of_many_classes_are_means_of_one_against_the_rest(generator):
     shares = generator.random((60, 3))
     shares /= shares.sum(axis=1, keepdims=True)
     positive = labels[:, None] == np.arange(3)
-    score = measures.mean_over_labels(measures.auroc, shares, positive, measures.once(60))
+    score = measures.mean_over_labels(measures.auroc, shares, positive, measures.equal_weights(60))
     assert score[0] == pytest.approx(metrics.roc_auc_score(labels, shares, multi_class="ovr"))
 
 
@@ -166,7 +166,7 @@ def test_nothing_is_explained_where_nothing_varies():
         {"r2": lambda weights: measures.r2(guess, truth, weights)[:, 0]}, np.zeros(100)
     )["r2"]
     assert -1 < low < high <= 1
-    assert np.isnan(measures.r2(guess, np.ones((100, 1)), measures.once(100))).all()
+    assert np.isnan(measures.r2(guess, np.ones((100, 1)), measures.equal_weights(100))).all()
 
 
 def test_pairs_of_a_few_things_are_as_uncertain_as_the_things(generator):

@@ -64,7 +64,7 @@ def trained(table, tmp_path, method="supcon", name="run", epochs=1, **named):
 
 
 def overlap(records, run):
-    return int(run.rows.seen(records.keys, records.groups).sum())
+    return int(run.rows.used_in_training(records.keys, records.groups).sum())
 
 
 @pytest.fixture(scope="module", params=["supcon", "comm-sup"])
@@ -117,7 +117,7 @@ def test_interactions_of_a_method_that_saw_labels_leave_its_training_rows_out(su
     asked = gathered.about(table["ill"].to_numpy())
     assert len(asked.values) == len(gathered.about("ill").values)
     assert (asked.positions == rows_to_cross_fit(run, table).positions).all()
-    assert (asked.of_these(table["ill"].to_numpy()) == gathered.about("ill").values).all()
+    assert (asked.select(table["ill"].to_numpy()) == gathered.about("ill").values).all()
 
 
 def test_rows_that_were_all_seen_with_labels_are_refused_through_every_door(supervised, tmp_path):
@@ -319,7 +319,7 @@ def test_joined_memories_keep_what_either_saw():
     one = TrainingRows(np.array([1, 2], np.uint64), np.array([0, 2], np.int8), None, ("a",), {"a": 1})
     two = TrainingRows(np.array([2, 3], np.uint64), np.array([0, 2], np.int8), labels=("b",))
     both = one.joined(two)
-    assert both.seen(np.array([1, 2, 3, 4], np.uint64)).tolist() == [True, True, False, False]
+    assert both.used_in_training(np.array([1, 2, 3, 4], np.uint64)).tolist() == [True, True, False, False]
     assert both.labels == ("a", "b")
     again = TrainingRows.from_bytes(both.to_bytes())
     assert (again.labels, dict(again.label_counts)) == (("a", "b"), {"a": 1})  # the number for b is unknown

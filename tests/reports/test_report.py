@@ -358,7 +358,7 @@ def test_the_page_shows_five_warnings_at_most_each_with_its_way_out(html, traine
     )
     warned = warnings_of(findings)
     assert len(warned) == 10
-    assert all(one.way and one.text for one in warned)
+    assert all(one.remedy and one.text for one in warned)
     assert "almost at the same point" in warned[0].text
     findings.counts = {"test": 9}
     assert not any("interval" in one.text for one in warnings_of(findings))  # no scores, so no intervals
@@ -370,7 +370,7 @@ def test_the_page_shows_five_warnings_at_most_each_with_its_way_out(html, traine
         "y: red": {"of": "y", "warnings": [f"{few} 0.90 bits"]},
         "z": {"problem": "one class", "of": "z"},
     }
-    decomposed = [(one.text, one.way) for one in warnings_of(findings) if "decompos" in one.text.lower()]
+    decomposed = [(one.text, one.remedy) for one in warnings_of(findings) if "decompos" in one.text.lower()]
     assert decomposed == [
         (
             "Too few records to decompose x, y: red: 90 records are fewer than 500.",
@@ -527,7 +527,7 @@ def test_records_that_are_decomposed_have_a_label(tmp_path, monkeypatch):
     for of_table in (True, False):
         source = read if of_table else replace(read, table=None)
         monkeypatch.setattr(information, "own_records", lambda _: rows_to_cross_fit(model, table, None, True))
-        looked = information.looked_at(source, ["y"], 0)
+        looked = information.select_records(source, ["y"], 0)
         assert len(looked.records) == 5
         assert has_label(looked.records.targets["y"]).all()
 

@@ -20,7 +20,7 @@ from commlearn.cli import main
 from commlearn.errors import RunError
 from commlearn.storage import locks
 from commlearn.storage.file_list import FileList
-from commlearn.storage.locks import PART, whole_file
+from commlearn.storage.locks import PART, atomic_file
 from commlearn.trained.resume import open_folder
 from commlearn.trained.run_folder import RunFolder
 from commlearn.training.loop import train
@@ -328,7 +328,7 @@ def test_two_that_list_at_once_lose_no_name(tmp_path):
 def test_two_writers_of_a_file_write_to_two_files_whatever_their_process_ids(tmp_path):
     parts = []
     for _ in range(2):
-        with whole_file(tmp_path / "x") as file:
+        with atomic_file(tmp_path / "x") as file:
             parts.append(Path(file.name).name)
     assert len(set(parts)) == 2
     assert all(PART.fullmatch(part)[1] == "x" for part in parts)

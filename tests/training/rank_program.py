@@ -18,7 +18,7 @@ from commlearn.config.configuration import Training
 from commlearn.methods import METHODS
 from commlearn.methods.base import Method
 from commlearn.models.build import build_encoders
-from commlearn.own_draws import OwnDraws
+from commlearn.seeded_draws import SeededDraws
 from commlearn.training.batches import cached_loss, split
 from commlearn.training.descent import Player, losses
 from commlearn.training.sharding import gathered, strategy_of
@@ -99,7 +99,7 @@ def gradients(fabric: Fabric, name: str, gaps: bool, parts: int) -> dict[str, to
     made = (
         [cached_loss(fabric, player, method, split(some, len(mine), parts), lambda number: number)]
         if parts
-        else losses(fabric, player, method, some(slice(None)), OwnDraws(0))
+        else losses(fabric, player, method, some(slice(None)), SeededDraws(0))
     )
     for number, descent in enumerate(made):
         method.zero_grad()

@@ -142,8 +142,8 @@ def test_a_signal_that_arrives_while_ranks_talk_is_not_forgotten():
         return asked  # no rank had been asked when the exchange began
 
     with Interrupt() as stop:
-        assert not stop.agreed(SimpleNamespace(world_size=2, all_reduce=talk), due=True)
-        assert stop.agreed(SimpleNamespace(world_size=2, all_reduce=lambda asked, **_: asked), due=True)
+        assert not stop.should_stop(SimpleNamespace(world_size=2, all_reduce=talk), due=True)
+        assert stop.should_stop(SimpleNamespace(world_size=2, all_reduce=lambda asked, **_: asked), due=True)
     assert stop.signalled
     assert stop.error().code == 128 + signal.SIGTERM
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from commlearn.augmentations.views import check_share, check_size
-from commlearn.batch import Modality, Spec, tells_gaps
+from commlearn.batch import Modality, Spec, has_observation_marks
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class SequenceAugmentation:
         noise = torch.randn(values.shape, generator=generator).to(values)
         if self.crop < 1:
             values = _stretch(values, real.sum(dim=1), self.crop + (1 - self.crop) * draw[0], draw[1])
-        if tells_gaps(modality):  # neither unobserved values nor the marks of observation get noise
+        if has_observation_marks(modality):  # unobserved values and marks get no noise
             marks = values[..., values.shape[2] // 2 :]
             noise = noise * torch.cat([marks, torch.zeros_like(marks)], dim=2)
         noisy = (draw[2] < self.noise_probability)[:, None, None]

@@ -17,7 +17,7 @@ from typing import Any
 import commlearn
 from commlearn.cli.completion import commands_of, long_options
 from commlearn.cli.python_code import program
-from commlearn.cli.shell_words import in_shell_words, one_word_too_many
+from commlearn.cli.shell_words import command_line_message, extra_word_message
 from commlearn.cores import use_free_cores
 from commlearn.errors import CommlearnError, ConfigurationError, DataWarning, nearest, unknown
 from commlearn.escapes import escaped_output
@@ -63,7 +63,7 @@ def _warn(
     is_ours = issubclass(category, DataWarning) or PACKAGE in Path(file).parents
     if is_ours or verbose:
         origin = "" if is_ours else f" (from another library, {category.__name__})"
-        print(f"commlearn: warning{origin}: {in_shell_words(str(message))}", file=sys.stderr)
+        print(f"commlearn: warning{origin}: {command_line_message(str(message))}", file=sys.stderr)
 
 
 def _main(arguments: Sequence[str]) -> int:
@@ -84,7 +84,7 @@ def _main(arguments: Sequence[str]) -> int:
             _share_cores(options)
             return options.run(options) or 0
     except CommlearnError as problem:
-        print(f"commlearn: {in_shell_words(str(problem), command)}", file=sys.stderr)
+        print(f"commlearn: {command_line_message(str(problem), command)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whatever reads our output has closed it
         sys.stderr.close()
@@ -226,7 +226,7 @@ def _overrides(
     while words:
         word = words.pop(0)
         if not word.startswith("-"):
-            raise ConfigurationError(one_word_too_many(word, options.command, command))
+            raise ConfigurationError(extra_word_message(word, options.command, command))
         key, _, value = word.removeprefix("--").partition("=")
         _refuse_other_options(word.partition("=")[0], key, options, command)
         if "=" not in word:

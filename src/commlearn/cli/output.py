@@ -68,7 +68,7 @@ def print_next(options: argparse.Namespace, *commands: Sequence[object]) -> None
 
 
 @contextmanager
-def telling(options: argparse.Namespace) -> Iterator[Callable[[str], None]]:
+def progress_printer(options: argparse.Namespace) -> Iterator[Callable[[str], None]]:
     """Show the progress of long work: a changing line on a terminal, plain lines elsewhere or if verbose."""
     terminal, verbose = sys.stderr.isatty(), getattr(options, "verbose", False)
     if getattr(options, "quiet", False):

@@ -10,7 +10,7 @@ ROW = re.compile(r"\brow (\d+)\b(?! has more cells)")
 TYPES = {"invalid int value:": "give a whole number, not", "invalid float value:": "give a number, not"}
 
 
-def in_shell_words(message: str, command: argparse.ArgumentParser | None = None) -> str:
+def command_line_message(message: str, command: argparse.ArgumentParser | None = None) -> str:
     """Return an error or a warning as the command line prints it.
 
     Args:
@@ -20,9 +20,9 @@ def in_shell_words(message: str, command: argparse.ArgumentParser | None = None)
     Example:
         >>> parser = argparse.ArgumentParser()
         >>> action = parser.add_argument("--modalities")
-        >>> in_shell_words("choose at most 5 with modalities=.", parser)
+        >>> command_line_message("choose at most 5 with modalities=.", parser)
         'choose at most 5 with --modalities.'
-        >>> print(in_shell_words("hb row 7: 'x' is not a number"))
+        >>> print(command_line_message("hb row 7: 'x' is not a number"))
         hb row 7: 'x' is not a number
         Rows are counted from 0 below the header: row 7 is line 9 of a text file without line breaks in cells.
     """
@@ -37,7 +37,7 @@ def in_shell_words(message: str, command: argparse.ArgumentParser | None = None)
     return f"{message}\n{_how_rows_count(int(match[1]))}" if match else message
 
 
-def one_word_too_many(word: str, name: str, command: argparse.ArgumentParser) -> str:
+def extra_word_message(word: str, name: str, command: argparse.ArgumentParser) -> str:
     """Return a message about a word that a command does not take."""
     options = _options(command)
     endings = {"schema": (".yaml", ".yml"), "table": (".csv", ".parquet", ".tsv", ".jsonl", ".tar")}

@@ -29,7 +29,7 @@ from commlearn.training.finetune import FineTuning, finetune
 
 
 @dataclass(frozen=True)
-class Given:
+class BaselineInputs:
     """Inputs that a baseline may use."""
 
     experiment: Experiment  # CoMM, with the sizes, encoders, budget and seed of the other members
@@ -44,7 +44,7 @@ class Baseline:
     """A member of a comparison that is not a method."""
 
     about: str
-    make: Callable[[Given, Sequence[Records]], list[np.ndarray]]
+    make: Callable[[BaselineInputs, Sequence[Records]], list[np.ndarray]]
     """Makes the vectors of each part, (records, dim); nothing is fitted on the parts after the first."""
     drawn: bool = False  # whether the seed matters
     labels: bool = False  # whether it learns from labels; if so, it is trained for one target
@@ -55,7 +55,9 @@ WORDS = 2000  # most frequent words of the first part that are counted
 BLOCK = 512  # records processed at once
 
 
-def raw(given: Given, parts: Sequence[Records], names: Sequence[str] | None = None) -> list[np.ndarray]:
+def raw(
+    given: BaselineInputs, parts: Sequence[Records], names: Sequence[str] | None = None
+) -> list[np.ndarray]:
     """Return the raw features of the named modalities (all if none are named) side by side."""
     columns = raw_parts(parts, names or list(given.data.train.specs))
     return [np.concatenate([rows[part] for rows in columns.values()], axis=1) for part in range(len(parts))]
@@ -162,7 +164,7 @@ RIDGE = 0.1  # added to the variance of each direction of a modality; the varian
 COMMON = 64  # common directions, at most
 
 
-def pca(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
+def pca(given: BaselineInputs, parts: Sequence[Records]) -> list[np.ndarray]:
     """Return principal components of the standardised raw features, as many as the model is wide."""
     rows = raw(given, parts)
     scaler = StandardScaler().fit(rows[0])
@@ -173,7 +175,7 @@ def pca(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
         return [model.transform(part) for part in rows]
 
 
-def cca(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
+def cca(given: BaselineInputs, parts: Sequence[Records]) -> list[np.ndarray]:
     """Generalised canonical correlation: project every modality onto the directions that all share."""
     columns = raw_parts(parts, list(given.data.train.specs))
     scaled = []
@@ -215,7 +217,7 @@ def common_directions(
     return [inverse @ (left.T @ common) for inverse, left in solved], reached[:count] ** 2 / len(modalities)
 
 
-def fixed_features(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
+def fixed_features(given: BaselineInputs, parts: Sequence[Records]) -> list[np.ndarray]:
     """Return all modalities' fixed features side by side; raw ones where a pretrained encoder reads them."""
     pretrained = pretrained_of(given.data.state)
     specs = {name: spec for name, spec in given.data.train.specs.items() if name not in pretrained}
@@ -227,13 +229,13 @@ def fixed_features(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
     return [np.concatenate([arrays[part] for arrays in rows.values()], axis=1) for part in range(len(parts))]
 
 
-def random_network(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
+def random_network(given: BaselineInputs, parts: Sequence[Records]) -> list[np.ndarray]:
     """Return embeddings from the initial weights of the seed, without training."""
     method = _initial_method(given, learned_features(given.experiment, given.data)).eval()
     return [embed(method, records) for records in parts]
 
 
-def supervised(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
+def supervised(given: BaselineInputs, parts: Sequence[Records]) -> list[np.ndarray]:
     """Train the same network on the labels of one target, for as many epochs unless stopped by validation."""
     training = given.experiment.training
     settings = FineTuning(
@@ -258,7 +260,7 @@ def supervised(given: Given, parts: Sequence[Records]) -> list[np.ndarray]:
     return [embed(run, records, blocks="learned") for records in parts]
 
 
-def _initial_method(given: Given, features: FeatureBlocks | None) -> Method:
+def _initial_method(given: BaselineInputs, features: FeatureBlocks | None) -> Method:
     return build_method(given.experiment, given.data.train.specs, features=features)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from commlearn.comparison.answers.readouts import READOUTS, read_share
-from commlearn.comparison.baselines import Given, find_baseline
+from commlearn.comparison.baselines import BaselineInputs, find_baseline
 from commlearn.comparison.plan import COST, DIVERGED, FAILED, PREDICTIONS, PROBES, SPEC, arrays_of
 from commlearn.comparison.source import ComparisonSource, with_method
 from commlearn.comparison.workers import peak_memory
@@ -49,8 +49,8 @@ def work(folder: Path) -> None:
     source = ComparisonSource(**spec["source"])
     overrides = {"seed": spec["seed"], "training.threads": spec["threads"]}
     experiment, data = source.read(spec["variant"], overrides)
-    way_out = "Restore the original data, or give another --out."
-    check_same_data("The comparison", {"files": spec.get("files")}, {"files": data.files}, way_out)
+    remedy = "Restore the original data, or give another --out."
+    check_same_data("The comparison", {"files": spec.get("files")}, {"files": data.files}, remedy)
     if spec["method"] in METHODS and METHODS[spec["method"]].views.targets:
         data = replace(data, train=data.fit)  # with labels, train on the records that probes are fitted on
     parts = [data.fit, data.test]
@@ -101,7 +101,7 @@ def _vectors(
     if baseline is not None:
         if experiment.training.threads:
             torch.set_num_threads(experiment.training.threads)
-        return baseline.make(Given(experiment, data, spec["targets"], folder, Lines()), parts)
+        return baseline.make(BaselineInputs(experiment, data, spec["targets"], folder, Lines()), parts)
     run = train(experiment, folder, data=data, resume=True, progress=Lines())
     return [embed(run, records, blocks="learned") for records in parts]
 

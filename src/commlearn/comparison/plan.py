@@ -217,5 +217,5 @@ def arrays_of(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
     except (OSError, ValueError, TypeError, LookupError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
-        way_out = "Delete the job's folder, and run the comparison again."
-        raise RunError(f"{path} is damaged: {problem}. {way_out}") from problem
+        remedy = "Delete the job's folder, and run the comparison again."
+        raise RunError(f"{path} is damaged: {problem}. {remedy}") from problem

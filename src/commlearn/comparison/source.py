@@ -38,7 +38,7 @@ class ComparisonSource:
 
     def read(self, variant: str = "", more: Mapping[str, Any] | None = None) -> tuple[Experiment, Dataset]:
         """Read the experiment of a recipe's variant or a schema, and its records, no record in two parts."""
-        overrides = self.of_all({**self.overrides, **(more or {})})
+        overrides = self.without_method_options({**self.overrides, **(more or {})})
         if is_schema(self.recipe):  # open settings are chosen once for all methods, as CoMM needs them
             method = None if self.stated_method().get("name") == "comm" else "comm"
             experiment, data, _ = read_own(self.recipe, self.table, overrides, method)
@@ -55,9 +55,9 @@ class ComparisonSource:
         """Return the experiment of a variant of the recipe, without reading the records."""
         if not variant or variant == experiment.variant:
             return experiment
-        return read_experiment(self.recipe, self.of_all(self.overrides), variant)
+        return read_experiment(self.recipe, self.without_method_options(self.overrides), variant)
 
-    def of_all(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    def without_method_options(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Return the overrides that apply to all methods, leaving out the options of one method."""
         return {key: value for key, value in overrides.items() if not key.startswith("method.")}
 

@@ -297,7 +297,7 @@ def _experiment(source: ComparisonSource) -> Experiment:
     """Return the source's experiment; for a recipe, without reading its records."""
     if is_schema(source.recipe):
         return source.read()[0]
-    return read_experiment(source.recipe, source.of_all(source.overrides))
+    return read_experiment(source.recipe, source.without_method_options(source.overrides))
 
 
 def _settings(

@@ -23,8 +23,8 @@ from commlearn.models.build import build_encoders, build_fusion, not_passed, par
 from commlearn.models.encoders.own import OWN, features_made
 from commlearn.models.encoders.tabular import FIXED
 from commlearn.models.features import FeatureBlocks
-from commlearn.own_draws import OwnDraws
 from commlearn.records import Dataset
+from commlearn.seeded_draws import SeededDraws
 from commlearn.seeds import torch_seed
 from commlearn.storage.places import nothing_fetched
 from commlearn.tables.streamed import StreamedRecords
@@ -45,7 +45,7 @@ def build_method(
     options, model = dict(experiment.method), experiment.model
     build = METHODS[options.pop("name")].build
     pretrained = pretrained_of(state)
-    with OwnDraws(torch_seed(experiment.seed, "init")):
+    with SeededDraws(torch_seed(experiment.seed, "init")):
         encoders = build_encoders(specs, model.width, model.encoders, pretrained, fresh, features, modules)
         if "fusion" in inspect.signature(build).parameters:
             options["fusion"] = build_fusion(tuple(specs), model.width, model.fusion)
@@ -144,7 +144,7 @@ def with_modules(
             )
         column = data.fit.columns[name]
         example = column.take(np.flatnonzero(presence(column))[:2])
-        with OwnDraws(seed):
+        with SeededDraws(seed):
             encoders[name] = {"name": OWN, "features": features_made(name, module, example)}
     return replace(experiment, model=replace(experiment.model, encoders=encoders)), copies
 

@@ -21,7 +21,7 @@ from commlearn.errors import ConfigurationError, Problems, TrainingError, unknow
 from commlearn.methods import METHODS
 from commlearn.models.build import FUSIONS
 from commlearn.models.encoders import ENCODERS
-from commlearn.storage.misplaced import misplaced
+from commlearn.storage.path_hints import path_hint
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_yaml import read_yaml
 
@@ -222,7 +222,7 @@ def _locate(recipe: str | Path) -> Path:
     if path.suffix in {".yaml", ".yml"} and path.is_file():
         return path
     if path.exists() or path.suffix in {".yaml", ".yml"}:
-        hint = misplaced(path, "recipe") or " Check the path."
+        hint = path_hint(path, "recipe") or " Check the path."
         raise ConfigurationError(f"{path} is not a recipe or schema file.{hint}")
     raise ConfigurationError(unknown("recipe", str(recipe), paths) + " A path to a .yaml file works too.")
 

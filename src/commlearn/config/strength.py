@@ -17,10 +17,10 @@ import torch
 from commlearn.augmentations import AUGMENTATIONS, Augmentation
 from commlearn.augmentations.tabular import MISSING
 from commlearn.batch import Modality
-from commlearn.kinds.rows import spread
+from commlearn.kinds.rows import evenly_spaced
 from commlearn.models.build import part_of
 from commlearn.records import Column, Records
-from commlearn.tables.signal import CODES, glance
+from commlearn.tables.signal import CODES, quick_features
 
 SAMPLE = 256  # records that are compared
 ENOUGH = 0.5  # share of them that must be recognised
@@ -83,7 +83,7 @@ def recognised(column: Column, augmentation: Augmentation) -> float:
         >>> recognised(column, VectorAugmentation(std=0.01, drop=0.0))
         1.0
     """
-    clean = column.take(np.array(spread(len(column), SAMPLE)))
+    clean = column.take(np.array(evenly_spaced(len(column), SAMPLE)))
     changed = augmentation(clean, torch.Generator().manual_seed(0), column.spec)
     present = slice(None) if clean.present is None else clean.present
     remaining = _remaining_features(changed, column)[present].double()  # (present, features)
@@ -123,4 +123,4 @@ def _remaining_features(changed: Modality, column: Column) -> torch.Tensor:
 def _features(modality: Modality, column: Column) -> torch.Tensor:
     if modality.values.dtype == torch.uint8:  # augmented images are floats in 0..1
         modality = modality.with_values(modality.values.float() / 255)
-    return glance(modality, column.spec).double()
+    return quick_features(modality, column.spec).double()

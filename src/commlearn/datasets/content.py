@@ -20,7 +20,7 @@ class Content:
         if not isinstance(tree, Mapping):
             raise DataError(f"{where} holds a {type(tree).__name__}; expected a dict of arrays.")
         self.leaves = dict(_leaves(tree))
-        self.where = where
+        self.location = where
         self.problems = Problems(where)
 
     def numbers(self, key: str, axes: str) -> np.ndarray:
@@ -59,7 +59,7 @@ class Content:
 
 def open_content(path: str | Path, name: str, file: str) -> Content:
     """Return the content of a published pickle, or of the folder that `commlearn convert` made from it."""
-    source = existing(path, name, file)
+    source = existing_path(path, name, file)
     if source.is_dir() and not is_converted(source):
         files = ", ".join(sorted(entry.name for entry in source.iterdir())[:8]) or "nothing"
         raise DataError(
@@ -69,7 +69,7 @@ def open_content(path: str | Path, name: str, file: str) -> Content:
     return Content(read_converted(source) if source.is_dir() else read_pickle(source), str(source))
 
 
-def existing(path: str | Path, name: str, file: str) -> Path:
+def existing_path(path: str | Path, name: str, file: str) -> Path:
     """Return the path if it exists; otherwise raise an error that says what is needed."""
     if not str(path):
         raise DataError(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from commlearn.datasets.content import existing
+from commlearn.datasets.content import existing_path
 from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.kinds.base import plain
 from commlearn.records import Chosen, Column, Dataset, Drawn, Records
@@ -153,7 +153,7 @@ def _lines(root: Path, name: str) -> list[dict[str, Any]]:
 
 
 def _folder(path: str | Path, name: str, description: str) -> Path:
-    root = existing(path, name, description)
+    root = existing_path(path, name, description)
     if not root.is_dir():
         raise DataError(f"{root} is a file; {name} needs {description}.")
     return root

@@ -54,7 +54,7 @@ class Mimic:
             content.problems.add(f"y_icd9 has {diagnoses.shape[1]} labels, but data.task is {self.task}.")
         content.raise_if_any()
         if len(series) < FEWEST:
-            raise DataError(f"{content.where}: {len(series)} stays are too few for the published split.")
+            raise DataError(f"{content.location}: {len(series)} stays are too few for the published split.")
         (series, gaps), (facts, holes) = finite(series), finite(facts)
         diagnoses, undecided = finite(diagnoses[:, self.task])
         deaths, unknown_deaths = finite(deaths)

@@ -62,7 +62,7 @@ class Utterances:
         content.raise_if_any()
         for part, samples in parts.items():
             if not len(samples.labels):
-                raise DataError(f"{content.where}: {PARTS[part]} has no sample with text.")
+                raise DataError(f"{content.location}: {PARTS[part]} has no sample with text.")
         records = self._records(parts, names)
         return Dataset(
             records["train"],

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from commlearn.datasets.content import Content, Standard, existing, finite
+from commlearn.datasets.content import Content, Standard, existing_path, finite
 from commlearn.datasets.converted import read_arrays
 from commlearn.datasets.hdf5 import read_hdf5
 from commlearn.errors import ConfigurationError, DataError, unknown
@@ -78,7 +78,7 @@ class VisionTouch:
 
 def episode_files(path: str | Path) -> dict[str, Path]:
     """Return the files of episodes by name; the names are the same in every format."""
-    folder = existing(path, "vision_touch", "the folder triangle_real_data")
+    folder = existing_path(path, "vision_touch", "the folder triangle_real_data")
     if not folder.is_dir():
         raise DataError(f"{folder} is a file; Vision&Touch needs the folder of all its .h5 files.")
     for suffix in FILES:

@@ -29,7 +29,7 @@ from commlearn.information.nulls import combination_test, missing_tests
 from commlearn.information.pairs import PairReport, pair_values
 from commlearn.information.report import InteractionReport, LabelReports
 from commlearn.information.settings import Settings
-from commlearn.information.sources import Asked, Gathered, gather, names_columns
+from commlearn.information.sources import GatheredInputs, TargetInputs, gather, holds_column_names
 from commlearn.information.uncertainty import Limits, find_limits
 from commlearn.information.views import View, make_view
 
@@ -90,7 +90,7 @@ def interactions(
         >>> report.atoms.synergistic.bits > 0.9
         True
     """
-    arrays = isinstance(model_or_embeddings, Mapping) and not names_columns(model_or_embeddings, data)
+    arrays = isinstance(model_or_embeddings, Mapping) and not holds_column_names(model_or_embeddings, data)
     if target is None and arrays:
         target, data = data, None
     gathered = gather(model_or_embeddings, data, modalities, groups)
@@ -98,7 +98,7 @@ def interactions(
 
 
 def ask(
-    gathered: Gathered,
+    gathered: GatheredInputs,
     target: Any,
     predictions: Mapping[Any, Any] | None = None,
     settings: Settings | None = None,
@@ -134,7 +134,7 @@ def ask(
 
 
 def _report(
-    inputs: Asked,
+    inputs: TargetInputs,
     predictions: Mapping[Any, Any] | None,
     settings: Settings,
     tell: Callable[[str], None],
@@ -150,8 +150,8 @@ def _report(
     start = time.perf_counter()
     target = prepare_target(inputs.values, inputs.name, settings.bins, settings.folds, inputs.sort)
     evidence = gather_evidence(inputs.material, target, inputs.groups, settings)
-    predicted_logs = model_logs(predictions, target, evidence, inputs.of_these)
-    own_logs = model_logs(own_posteriors, target, evidence, inputs.of_these)
+    predicted_logs = model_logs(predictions, target, evidence, inputs.select)
+    own_logs = model_logs(own_posteriors, target, evidence, inputs.select)
     if own_logs is None:
         logs, posteriors = best_logs(evidence, settings, tell)
     else:
@@ -177,7 +177,7 @@ def _report(
     diagnostics, doubts = diagnose(logs, data, curve, limits, evidence, severe, seconds)
     return InteractionReport(
         target=replace(target, rows=inputs.positions[target.rows]),
-        where=inputs.material.where,
+        where=inputs.material.origin,
         data=data,
         linear=linear,
         representation=None if fused is None else make_view(fused, evidence, settings),
@@ -197,7 +197,7 @@ def _report(
     )
 
 
-def _pair_report(inputs: Asked, settings: Settings, tell: Callable[[str], None]) -> PairReport:
+def _pair_report(inputs: TargetInputs, settings: Settings, tell: Callable[[str], None]) -> PairReport:
     values = pair_values(
         inputs.material, inputs.values, inputs.name, inputs.groups, settings, tell, inputs.sort
     )

@@ -147,7 +147,7 @@ def _parts(evidence: Evidence, settings: Settings) -> list[tuple[np.ndarray, Evi
     parts = [np.flatnonzero(half == 0)]
     parts += [np.flatnonzero(half == 1)] if len(units) < _ONE_HALF else []
     candidates = [(rows, evidence.choose(rows, settings)) for rows in parts if _is_enough(evidence, rows)]
-    return [(rows, part) for rows, part in candidates if not len(part.folds.unlearned(part.labels))]
+    return [(rows, part) for rows, part in candidates if not len(part.folds.unlearnable_classes(part.labels))]
 
 
 def _is_enough(evidence: Evidence, rows: np.ndarray) -> bool:

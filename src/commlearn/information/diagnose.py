@@ -78,11 +78,11 @@ _NEIGHBOURS, _JUMP, _NEAR_SHARE = 16, 6.0, 0.25  # neighbours per record; factor
 _SAMPLE = 500  # records whose neighbours are searched
 
 
-def answers_read(target: str, columns: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+def answer_warnings(target: str, columns: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """Return a warning for each modality that reads the target's own column.
 
     Example:
-        >>> answers_read("ill", {"labs": ["hb", "ill"], "notes": ["note"]})[0][:53]
+        >>> answer_warnings("ill", {"labs": ["hb", "ill"], "notes": ["note"]})[0][:53]
         "target 'ill' is itself a column that the modality 'la"
     """
     return tuple(

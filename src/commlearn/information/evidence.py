@@ -109,7 +109,7 @@ def group_folds(target: Target, codes: np.ndarray | None, settings: Settings) ->
     """Return folds, after checking that every class can be learned without any one of them."""
     folds = make_folds(target.labels, codes, settings.folds, settings.seed)
     problems = Problems(f"target '{target.name}'")
-    for label in folds.unlearned(target.labels):
+    for label in folds.unlearnable_classes(target.labels):
         problems.add(
             f"all groups with class '{target.classes[label]}' are in one fold, so experts that hold this "
             "fold out cannot learn it; give finer groups or leave the class out."
@@ -132,7 +132,7 @@ def best_logs(
     estimates = [logs]
     for repeat in range(1, settings.repeats_of(len(labels))):
         folds = make_folds(labels, evidence.groups, settings.folds, settings.seed + 1000 * repeat)
-        if not len(folds.unlearned(labels)):
+        if not len(folds.unlearnable_classes(labels)):
             estimates.append(_logs_of_folds(replace(evidence, folds=folds), settings, tell)[0])
     if len(estimates) == 1:
         return logs, posteriors
@@ -187,7 +187,7 @@ def _joined_by_fused(evidence: Evidence, logs: Logs, settings: Settings, tell: C
         fused_log = _log_of_block(block, evidence, rich_family, settings)
         parts = [logs[subset], fused_log, *(log for part, log in joined.items() if set(part) < set(subset))]
         stack = fit_stack(parts, evidence.labels, evidence.folds)
-        joined[subset] = stack.combine(parts, evidence.folds.own_rows(1))
+        joined[subset] = stack.combine(parts, evidence.folds.identity_rows(1))
     return joined
 
 
@@ -239,11 +239,11 @@ def model_logs(
     predictions: Mapping[Subset, Array] | None,
     target: Target,
     evidence: Evidence,
-    of_these: Callable[[Array], Array],
+    select: Callable[[Array], Array],
 ) -> Logs | None:
     """Return a supervised model's own predictions from every subset, calibrated on other folds.
 
-    `predictions` has rows for the compared records or for all offered records, from which `of_these` selects.
+    `predictions` has rows for the compared records or for all offered records, from which `select` selects.
     """
     if predictions is None:
         return None
@@ -254,7 +254,7 @@ def model_logs(
         if subset not in by_subset:
             problems.add(f"{subset} is missing; give the model's probabilities for every subset.")
             continue
-        values = of_these(as_numbers(by_subset[subset]))
+        values = select(as_numbers(by_subset[subset]))
         expected = (target.records, len(target.classes))
         if values.shape != expected:
             problems.add(
@@ -270,7 +270,7 @@ def model_logs(
             continue
         log = np.log(np.maximum(values, 1e-12))
         stack = fit_stack([log], evidence.labels, evidence.folds)
-        logs[subset] = stack.combine([log], evidence.folds.own_rows(1))
+        logs[subset] = stack.combine([log], evidence.folds.identity_rows(1))
     problems.raise_if_any(ConfigurationError)
     return logs
 

@@ -210,7 +210,7 @@ class Material:
     fused: dict[tuple[str, ...], Array] = field(default_factory=dict)
     # Raw columns behind a model's embeddings, of tables and vectors with few of them; None without a model.
     columns: dict[str, Array] | None = None
-    where: str = "the given arrays"  # what the arrays are, in words
+    origin: str = "the given arrays"  # what the arrays are, in words
     notes: tuple[str, ...] = field(default=())  # what a reader should know about the arrays
 
     @property
@@ -234,7 +234,7 @@ class Material:
             {name: values[rows] for name, values in self.arrays.items()},
             {subset: values[rows] for subset, values in self.fused.items()},
             self.columns and {name: values[rows] for name, values in self.columns.items()},
-            self.where,
+            self.origin,
             self.notes,
         )
 

@@ -16,7 +16,7 @@ from commlearn.batch import Modality, Spec
 from commlearn.datasets import READERS
 from commlearn.datasets.trifeature import Objects, Trifeature, draw_pairs, pair_records
 from commlearn.errors import ConfigurationError, DataError, unknown
-from commlearn.information.diagnose import answers_read
+from commlearn.information.diagnose import answer_warnings
 from commlearn.information.material import MOST_MODALITIES, Material, chosen_names, from_arrays, is_collection
 from commlearn.information.pid.marginals import Array
 from commlearn.kinds.arrays import presence
@@ -32,7 +32,7 @@ from commlearn.tables.schema import Schema
 from commlearn.tables.signal import moments
 from commlearn.tables.table import Table, read_table
 from commlearn.tables.targets import encode_target
-from commlearn.trained.embed import carrier, embed
+from commlearn.trained.embed import embed, method_owner
 
 _CHUNK = 1024  # records read at a time
 _SIDE = 16  # pixels per side to which images are averaged
@@ -174,7 +174,7 @@ _FEW_COLUMNS = 128  # most columns of a modality whose raw columns are analysed 
 
 
 @dataclass(frozen=True)
-class Asked:
+class TargetInputs:
     """One target of a source, with the modalities to compare, the groups of records and any warnings."""
 
     material: Material
@@ -186,13 +186,13 @@ class Asked:
     warnings: tuple[str, ...] = ()
     sort: str | None = None  # sort of the target (such as `class`), if a schema states it
 
-    def of_these(self, values: np.ndarray) -> np.ndarray:
+    def select(self, values: np.ndarray) -> np.ndarray:
         """Return the rows of these records, from rows for them or for all that the source offered."""
         return values[self.positions] if values.shape[:1] == (self.offered,) else values
 
 
 @dataclass(frozen=True)
-class Gathered:
+class GatheredInputs:
     """Modalities of a source, ready for any target that it has."""
 
     material: Material  # modalities of the records that have all of them
@@ -205,11 +205,11 @@ class Gathered:
     offered: int | None = None  # number of records before any trained on with labels were left out
     places: np.ndarray | None = None  # positions of the source's records among those offered
 
-    def about(self, target: Any) -> Asked:
+    def about(self, target: Any) -> TargetInputs:
         values, name = self.read(target)
         _check_length(f"target '{name}'", values, self.records)
-        warnings = answers_read(name, self.columns) if isinstance(target, str) else ()
-        return Asked(
+        warnings = answer_warnings(name, self.columns) if isinstance(target, str) else ()
+        return TargetInputs(
             self.material,
             values.iloc[self.rows] if isinstance(values, pd.DataFrame) else values[self.rows],
             name,
@@ -221,7 +221,7 @@ class Gathered:
         )
 
 
-def gather(source: Any, data: Any, modalities: Sequence[str] | None, groups: Any) -> Gathered:
+def gather(source: Any, data: Any, modalities: Sequence[str] | None, groups: Any) -> GatheredInputs:
     """Return the modalities, targets and groups of a source.
 
     Args:
@@ -235,11 +235,11 @@ def gather(source: Any, data: Any, modalities: Sequence[str] | None, groups: Any
         from commlearn.trained.artifact import load
 
         source = load(source)
-    if isinstance(source, Schema) or (isinstance(source, Mapping) and names_columns(source, data)):
+    if isinstance(source, Schema) or (isinstance(source, Mapping) and holds_column_names(source, data)):
         return _of_columns(source, data, modalities, groups)
     if isinstance(source, Mapping):
         return _of_arrays(source, data, modalities, groups)
-    return _of_model(carrier(source), data, modalities, groups)
+    return _of_model(method_owner(source), data, modalities, groups)
 
 
 def _check_length(description: str, values: Any, records: int) -> None:
@@ -250,7 +250,7 @@ def _check_length(description: str, values: Any, records: int) -> None:
         )
 
 
-def names_columns(source: Mapping[str, Any], data: Any) -> bool:
+def holds_column_names(source: Mapping[str, Any], data: Any) -> bool:
     """Whether the values of `source` are names of table columns."""
     are_names = all(
         isinstance(value, str)
@@ -262,7 +262,7 @@ def names_columns(source: Mapping[str, Any], data: Any) -> bool:
 
 def _of_arrays(
     arrays: Mapping[str, Any], data: Any, modalities: Sequence[str] | None, groups: Any
-) -> Gathered:
+) -> GatheredInputs:
     material = from_arrays(arrays, modalities)
     table = None if data is None else _table(data)
     group_values = _groups(groups, table, None, material.records)
@@ -272,7 +272,7 @@ def _of_arrays(
         _check_order({**arrays, "target": target, "groups": groups})
         return _target(None, table, None, target)
 
-    return Gathered(material, read, material.records, all_rows, group_values)
+    return GatheredInputs(material, read, material.records, all_rows, group_values)
 
 
 def _check_order(inputs: Mapping[str, Any]) -> None:
@@ -291,15 +291,15 @@ def _check_order(inputs: Mapping[str, Any]) -> None:
 
 def _of_columns(
     source: Schema | Mapping[str, Any], data: Any, modalities: Sequence[str] | None, groups: Any
-) -> Gathered:
+) -> GatheredInputs:
     table = _table(data, source)
     schema = source if isinstance(source, Schema) else schema_of(source, table)
     chosen_schema = replace(schema.only(chosen_names(schema.modalities, modalities)), id=None)
     records = chosen_schema.read(table, chosen_schema.learn(table), empty=True)
     complete, positions = _complete(records)
     arrays = from_arrays(raw_arrays(complete), None)
-    material = replace(arrays, where="raw columns, no model", notes=_dropped(records, complete))
-    return Gathered(
+    material = replace(arrays, origin="raw columns, no model", notes=_dropped(records, complete))
+    return GatheredInputs(
         material,
         lambda target: _target(schema, table, None, target),
         len(records),
@@ -310,7 +310,7 @@ def _of_columns(
     )
 
 
-def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: Any) -> Gathered:
+def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: Any) -> GatheredInputs:
     method = model if isinstance(model, Method) else getattr(model, "method", None)
     if not isinstance(method, Method):
         raise ConfigurationError(
@@ -330,11 +330,11 @@ def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: A
         (*((rows.warning,) if rows.warning else ()), *_dropped(records, complete)),
     )
     if groups is not None and not isinstance(groups, str):
-        groups = rows.of_all(groups)
+        groups = rows.select(groups)
     group_values = records.held_together if groups is None else _groups(groups, table, schema, len(records))
     sorts = schema.targets if schema else {}
     targets = {**(sorts if table else {}), **{name: sorts.get(name) for name in records.targets}}
-    return Gathered(
+    return GatheredInputs(
         material,
         lambda target: _target(schema, table, records, _of_records(target, rows)),
         len(records),
@@ -349,7 +349,7 @@ def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: A
 
 def _of_records(target: Any, rows: CrossFitRows) -> Any:
     """Reduce the values of a target to the records that are used; a name stays as it is."""
-    return target if target is None or isinstance(target, str) else rows.of_all(target)
+    return target if target is None or isinstance(target, str) else rows.select(target)
 
 
 def _fused(model: Any, records: Records, names: Sequence[str]) -> dict[tuple[str, ...], Any]:

@@ -146,7 +146,7 @@ def learnable_share(blocks: tuple[Array, Array], groups: np.ndarray | None, sett
     if np.bincount(labels, minlength=2).min() < 2 * count:
         return 0.0
     folds = make_folds(labels, groups, count, seed)
-    if len(folds.unlearned(labels)):
+    if len(folds.unlearnable_classes(labels)):
         return 0.0
     recipe = Recipe(hidden=32, steps=True, copies=2)
     start = partial(pair_starts, rank=_RANK)
@@ -156,7 +156,7 @@ def learnable_share(blocks: tuple[Array, Array], groups: np.ndarray | None, sett
             fit_networks(blocks, labels, folds, seed, True, recipe, start),
             fit_reduced(blocks, labels, folds, choice, logistic),
         ]
-    rows = folds.own_rows(2)
+    rows = folds.identity_rows(2)
     logs = [log_softmax(expert.logits(rows), axis=1) for expert in experts]
     log = fit_stack(logs, labels, folds).combine(logs, rows)
     entropy = -float(np.log(np.bincount(labels) / len(labels)) @ (np.bincount(labels) / len(labels)))

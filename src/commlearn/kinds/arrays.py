@@ -45,11 +45,11 @@ def present_or_none(present: np.ndarray) -> np.ndarray | None:
     return None if present.all() else present
 
 
-def holds_nothing(cell: Any) -> bool:
+def is_blank(cell: Any) -> bool:
     """Return whether a cell is empty, or a list or an array without numbers: the record has nothing here.
 
     Example:
-        >>> holds_nothing([]), holds_nothing("[]"), holds_nothing(np.zeros((0, 3))), holds_nothing([0.0])
+        >>> is_blank([]), is_blank("[]"), is_blank(np.zeros((0, 3))), is_blank([0.0])
         (True, True, True, False)
     """
     if isinstance(cell, list | tuple):

@@ -18,9 +18,9 @@ from scipy.io import wavfile
 from torch import Tensor
 
 from commlearn.errors import DAMAGED, ConfigurationError, DataError
-from commlearn.kinds.arrays import array_of, file_of, holds_nothing, numbers_in, shown
+from commlearn.kinds.arrays import array_of, file_of, is_blank, numbers_in, shown
 from commlearn.kinds.base import Cells, Kind, Problem
-from commlearn.kinds.rows import check_whole, each_row, first_ten, raise_errors
+from commlearn.kinds.rows import check_whole, first_ten, map_rows, raise_errors
 from commlearn.kinds.series import learn_sequences, standardise
 from commlearn.records import Column, Sequences
 
@@ -97,9 +97,9 @@ class Audio(Kind):
 
     def _apply(self, cells: Cells, change: Callable[[np.ndarray], Any]) -> tuple[list[Any], list[Problem]]:
         """Apply `change` to each row's mono samples; return results (None without sound) and problems."""
-        return each_row(
+        return map_rows(
             cells.frame[self.column].tolist(),
-            lambda cell: None if holds_nothing(cell) else change(self._sound(cell, cells.root)),
+            lambda cell: None if is_blank(cell) else change(self._sound(cell, cells.root)),
             self.column,
             cells.first_row,
         )

@@ -14,9 +14,16 @@ from PIL import Image as PIL
 
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.base import Cells, Kind, Problem
-from commlearn.kinds.pictures import Decoder, Fitting, Pictures, in_threads, is_deep, unread
+from commlearn.kinds.pictures import (
+    Decoder,
+    Fitting,
+    Pictures,
+    in_threads,
+    is_deep,
+    unreadable_image_problems,
+)
 from commlearn.kinds.pretrained import Pretrained
-from commlearn.kinds.rows import check_whole, first_ten, is_empty, raise_errors, spread
+from commlearn.kinds.rows import check_whole, evenly_spaced, first_ten, is_empty, raise_errors
 
 SIZES = (32, 64, 96, 128, 224)  # sizes to choose from, in pixels a side
 FEWEST = {96: 2_000, 128: 10_000, 224: 50_000}  # training images needed for these sizes
@@ -68,7 +75,7 @@ class Image(Kind):
     def learn(self, cells: Cells) -> dict[str, Any]:
         filled = [cell for cell in cells.frame[self.column].tolist() if not is_empty(cell)]
         decoder = Decoder(cells.root, self.outside)
-        sample = [filled[row] for row in spread(len(filled), SAMPLE)]
+        sample = [filled[row] for row in evenly_spaced(len(filled), SAMPLE)]
         measurements = [
             measurement
             for measurement in in_threads(lambda cell: _measure(decoder, cell), sample)
@@ -104,7 +111,7 @@ class Image(Kind):
             (lambda cell: decoder.pixels(cell, size)) if in_memory else (lambda cell: _header(decoder, cell)),
             sources,
         )
-        raise_errors(self.column, unread(results, index, self.column, rows))
+        raise_errors(self.column, unreadable_image_problems(results, index, self.column, rows))
         column = Pictures(decoder, size, sources, index, self.column, cells.first_row)
         if not in_memory:
             return column
@@ -120,7 +127,7 @@ class Image(Kind):
         decoder = Decoder(cells.root, self.outside)
         results = in_threads(lambda cell: (decoder.pixels(cell, 32), _measure(decoder, cell)), sources)
         rows = np.arange(len(cells)) + cells.first_row
-        problems = first_ten(unread(results, index, self.column, rows))
+        problems = first_ten(unreadable_image_problems(results, index, self.column, rows))
         decoded = [result for result in results if isinstance(result, tuple)]
         contents = Counter(pixels.tobytes() for pixels, _ in decoded)
         if len(contents) == 1 and len(decoded) == len(results) and (index >= 0).sum() > 1:

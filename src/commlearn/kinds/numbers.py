@@ -12,7 +12,7 @@ from pandas.api import types
 from scipy.special import ndtr, ndtri
 
 from commlearn.kinds.base import Cells, Problem
-from commlearn.kinds.rows import brief, is_empty, spread
+from commlearn.kinds.rows import brief, evenly_spaced, is_empty
 
 MISSING_NUMBERS = (
     *("NA", "N/A", "n/a", "na", "<NA>", "#N/A", "#N/A N/A", "#NA", "NaN", "nan", "-NaN", "-nan"),
@@ -54,11 +54,12 @@ def numbers_of(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
         return np.full(len(values), np.nan), ~empty
     numbers = as_numbers(values)
     wrong = np.isnan(numbers) & ~empty
-    wrong[wrong] = [not (is_empty(cell) or is_no_number(cell)) for cell in values[wrong]]  # blanks are fine
+    # blanks are fine
+    wrong[wrong] = [not (is_empty(cell) or is_missing_number(cell)) for cell in values[wrong]]
     return numbers, wrong
 
 
-def is_no_number(cell: object) -> bool:
+def is_missing_number(cell: object) -> bool:
     """Return whether a cell holds one of the words that stand for a missing number."""
     return isinstance(cell, str) and cell.strip() in MISSING_NUMBERS
 
@@ -98,7 +99,7 @@ def learn_curve(numbers: np.ndarray) -> tuple[list[float], list[float]]:
     return knots.tolist(), scores.tolist()
 
 
-def on_curve(numbers: np.ndarray, knots: list[float], scores: list[float]) -> np.ndarray:
+def apply_curve(numbers: np.ndarray, knots: list[float], scores: list[float]) -> np.ndarray:
     return np.interp(numbers, knots, scores) if knots else np.full(len(numbers), np.nan)
 
 
@@ -123,7 +124,7 @@ def usual_range(values: np.ndarray, limit: float = LIMIT) -> tuple[np.ndarray, n
         >>> bool(low < 0), bool(8 < high < 100)
         (True, True)
     """
-    sample = values[list(spread(len(values), QUARTILE_ROWS))].astype(np.float64)
+    sample = values[list(evenly_spaced(len(values), QUARTILE_ROWS))].astype(np.float64)
     quantile = np.nanquantile if np.isnan(sample).any() else np.quantile
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # if a column is all gaps

@@ -187,7 +187,7 @@ class Pictures:
             return
         results = in_threads(lambda cell: _try_decoding(self.decoder, cell), self.sources)
         rows = np.arange(len(self.index)) + self.first_row
-        raise_errors(self.column, unread(results, self.index, self.column, rows))
+        raise_errors(self.column, unreadable_image_problems(results, self.index, self.column, rows))
 
     def _decode(self, rows: np.ndarray, indices: np.ndarray) -> np.ndarray:
         images = np.zeros((len(rows), 3, self.size, self.size), dtype=np.uint8)
@@ -196,7 +196,9 @@ class Pictures:
             lambda index: self.decoder.pixels(self.sources[index], self.size), indices[positions].tolist()
         )
         table_rows = rows[positions] + self.first_row
-        raise_errors(self.column, unread(results, np.arange(len(results)), self.column, table_rows))
+        raise_errors(
+            self.column, unreadable_image_problems(results, np.arange(len(results)), self.column, table_rows)
+        )
         for position, pixels in zip(positions, results, strict=True):
             images[position] = np.asarray(pixels)
         return images
@@ -215,7 +217,9 @@ def in_threads(work: Callable[[Any], Result], cells: Iterable[Any]) -> list[Resu
         return list(pool.map(attempt, cells))
 
 
-def unread(read: Sequence[Any], index: np.ndarray, column: str, rows: np.ndarray) -> list[Problem]:
+def unreadable_image_problems(
+    read: Sequence[Any], index: np.ndarray, column: str, rows: np.ndarray
+) -> list[Problem]:
     """Return one problem for each row whose image could not be read.
 
     Args:

@@ -48,7 +48,7 @@ def is_empty(cell: Any) -> bool:
     return isinstance(cell, float | np.floating | np.datetime64 | np.timedelta64) and cell != cell
 
 
-def each_row(
+def map_rows(
     rows: Iterable[Any], change: Callable[[Any], Result], column: str, first_row: int
 ) -> tuple[list[Result | None], list[Problem]]:
     """Apply `change` to each row; return the results, None for rows that it refuses, and the problems."""
@@ -64,7 +64,7 @@ def each_row(
 
 
 @contextmanager
-def collecting(problems: Problems, where: str) -> Iterator[None]:
+def collect_errors(problems: Problems, where: str) -> Iterator[None]:
     """Continue after an error, and add it to the problems to report."""
     try:
         yield
@@ -110,11 +110,11 @@ def brief(cell: Any, show: Callable[[Any], str] = repr, most: int | None = 60) -
         return f"an object of type {type(cell).__name__}"
 
 
-def spread(count: int, most: int) -> range:
+def evenly_spaced(count: int, most: int) -> range:
     """Return at most `most` positions, evenly spaced over `count` rows.
 
     Example:
-        >>> list(spread(10, 4))
+        >>> list(evenly_spaced(10, 4))
         [0, 3, 6, 9]
     """
     return range(0, count, max(1, -(-count // most)))

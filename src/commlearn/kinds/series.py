@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from commlearn.errors import DataError
-from commlearn.kinds.arrays import array_of, flat_lists, holds_nothing, shown
+from commlearn.kinds.arrays import array_of, flat_lists, is_blank, shown
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.numbers import LARGEST, outside, usual_range
-from commlearn.kinds.rows import LISTED, check_whole, each_row, first_ten, label, named_columns, raise_errors
+from commlearn.kinds.rows import LISTED, check_whole, first_ten, label, map_rows, named_columns, raise_errors
 from commlearn.kinds.steps import Clock, Steps, clock_of, side_by_side, steps_of
 from commlearn.records import Column, Sequences
 
@@ -96,7 +96,9 @@ class Series(Kind):
         if problems or not present:
             return problems or [Problem("no row has a series; drop the modality", label(self.columns()))]
         messages = [clock.note()] if clock is not None and clock.note() else []
-        repeated = [row for row, steps in enumerate(rows) if isinstance(steps, Steps) and steps.at_one_time()]
+        repeated = [
+            row for row, steps in enumerate(rows) if isinstance(steps, Steps) and steps.has_repeated_times()
+        ]
         if repeated:
             row_numbers = ", ".join(str(cells.first_row + row) for row in repeated[:LISTED])
             messages.append(
@@ -121,7 +123,7 @@ class Series(Kind):
     def _rows(self, cells: Cells) -> tuple[list[np.ndarray | Steps | None], list[Problem]]:
         """Return each row as (length, channels) or named steps (None if it has neither), and the problems."""
         columns = [_cells_of(cells.frame[column]) for column in self.columns()]
-        return each_row(
+        return map_rows(
             zip(*columns, strict=True),
             lambda parts: self._join([_steps(part, cells.root, self.outside) for part in parts]),
             label(self.columns()),
@@ -136,7 +138,7 @@ class Series(Kind):
         change: Callable[[np.ndarray], np.ndarray] = lambda array: array,
     ) -> tuple[list[np.ndarray | None], list[Problem]]:
         """Apply `change` to each row's (length, channels) at even times; return results and problems."""
-        return each_row(
+        return map_rows(
             rows,
             lambda row: None if row is None else change(_resample(row, clock, self.max_length)),
             label(self.columns()),
@@ -246,7 +248,7 @@ def _clock(rows: Sequence[np.ndarray | Steps | None], longest: int) -> Clock | N
 def _resample(row: np.ndarray | Steps, clock: Clock | None, longest: int) -> np.ndarray:
     """Return the values of a row at even times."""
     if isinstance(row, Steps):
-        return row.values if clock is None else clock.even(row, longest)
+        return row.values if clock is None else clock.at_even_steps(row, longest)
     if clock is not None and len(clock.names) > 1:
         raise DataError(f"holds numbers without names, where other rows have {', '.join(clock.names)}")
     return row
@@ -254,7 +256,7 @@ def _resample(row: np.ndarray | Steps, clock: Clock | None, longest: int) -> np.
 
 def _steps(cell: Any, root: Path, outside: bool) -> np.ndarray | Steps | None:
     """Return one cell as (length, channels) or as named steps, None if it is empty."""
-    if holds_nothing(cell):
+    if is_blank(cell):
         return None
     steps = steps_of(cell)
     array = array_of(cell, root, outside) if steps is None else steps.values

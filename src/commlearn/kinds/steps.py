@@ -33,7 +33,7 @@ class Steps:
     times: np.ndarray | None = None  # (steps,): numbers, or seconds of dates
     dated: bool = False
 
-    def at_one_time(self) -> bool:
+    def has_repeated_times(self) -> bool:
         """Return whether a channel has several values at the same time."""
         if self.times is None:
             return False
@@ -42,7 +42,7 @@ class Steps:
         np.add.at(values, index, ~np.isnan(self.values))
         return bool((values > 1).any())
 
-    def under(self, names: Sequence[str]) -> np.ndarray:
+    def channels_named(self, names: Sequence[str]) -> np.ndarray:
         """Return the channels of these names, (steps, names); NaN for a name without a channel."""
         values = np.full((len(self.values), len(names)), np.nan)
         for channel, name in enumerate(self.names):
@@ -61,7 +61,7 @@ class Clock:
     shortest: float = 0.0  # shortest gap between two steps
     longest: float = 0.0
 
-    def even(self, steps: Steps, longest: int) -> np.ndarray:
+    def at_even_steps(self, steps: Steps, longest: int) -> np.ndarray:
         """Return values at even steps, (steps, channels): the mean of the nearest values, NaN if none.
 
         Args:
@@ -71,7 +71,7 @@ class Clock:
         if unknown := [name for name in steps.names if name not in self.names]:
             names = ", ".join(self.names)
             raise DataError(f"has channels {', '.join(unknown)} that no training row has (they have {names})")
-        values = steps.under(self.names)
+        values = steps.channels_named(self.names)
         if steps.times is None or not self.step:
             if (steps.times is None) != (not self.step):
                 raise DataError(f"has {'no' if self.step else 'a'} time in its steps, unlike training rows")
@@ -113,7 +113,7 @@ def clock_of(rows: Sequence[Steps], longest: int) -> Clock:
 
     Example:
         >>> rows = [steps_of([{"t": 0, "v": 1}, {"t": 1, "v": 2}, {"t": 5, "v": 3}, {"t": 6, "v": 4}])]
-        >>> clock_of(rows, 99).even(rows[0], 99).ravel()
+        >>> clock_of(rows, 99).at_even_steps(rows[0], 99).ravel()
         array([ 1.,  2., nan, nan, nan,  3.,  4.])
     """
     names = sorted({name for row in rows for name in row.names})
@@ -182,7 +182,7 @@ def side_by_side(parts: Mapping[str, Steps]) -> Steps:
         )
     names = [name for part in named for name in part.names]
     times = np.concatenate([part.times for part in named if part.times is not None])
-    values = np.concatenate([part.under(names) for part in named])
+    values = np.concatenate([part.channels_named(names) for part in named])
     order = np.argsort(times, kind="stable")
     return Steps(tuple(names), values[order], times[order], named[0].dated)
 

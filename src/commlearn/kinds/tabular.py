@@ -24,7 +24,7 @@ from commlearn.batch import Spec
 from commlearn.errors import ConfigurationError, DataError, DataWarning, unknown
 from commlearn.kinds.arrays import ArrayColumn, present_or_none
 from commlearn.kinds.base import Cells, Kind, Problem
-from commlearn.kinds.numbers import MISSING_NUMBERS, learn_curve, numbers_of, on_curve, wrong_numbers
+from commlearn.kinds.numbers import MISSING_NUMBERS, apply_curve, learn_curve, numbers_of, wrong_numbers
 from commlearn.kinds.rows import check_whole, first_ten, is_empty, named_columns, raise_errors
 from commlearn.kinds.written import FEWEST, FORMS, Parts
 from commlearn.records import Column
@@ -130,7 +130,7 @@ class Tabular(Kind):
             else:
                 numbers, wrong = numbers_of(values)
                 problems += wrong_numbers(cells, values, numbers, wrong)
-            table[:, index] = on_curve(numbers, part["knots"], part["scores"])
+            table[:, index] = apply_curve(numbers, part["knots"], part["scores"])
         for index, part in enumerate(state["categories"], start=shape[0]):
             values = cells.frame[part["column"]]
             if part["column"] in parts_of:

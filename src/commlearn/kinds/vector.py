@@ -13,7 +13,7 @@ from pandas.api import types
 
 from commlearn.batch import Spec
 from commlearn.errors import DataError
-from commlearn.kinds.arrays import ArrayColumn, array_of, flat_lists, holds_nothing, present_or_none, shown
+from commlearn.kinds.arrays import ArrayColumn, array_of, flat_lists, is_blank, present_or_none, shown
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.numbers import CHUNK, LIMIT, numbers_of, outside, usual_range, wrong_numbers
 from commlearn.kinds.rows import first_ten, label, named_columns, raise_errors
@@ -110,7 +110,7 @@ class Vector(Kind):
         self, cells: Cells, column: list[Any], features: int | None
     ) -> tuple[np.ndarray, np.ndarray, list[Problem]]:
         """Read any cells: chunks of cells that are alike are stacked, others are read one by one."""
-        rows = [row for row, cell in enumerate(column) if not holds_nothing(cell)]
+        rows = [row for row, cell in enumerate(column) if not is_blank(cell)]
         present = np.zeros(len(column), dtype=bool)
         present[rows] = True
         if features is None:

@@ -76,7 +76,7 @@ class CLIP(Method):
         scale = self.log_scale.exp().clamp(max=self.largest_scale)
         terms, accuracy = {}, {}
         for pair in combinations(self.modalities, 2):
-            mask = rows.having(pair)
+            mask = rows.presence_mask(pair)
             first, second = (projected[name] if mask is None else projected[name][mask] for name in pair)
             if len(first) < 2 and mask is not None:  # too few records of this batch have both
                 continue

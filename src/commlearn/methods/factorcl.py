@@ -41,22 +41,23 @@ Pair = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Given:
+class BoundCondition:
     """The condition of a bound."""
 
     condition: Tensor  # (records, features)
-    among: Tensor  # (records, records): weight of the column's record as a draw given the row's condition
+
+    weights: Tensor  # (records, records): weight of the column's record as a draw given the row's condition
 
 
 @dataclass(frozen=True)
-class Seen:
+class BatchFactors:
     """What both players see of a batch: the records that have everything they need."""
 
     shared: Pair
     unique: Pair
     tasks: Pair  # the stand-in for the task, for each modality
-    given_shared: Given
-    given_unique: Given
+    shared_condition: BoundCondition
+    unique_condition: BoundCondition
 
 
 class PairCritic(nn.Module):
@@ -143,21 +144,21 @@ class FactorCL(Method):
         return {"main": [p for p in self.parameters() if id(p) not in ids], "critics": critics}
 
     def steps(self, batch: Batch) -> Iterator[Step]:
-        seen = self.see(batch)
-        yield self.nothing("critics") if seen is None else self.catch_up(seen)
-        yield self.nothing("main") if seen is None else self.advance(seen)  # after the first step
+        factors = self.batch_factors(batch)
+        yield self.zero_step("critics") if factors is None else self.critic_step(factors)
+        yield self.zero_step("main") if factors is None else self.main_step(factors)  # after the first step
 
-    def see(self, batch: Batch) -> Seen | None:
+    def batch_factors(self, batch: Batch) -> BatchFactors | None:
         """Return the batch's factors over all ranks; None if fewer than two records have both modalities."""
         plain, augmented = batch.plain or {}, batch.augmented[0]
-        rows = complete(plain, self.modalities)
+        rows = complete_rows(plain, self.modalities)
         if len(rows) < 2:
             return None
         s, u = (choose(pair, rows) for pair in self.factorise(plain))  # plain images may be larger than crops
         s_augmented, u_augmented = (choose(pair, rows) for pair in self.factorise(augmented))
         values = [torch.cat(pair, dim=1).detach() for pair in (s_augmented, u_augmented)]
-        conditions = [Given(condition, near(condition)) for condition in values]
-        return Seen(s, u, u_augmented, *conditions)
+        conditions = [BoundCondition(condition, near(condition)) for condition in values]
+        return BatchFactors(s, u, u_augmented, *conditions)
 
     def factorise(self, view: View) -> tuple[Pair, Pair]:
         """Return the shared and the unique factor of both modalities, normalised to one scale."""
@@ -167,28 +168,33 @@ class FactorCL(Method):
         )
         return (first[0], second[0]), (first[1], second[1])
 
-    def catch_up(self, seen: Seen) -> Step:
+    def critic_step(self, factors: BatchFactors) -> Step:
         """Return the step in which the upper bounds' critics maximise InfoNCE on fixed factors."""
         terms = {
             name: nce_bound(self.removers[name](left.detach(), right.detach()), among)
-            for name, (left, right, among) in removed(seen).items()
+            for name, (left, right, among) in upper_bound_pairs(factors).items()
         }
         return Step(-torch.stack(list(terms.values())).sum(), terms, group="critics")
 
-    def advance(self, seen: Seen) -> Step:
+    def main_step(self, factors: BatchFactors) -> Step:
         """Return the step of encoders, factors and lower bounds' critics, with fixed upper bounds."""
-        scores = {name: self.keepers[name](left, right) for name, (left, right, _) in raised(seen).items()}
-        lower = {name: nce_bound(scores[name], among) for name, (_, _, among) in raised(seen).items()}
+        scores = {
+            name: self.keepers[name](left, right)
+            for name, (left, right, _) in lower_bound_pairs(factors).items()
+        }
+        lower = {
+            name: nce_bound(scores[name], among) for name, (_, _, among) in lower_bound_pairs(factors).items()
+        }
         upper = {
-            name: self.upper(still(self.removers[name], left, right), among)
-            for name, (left, right, among) in removed(seen).items()
+            name: self.upper(fixed_critic_scores(self.removers[name], left, right), among)
+            for name, (left, right, among) in upper_bound_pairs(factors).items()
         }
         loss = torch.stack(list(upper.values())).sum() - torch.stack(list(lower.values())).sum()
-        targets = torch.arange(len(seen.shared[0]), device=loss.device)
+        targets = torch.arange(len(factors.shared[0]), device=loss.device)
         accuracy = {name: (part.argmax(dim=1) == targets).float().mean() for name, part in scores.items()}
         return Step(loss, {**lower, **upper}, accuracy=accuracy)
 
-    def nothing(self, group: str) -> Step:
+    def zero_step(self, group: str) -> Step:
         """Return a step with zero gradient for a parameter group, if a batch has too few usable records."""
         zero = 0.0 * torch.stack([parameter.sum() for parameter in self.parameters()]).sum()
         return Step(zero, {"nothing": zero}, group=group)
@@ -253,18 +259,18 @@ class SupervisedFactorCL(FactorCL):
                 f"{self.classes.num_embeddings}. Set --method.most_classes {count}."
             )
 
-    def see(self, batch: Batch) -> Seen | None:
+    def batch_factors(self, batch: Batch) -> BatchFactors | None:
         (view,) = batch.augmented
         labels = gather(batch.targets[self.target or next(iter(batch.targets))])
-        rows = complete(view, self.modalities)
+        rows = complete_rows(view, self.modalities)
         rows = rows[labels[rows] >= 0]
         if len(rows) < 2:
             return None
         s, u = (choose(pair, rows) for pair in self.factorise(view))
         labels = labels[rows]
         task = self.classes(labels)
-        given = Given(task.detach(), (labels[:, None] == labels).to(task.dtype))
-        return Seen(s, u, (task, task), given, given)
+        given = BoundCondition(task.detach(), (labels[:, None] == labels).to(task.dtype))
+        return BatchFactors(s, u, (task, task), given, given)
 
 
 def parts(encoders: Mapping[str, nn.Module], width: int, factor: int, condition: int) -> dict[str, Any]:
@@ -288,32 +294,40 @@ Scored = dict[str, tuple[Tensor, Tensor, Tensor | None]]
 """By term: both sides that a critic scores, and the weights of draws given the condition, if it has one."""
 
 
-def raised(seen: Seen) -> Scored:
+def lower_bound_pairs(factors: BatchFactors) -> Scored:
     """Return the information that lower bounds raise."""
-    first, second = seen.unique
+    first, second = factors.unique
     return {
-        "shared": (*seen.shared, None),
-        "unique1": (first, seen.tasks[0], None),
-        "unique2": (second, seen.tasks[1], None),
-        "unique_given": (torch.cat([first, seen.given_unique.condition], 1), second, seen.given_unique.among),
+        "shared": (*factors.shared, None),
+        "unique1": (first, factors.tasks[0], None),
+        "unique2": (second, factors.tasks[1], None),
+        "unique_given": (
+            torch.cat([first, factors.unique_condition.condition], 1),
+            second,
+            factors.unique_condition.weights,
+        ),
     }
 
 
-def removed(seen: Seen) -> Scored:
+def upper_bound_pairs(factors: BatchFactors) -> Scored:
     """Return the information that upper bounds lower."""
-    first, second = seen.shared
+    first, second = factors.shared
     return {
-        "shared_given": (torch.cat([first, seen.given_shared.condition], 1), second, seen.given_shared.among),
-        "unique_both": (*seen.unique, None),
+        "shared_given": (
+            torch.cat([first, factors.shared_condition.condition], 1),
+            second,
+            factors.shared_condition.weights,
+        ),
+        "unique_both": (*factors.unique, None),
     }
 
 
-def still(critic: nn.Module, left: Tensor, right: Tensor) -> Tensor:
+def fixed_critic_scores(critic: nn.Module, left: Tensor, right: Tensor) -> Tensor:
     """Return the critic's scores, without a gradient for the critic."""
     return functional_call(critic, {name: p.detach() for name, p in critic.named_parameters()}, (left, right))
 
 
-def complete(view: View, modalities: Sequence[str]) -> Tensor:
+def complete_rows(view: View, modalities: Sequence[str]) -> Tensor:
     """Return the positions, over all ranks, of the records that have all modalities."""
     rows = present_rows(view, tuple(modalities))
     if rows is None:

@@ -89,9 +89,9 @@ class HRIL(CoMM):
         step = self.contrast(*views, rows)
         single = [(name,) for name in self.modalities]
         first, second = ([view[subset] for subset in single] for view in views)
-        align = alignment(first, second, [rows.having(subset) for subset in single])
+        align = alignment(first, second, [rows.presence_mask(subset) for subset in single])
         synergy = torch.stack(
-            [self.concentrated(view, rows.having(self.modalities)) for view in (first, second)]
+            [self.concentrated(view, rows.presence_mask(self.modalities)) for view in (first, second)]
         )
         regularisers = {"align": align, "synergy": synergy.mean()}
         weights = dict(zip(regularisers, self.regularisers, strict=True))

@@ -42,14 +42,14 @@ class Rows:
         """Return the vectors of one subset, view after view, (views * records, width)."""
         return self.vectors[subset].transpose(0, 1).flatten(0, 1)
 
-    def having(self, subset: Subset) -> Tensor | None:
+    def presence_mask(self, subset: Subset) -> Tensor | None:
         """Return which records have every modality of the subset, (records,); None if all do."""
         masks = [self.present[name] for name in subset if name in self.present]
         return torch.stack(masks).all(dim=0) if masks else None
 
     def masks(self, subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
         """Return which records have each subset, (records,) each, for the subsets that some lack."""
-        masks = {subset: self.having(subset) for subset in subsets}
+        masks = {subset: self.presence_mask(subset) for subset in subsets}
         return {subset: mask for subset, mask in masks.items() if mask is not None}
 
     def groups_of(self, having: Tensor | None) -> Tensor | None:

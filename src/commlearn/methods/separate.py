@@ -51,7 +51,7 @@ class SeparateHeads(Method):
     def compare(self, rows: Rows) -> Step:
         terms, accuracy = {}, {}
         for subset, pairs in self.contrasts(self.project(rows)).items():
-            mask = rows.having(subset)
+            mask = rows.presence_mask(subset)
             complete = pairs if mask is None else [(a[mask], b[mask]) for a, b in pairs]
             if mask is not None and len(complete[0][0]) < 2:  # too few records of this batch have it
                 continue
@@ -65,7 +65,7 @@ class SeparateHeads(Method):
         """Return every modality's projection, for each view."""
         views, projected = self.views.augmented, {}
         for name in self.modalities:
-            stacked, present = rows.stacked((name,)), rows.having((name,))
+            stacked, present = rows.stacked((name,)), rows.presence_mask((name,))
             projected[name] = project_present(self.heads[name], stacked, present).chunk(views)
         return [{name: parts[i] for name, parts in projected.items()} for i in range(views)]
 

@@ -47,7 +47,7 @@ class PresentRows:
 
     def moments(self, module: nn.Module) -> AbstractContextManager[None]:
         """Return a context in which a module's running moments move only if two or more rows are present."""
-        return nullcontext() if len(self.places) > 1 else moments_at_rest(module)
+        return nullcontext() if len(self.places) > 1 else frozen_moments(module)
 
 
 def encode_present(encoder: nn.Module, modality: Modality) -> Tokens:
@@ -74,7 +74,7 @@ def project_present(head: nn.Module, vectors: Tensor, present: Tensor | None) ->
 
 
 @contextmanager
-def moments_at_rest(module: nn.Module) -> Iterator[None]:
+def frozen_moments(module: nn.Module) -> Iterator[None]:
     """Keep the running moments inside a module from moving within this context.
 
     Batch norms still use the statistics of their batch.

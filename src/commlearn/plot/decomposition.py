@@ -39,7 +39,7 @@ def information(report: Any, axes: Axes | None = None) -> Axes:
         axes: axes to draw on.
     """
     groups = [(name, parts_of(view)) for name, view in _views(report)]
-    axes = axes or new_axes(6.4, tallness(report))
+    axes = axes or new_axes(6.4, bars_height(report))
     names = dict.fromkeys(part.removeprefix("only ") for _, parts in groups for part in parts)
     colours = modality_colours(name for name in names if not name.startswith(("shared", "synergy")))
     labels: list[str] = []
@@ -67,7 +67,7 @@ def information(report: Any, axes: Axes | None = None) -> Axes:
     return axes
 
 
-def tallness(report: Any) -> float:
+def bars_height(report: Any) -> float:
     """Return the height in inches that the bars of a report take."""
     return 0.8 + 0.21 * sum(len(parts_of(view)) + 1 for _, view in _views(report))
 

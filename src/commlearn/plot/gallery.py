@@ -16,11 +16,11 @@ from commlearn.batch import Modality
 from commlearn.config.build import build_augmentations
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.kinds.arrays import presence
-from commlearn.kinds.rows import spread
+from commlearn.kinds.rows import evenly_spaced
 from commlearn.kinds.text import RESERVED
 from commlearn.plot.style import Panels, Picture, styled
 from commlearn.records import Dataset, Records
-from commlearn.trained.embed import as_encoders_read, carrier
+from commlearn.trained.embed import method_owner, with_encoder_features
 
 OTHERS = 32  # records of the same batch, from which an augmentation may take values
 
@@ -44,7 +44,7 @@ def gallery(
         versions: number of augmented versions of each record.
         seed: seed of the augmentation.
     """
-    trained = carrier(model)
+    trained = method_owner(model)
     if modality not in trained.specs:
         raise ConfigurationError(unknown("modality", modality, trained.specs))
     pages = versions_of(trained, data, modality, records, versions, seed)
@@ -68,7 +68,7 @@ def _share_scale(row: Sequence[Axes]) -> None:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ModalityVersion:
     """One version of one record's modality."""
 
     kind: str
@@ -100,7 +100,7 @@ class Seen:
 
 def versions_of(
     trained: Any, data: Any, modality: str, records: int, versions: int, seed: int
-) -> list[list[Seen]]:
+) -> list[list[ModalityVersion]]:
     """Return for each of some records its clean version, followed by augmented ones.
 
     Args:
@@ -116,10 +116,10 @@ def versions_of(
     if not isinstance(data, Records):
         data = trained.records(data)
     present = np.flatnonzero(presence(data.columns[modality]))
-    rows = present[np.asarray(list(spread(len(present), records)), dtype=np.int64)]
+    rows = present[np.asarray(list(evenly_spaced(len(present), records)), dtype=np.int64)]
     others = np.setdiff1d(present, rows)[:OTHERS]
     rows, count = np.concatenate([rows, others]), len(rows)
-    sample = as_encoders_read(Records({modality: data.columns[modality]}).choose(rows), trained.method)
+    sample = with_encoder_features(Records({modality: data.columns[modality]}).choose(rows), trained.method)
     clean, spec = sample.view(slice(None))[modality], sample.specs[modality]
     augmentation = build_augmentations(trained.experiment, trained.specs).get(modality)
     generator = torch.Generator().manual_seed(seed)
@@ -127,15 +127,15 @@ def versions_of(
     for _ in range(versions):
         variants.append(clean if augmentation is None else augmentation(clean, generator, spec))
     words = (trained.state or {}).get(modality, {}).get("words", ())
-    return [[_make_seen(version, row, spec.kind, words) for version in variants] for row in range(count)]
+    return [[_make_version(version, row, spec.kind, words) for version in variants] for row in range(count)]
 
 
-def _make_seen(modality: Modality, row: int, kind: str, words: Any) -> Seen:
+def _make_version(modality: Modality, row: int, kind: str, words: Any) -> ModalityVersion:
     values = modality.values[row]
     if modality.padding is not None:
         values = values[~modality.padding[row]]
     array = values.detach().cpu().numpy()
-    return Seen(kind, array, _words_of(array, words) if kind == "text" else ())
+    return ModalityVersion(kind, array, _words_of(array, words) if kind == "text" else ())
 
 
 def _words_of(ids: np.ndarray, words: Any) -> tuple[str, ...]:

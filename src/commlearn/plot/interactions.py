@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from commlearn.plot.decomposition import information, tallness, whisker
+from commlearn.plot.decomposition import bars_height, information, whisker
 from commlearn.plot.style import INK, as_list, joined, legible, modality_colours, side_by_side, styled
 
 MOST = 6  # pairs that are drawn if there are many modalities
@@ -26,7 +26,7 @@ def interaction_figure(values: Mapping[str, Any], path: str | Path | None = None
         path: file to write; its extension determines the format.
     """
     ladder = values["views"]["data"]["ladder"]
-    figure, (left, right) = side_by_side([tallness(values), 0.9 + 0.27 * len(ladder)], 12, 0.6)
+    figure, (left, right) = side_by_side([bars_height(values), 0.9 + 0.27 * len(ladder)], 12, 0.6)
     title = f"{legible(values['target'], 80)}: {values['records']:,} records"
     figure.suptitle(f"{title}\n{fill(values['verdict'], 130)}", x=0.01, ha="left", fontsize=9, color=INK)
     information(values, left)
@@ -44,7 +44,7 @@ def pairs_figure(values: Mapping[str, Any], path: str | Path | None = None) -> F
     """
     best = sorted(values["pairs"], key=lambda pair: -pair["total"]["bits"])[:MOST]
     best_values = {**values, "pairs": best}
-    figure, (axes,) = side_by_side([tallness(best_values)], 8)
+    figure, (axes,) = side_by_side([bars_height(best_values)], 8)
     information(best_values, axes)
     omitted = len(values["pairs"]) - len(best)
     note = f" (the {len(best)} most informative of {len(values['pairs'])})" if omitted else ""

@@ -13,7 +13,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from commlearn.probes.ladder import called
+from commlearn.probes.ladder import subset_label
 
 COLOURS = (  # modality colours, here and in the report: Okabe-Ito, darkened until each is visible on white
     "#0072b2",
@@ -130,7 +130,7 @@ def joined(subset: str, whole: Sequence[str] = (), most: int = 2 * TICK) -> str:
         >>> joined("image+text+table+series", ["image", "text", "table", "series", "audio"])
         'all but audio'
     """
-    text = called(subset, whole)
+    text = subset_label(subset, whole)
     names = text.removeprefix("all but ").split("+")
     start = text[: len(text) - len("+".join(names))]
     return start + " + ".join(legible(name, (most - len(start)) // len(names)) for name in names)
@@ -145,11 +145,11 @@ def modality_colours(names: Iterable[str]) -> dict[str, str]:
     return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(singles)}
 
 
-def apart(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+def spread_out(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Move places, in the same order and between `low` and `high`, until neighbours are at least `gap` apart.
 
     Example:
-        >>> apart([1.0, 5.0, 1.5], 1, 0, 9)
+        >>> spread_out([1.0, 5.0, 1.5], 1, 0, 9)
         [1.0, 5.0, 2.0]
     """
     order = np.argsort(places, kind="stable")
@@ -172,7 +172,7 @@ def name_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
     low, high = axes.get_ylim()
     figure = cast(Figure, axes.get_figure(root=True))
     height = axes.get_position().height * figure.get_size_inches()[1]
-    positions = apart([end[1] for end in ends.values()], 0.17 * (high - low) / height, low, high)
+    positions = spread_out([end[1] for end in ends.values()], 0.17 * (high - low) / height, low, high)
     for (name, (x, y, colour)), position in zip(ends.items(), positions, strict=True):
         axes.annotate(
             legible(name, TICK),

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from commlearn.errors import DataError
 from commlearn.plot.style import INK, legible, modality_colours, name_ends, new_axes, styled
-from commlearn.probes.ladder import called
+from commlearn.probes.ladder import subset_label
 from commlearn.trained.run_folder import RunFolder
 
 
@@ -48,7 +48,7 @@ def metric(run: Any, key: str, label: str = "", axes: Axes | None = None) -> Axe
         if len(values) == 1:
             axes.plot(steps, values, "o", color=colour)
         if values:
-            ends[called(name, list(colours))] = (steps[-1], values[-1], colour)
+            ends[subset_label(name, list(colours))] = (steps[-1], values[-1], colour)
     axes.set_xlabel("training step")
     axes.set_ylabel(legible(label or key))
     if len(ends) > 1:

@@ -18,7 +18,7 @@ from commlearn.probes import Outcome, Vectors, chosen_targets, has_label, probe_
 from commlearn.probes.readout_rows import readout_rows
 from commlearn.records import Dataset, Records
 from commlearn.seeds import numpy_generator, torch_generator
-from commlearn.trained.embed import as_encoders_read, carrier
+from commlearn.trained.embed import method_owner, with_encoder_features
 
 LOST = 0.5  # if a probe keeps less than this share of its score above chance, the target is destroyed
 
@@ -109,11 +109,11 @@ def audit_rows(
     if any(strength < 1 for strength in strengths):
         raise ConfigurationError(f"strengths is {list(strengths)}; give whole numbers from 1.")
     chosen_targets(data, target)
-    trained = carrier(model)
+    trained = method_owner(model)
     rows: list[AuditRow] = []
     for name, augmentation in build_augmentations(trained.experiment, trained.specs).items():
         chosen = [
-            as_encoders_read(_sample(part, part_name, name, target, records, seed), trained.method)
+            with_encoder_features(_sample(part, part_name, name, target, records, seed), trained.method)
             for part_name, part in (("training", data.fit), ("test", data.test))
         ]
         clean: Outcome | None = None

@@ -121,7 +121,7 @@ def balanced_accuracy(right: np.ndarray, labels: np.ndarray) -> float:
         >>> balanced_accuracy(np.array([True, True, True, False]), np.array([0, 0, 0, 1]))
         0.5
     """
-    return float(measures.mean_recall(right, labels, measures.once(len(right)))[0])
+    return float(measures.mean_recall(right, labels, measures.equal_weights(len(right)))[0])
 
 
 def _search(rows: np.ndarray, labels: np.ndarray, seed: int, groups: np.ndarray | None) -> float:

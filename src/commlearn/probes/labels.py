@@ -48,7 +48,7 @@ def read_labels(
         shares = _shares(train, truth, [held_rows, test], strength)
         thresholds = np.array([best_threshold(shares[0][:, i], held_truth[:, i]) for i in range(len(names))])
         scores = measures.f1(
-            shares[0] >= thresholds, held_truth, measures.once(len(held_truth)), weighted=True
+            shares[0] >= thresholds, held_truth, measures.equal_weights(len(held_truth)), weighted=True
         )
         tried.append((float(scores[0]), -strength, thresholds, shares[1]))
     _, strength, thresholds, best_shares = max(tried, key=lambda entry: entry[:2])
@@ -83,7 +83,9 @@ def scored(
         macro_f1=results["macro_f1"][0],
         auroc=results["auroc"][0],
         auprc=results["auprc"][0],
-        chance=float(measures.f1(np.ones_like(truth), truth, measures.once(len(truth)), weighted=True)[0]),
+        chance=float(
+            measures.f1(np.ones_like(truth), truth, measures.equal_weights(len(truth)), weighted=True)[0]
+        ),
         labels=names,
         thresholds=tuple(float(value) for value in thresholds),
         strength=strength,

@@ -30,10 +30,10 @@ from commlearn.probes.results import Interval
 from commlearn.records import Dataset, Records
 from commlearn.trained.embed import (
     NotFiniteError,
-    as_encoders_read,
-    carrier,
     embed,
-    records_at_once,
+    method_owner,
+    records_per_batch,
+    with_encoder_features,
     with_tokens,
 )
 
@@ -91,7 +91,7 @@ def probe_ladder(
     data = readout_rows(model, data)
     chosen = chosen_targets(data, targets)
     check_targets(data, chosen)
-    trained = carrier(model)
+    trained = method_owner(model)
     names = tuple(getattr(trained, "specs", None) or trained.modalities)
     requested = _checked(subsets, names) if subsets else subsets_of(names)
     parts = [embed_subsets(model, records, requested) for records in parts_to_read(data, chosen)]
@@ -130,7 +130,7 @@ def subsets_of(modalities: Sequence[str], pairs_up_to: int = PAIRS_UP_TO) -> lis
     return singles if len(names) == 1 else [*singles, *pairs, names]
 
 
-def called(subset: str, whole: Sequence[str] = ()) -> str:
+def subset_label(subset: str, whole: Sequence[str] = ()) -> str:
     """Return the name of a subset for use in a sentence, shortened if it has many modalities.
 
     Args:
@@ -138,9 +138,9 @@ def called(subset: str, whole: Sequence[str] = ()) -> str:
         whole: names of all modalities; a large subset is described by those that it lacks.
 
     Example:
-        >>> called("image+text"), called("image+text+table+series")
+        >>> subset_label("image+text"), subset_label("image+text+table+series")
         ('image+text', 'all 4 modalities')
-        >>> called("image+text+table+series", ["image", "text", "table", "series", "audio"])
+        >>> subset_label("image+text+table+series", ["image", "text", "table", "series", "audio"])
         'all but audio'
     """
     names = subset.split("+")
@@ -157,8 +157,8 @@ def embed_subsets(
     present = {
         name: presence(records.columns[name]) for name in dict.fromkeys(sum(subsets, ())) if len(records)
     }
-    trained = carrier(model)
-    records = as_encoders_read(records, trained if isinstance(trained, Method) else trained.method)
+    trained = method_owner(model)
+    records = with_encoder_features(records, trained if isinstance(trained, Method) else trained.method)
     rows = {
         subset: np.flatnonzero(np.any([present[name] for name in subset], axis=0))
         if present
@@ -171,7 +171,7 @@ def embed_subsets(
         if tell is not None:
             tell(f"embedding records {start + 1} to {end} of {len(records)}")
         batch = records.choose(np.arange(start, end))
-        batch_size = records_at_once(batch) if len(batch) else 1
+        batch_size = records_per_batch(batch) if len(batch) else 1
         encoded = with_tokens(model, batch) if len(batch) else batch
         for subset, positions in rows.items():
             selected = positions[slice(*np.searchsorted(positions, [start, end]))]

@@ -22,7 +22,7 @@ from scipy.stats import norm, t
 from commlearn.seeds import numpy_generator
 
 
-def once(records: int) -> np.ndarray:
+def equal_weights(records: int) -> np.ndarray:
     """Return weights that count every record once, (1, records)."""
     return np.ones((1, records), dtype=np.float32)
 

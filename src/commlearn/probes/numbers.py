@@ -57,7 +57,7 @@ def scored(
         "mse": lambda weights: measures.squared_error(predicted, values, weights).mean(axis=1),
     }
     results = measured(parts, np.zeros(len(values), dtype=np.int64), seed, groups)
-    ones = measures.once(len(values))
+    ones = measures.equal_weights(len(values))
     explained, errors = (
         measures.r2(predicted, values, ones),
         measures.squared_error(predicted, values, ones),

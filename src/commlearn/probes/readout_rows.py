@@ -23,7 +23,7 @@ from commlearn.storage.places import is_remote, refuse_remote
 from commlearn.tables.dataset import NO_PLACE, named_records
 from commlearn.tables.splits import parts_of_names, row_names
 from commlearn.tables.table import Source, Table, read_table
-from commlearn.trained.embed import carrier
+from commlearn.trained.embed import method_owner
 from commlearn.trained.model import TEST_SHARE, Trained
 from commlearn.trained.run import read_own_data
 
@@ -42,7 +42,7 @@ class CrossFitRows:
     positions: np.ndarray | None = None  # positions among the records that were offered; None for all
     offered: int | None = None  # number of records that were offered; None if these are all
 
-    def of_all(self, values: Any) -> Any:
+    def select(self, values: Any) -> Any:
         """Select the values of these records from values for all records that were offered."""
         if self.positions is None or len(values) == len(self.records):
             return values
@@ -64,7 +64,7 @@ def readout_rows(model: Any, data: Dataset | Source | None = None, with_targets:
     Raises:
         DataError: no row is left to score.
     """
-    trained = carrier(model)
+    trained = method_owner(model)
     if data is None:
         data = _own_data(trained, "A probe")
     if not isinstance(data, Dataset):
@@ -99,7 +99,7 @@ def rows_to_cross_fit(
         modalities: modalities to read; all if not given.
         with_targets: whether to read the targets of a table's schema, too.
     """
-    trained = carrier(model)
+    trained = method_owner(model)
     if data is None and (table := own_table(trained)) is not None:
         data = table
     if data is None:
@@ -138,7 +138,7 @@ def rows_to_cross_fit(
 
 def unseen_positions(model: Any, table: Table) -> np.ndarray:
     """Return the positions of a table's rows that may be scored, without reading their modalities."""
-    trained = _reader(model, carrier(model))
+    trained = _reader(model, method_owner(model))
     names = row_names(table, trained.reader()[0])
     keys, groups = (None, None) if names is None else names
     return np.flatnonzero(_unseen(trained, len(table), keys, groups))
@@ -161,7 +161,7 @@ def _describe(records: int, source: str) -> str:
 
 def own_table(model: Any) -> str | None:
     """Return the path of the table that a model was trained on; None if it was trained on something else."""
-    trained = carrier(model)
+    trained = method_owner(model)
     settings = trained.experiment.data if hasattr(trained, "experiment") else {}
     if settings.get("name") != "table" or settings.get("stream"):
         return None
@@ -252,7 +252,7 @@ def _unseen(trained: Any, count: int, keys: np.ndarray | None, groups: np.ndarra
             "The model learned from labels of whole groups, and these rows lack the column that names them. "
             "Add it."
         )
-    mask = ~rows.seen(keys, groups)
+    mask = ~rows.used_in_training(keys, groups)
     if count and not mask.any():
         raise DataError(_all_seen(trained, count))
     return mask

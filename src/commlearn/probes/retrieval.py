@@ -20,7 +20,7 @@ from commlearn.methods.base import absent_as_zero, pooled
 from commlearn.probes.measures import SHARE, Measure, accuracy, measured
 from commlearn.probes.nearest import unit
 from commlearn.records import Records
-from commlearn.trained.embed import Blocks, carrier, embed, features_of
+from commlearn.trained.embed import Blocks, embed, features_of, method_owner
 
 BLOCK = 1024  # queries processed at once
 TOP = (1, 5, 10)
@@ -189,5 +189,5 @@ def _in_the_space_of_the_loss(method: Method, records: Records, names: Sequence[
 
 
 def _method(model: Any) -> Method:
-    model = carrier(model)
+    model = method_owner(model)
     return model if isinstance(model, Method) else model.method

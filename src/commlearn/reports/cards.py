@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from commlearn.probes import MEASURES, ProbeResult, score_of
-from commlearn.probes.ladder import Gain, called
+from commlearn.probes.ladder import Gain, subset_label
 from commlearn.reports.findings import Findings
 from commlearn.reports.knowledge import Part, bars_of, doubtful
 
@@ -57,11 +57,12 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Warned:
+class ReportWarning:
     """What is wrong, and what to do about it."""
 
     text: str
-    way: str
+
+    remedy: str
 
 
 def cards_of(findings: Findings) -> list[Card]:
@@ -72,7 +73,7 @@ def cards_of(findings: Findings) -> list[Card]:
 def rungs_of(findings: Findings, target: str) -> list[Rung]:
     """Return how well a probe reads a target from each subset of modalities."""
     return [
-        rung(called(name), result, name if name in findings.present else None)
+        rung(subset_label(name), result, name if name in findings.present else None)
         for name, result in findings.ladder[target].items()
     ]
 
@@ -140,11 +141,11 @@ def _bar(findings: Findings, target: str) -> tuple[list[Part], float, str, str]:
     return [], 0.0, "", ""
 
 
-def warnings_of(findings: Findings) -> list[Warned]:
+def warnings_of(findings: Findings) -> list[ReportWarning]:
     """Return what a reader must know first, most serious first; the page shows the first five."""
     overall_rank = list(findings.ranks.items())[-1:]
     warnings = [
-        Warned(
+        ReportWarning(
             f"The embeddings use only {rank:.1f} directions: all records are almost at the same point.",
             "Lower training.learning_rate, strengthen the augmentations, or train on more records.",
         )
@@ -154,7 +155,7 @@ def warnings_of(findings: Findings) -> list[Warned]:
     for target, rungs in findings.ladder.items():
         if all(result.interval[0] <= result.chance for result in rungs.values()):
             warnings.append(
-                Warned(
+                ReportWarning(
                     f"No probe predicts {target} better than chance.",
                     "Check labels and inputs with commlearn check; if they are right, train for longer, or "
                     "accept that these modalities carry no information about it.",
@@ -172,7 +173,7 @@ def warnings_of(findings: Findings) -> list[Warned]:
     warnings += _decomposition_warnings(findings.interactions)
     if findings.ladder and 0 < findings.counts["test"] < FEW:  # otherwise nothing has an interval
         warnings.append(
-            Warned(
+            ReportWarning(
                 f"There are only {findings.counts['test']} test records, so every interval is wide.",
                 "Score more rows: commlearn report RUN TABLE.",
             )
@@ -180,13 +181,13 @@ def warnings_of(findings: Findings) -> list[Warned]:
     copies = sum(same for *_, same in (findings.alike.pairs if findings.alike else ()))
     if copies:
         warnings.append(
-            Warned(
+            ReportWarning(
                 f"{copies} pairs of test records are the same in every cell.",
                 "Remove them, or keep them in one part of the split with a group column: commlearn check.",
             )
         )
     warnings += [
-        Warned(
+        ReportWarning(
             f"{100 * (1 - share):.0f} % of the test records have no {name}.",
             f"Fill it in, or leave it out: the scores of {name} are based on few records.",
         )
@@ -196,7 +197,7 @@ def warnings_of(findings: Findings) -> list[Warned]:
     return list(dict.fromkeys(warnings))
 
 
-def _decomposition_warnings(interactions: Mapping[str, Mapping[str, Any]]) -> list[Warned]:
+def _decomposition_warnings(interactions: Mapping[str, Mapping[str, Any]]) -> list[ReportWarning]:
     """Return the reasons to doubt the bits, each once for all the targets that it is about."""
     targets: dict[tuple[str, str], list[str]] = {}
     for target, values in interactions.items():
@@ -204,7 +205,7 @@ def _decomposition_warnings(interactions: Mapping[str, Mapping[str, Any]]) -> li
             reason, separator, _ = text.partition("; expect each part")  # the amount differs between targets
             targets.setdefault((reason, separator), []).append(target)
     return [
-        Warned(
+        ReportWarning(
             f"Too few records to decompose {', '.join(names)}: {reason}.",
             "Take the bits as a hint, and label more records that have all modalities.",
         )
@@ -217,11 +218,11 @@ def _decomposition_warnings(interactions: Mapping[str, Mapping[str, Any]]) -> li
     ]
 
 
-def _split(text: str, remedy: str) -> Warned:
+def _split(text: str, remedy: str) -> ReportWarning:
     """Split a warning into its first sentence and the rest, which says what to do; by default `remedy`."""
     first, _, rest = text.partition(". ")
     first = f"{first[:1].upper()}{first[1:]}".rstrip(".") + "."
-    return Warned(first, rest.rstrip(".") + "." if rest else remedy)
+    return ReportWarning(first, rest.rstrip(".") + "." if rest else remedy)
 
 
 def gain_words(rungs: Mapping[str, Any], gain: Gain | None) -> str:

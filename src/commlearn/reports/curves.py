@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from commlearn.plot.style import apart
+from commlearn.plot.style import spread_out
 from commlearn.reports.pieces import limits, line_path
 from commlearn.reports.records import number
 
@@ -84,7 +84,7 @@ def _chart(metrics: Sequence[Mapping[str, Any]], key: str) -> Curves | None:
         name: line[np.isfinite(line)][-1] if np.isfinite(line).any() else low for name, line in values.items()
     }
     heights = [1 + (tall - 2) * (1 - (end - low) / ((high - low) or 1)) for end in ends.values()]
-    name_heights = dict(zip(ends, apart(heights, LINE, LINE / 2, tall - LINE / 2), strict=True))
+    name_heights = dict(zip(ends, spread_out(heights, LINE, LINE / 2, tall - LINE / 2), strict=True))
     lines = tuple(
         Curve(name, line_path(line, low, high, WIDE, tall), number(float(ends[name])), name_heights[name])
         for name, line in values.items()

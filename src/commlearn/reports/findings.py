@@ -52,7 +52,7 @@ class Findings:
     near: dict[int, list[int]]  # neighbours of every shown record, by all modalities
     columns: list[Look]
     examples: list[tuple[int, list[Piece]]]
-    seen: dict[str, list[list[Piece]]]  # by modality: records, each clean and as the network saw it
+    augmented_examples: dict[str, list[list[Piece]]]  # by modality: records, clean and augmented
     mistakes: dict[str, Mistakes]  # by target
     alike: Alike | None
     interactions: dict[str, dict[str, Any]] = field(default_factory=dict)  # by target
@@ -166,7 +166,7 @@ def find(
         near=near,
         columns=looks(source),
         examples=examples(source, page_cards),
-        seen=versions_seen(source),
+        augmented_examples=versions_seen(source),
         mistakes={target: entry for target, entry in mistakes_by_target.items() if entry is not None},
         alike=alike(source, test[full_subset], page_cards),
         interactions=interactions,

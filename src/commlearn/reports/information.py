@@ -37,7 +37,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Looked:
+class SelectedRecords:
     """The records that are used, and which of them belong together."""
 
     records: Records
@@ -56,7 +56,7 @@ def information(read: Source, named: bool, seed: int, tell: Tell) -> dict[str, d
     """
     tell("reading records for the decomposition")
     targets = read.targets if named else read.targets[:TARGETS]
-    selected = looked_at(read, targets, seed)
+    selected = select_records(read, targets, seed)
     questions = [question for target in targets for question in _questions(selected.records, target)]
     settings = Settings(curve=False, bootstrap=5, permutations=39, seed=seed)
     answer = _answers(read, selected, settings)
@@ -72,7 +72,7 @@ def information(read: Source, named: bool, seed: int, tell: Tell) -> dict[str, d
     return results
 
 
-def looked_at(read: Source, targets: Sequence[str], seed: int) -> Looked:
+def select_records(read: Source, targets: Sequence[str], seed: int) -> SelectedRecords:
     """Return records of the table, or of the run's data set, that have all modalities and may be scored.
 
     If there are more than can be used, those that have any of the targets are chosen.
@@ -99,7 +99,7 @@ def looked_at(read: Source, targets: Sequence[str], seed: int) -> Looked:
             f"{len(chosen):,} of {total:,} records were used; each of them has all modalities"
             + (", and training saw none of their labels" if read.trained.saw_labels else "")
         )
-    return Looked(chosen, chosen.groups, tuple(notes))
+    return SelectedRecords(chosen, chosen.groups, tuple(notes))
 
 
 def _choose_rows(records: Records, names: Sequence[str], targets: Sequence[str], seed: int) -> np.ndarray:
@@ -127,7 +127,7 @@ def _questions(records: Records, target: str) -> list[tuple[str, str, np.ndarray
     return [(target, f"{target}: {label}", labels[label]) for label in ranked]
 
 
-def _answers(source: Source, selected: Looked, settings: Settings) -> Callable[..., dict[str, Any]]:
+def _answers(source: Source, selected: SelectedRecords, settings: Settings) -> Callable[..., dict[str, Any]]:
     """Return a function that answers one question; the records are embedded once for all of them."""
     names = list(source.trained.specs)
     if len(names) <= WHOLE:

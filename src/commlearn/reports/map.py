@@ -118,7 +118,7 @@ def map_data(
         "texts": shown.texts,
         "near": [list(near.get(record, ())) for record in range(len(shown.names))],
         "sprites": [
-            {"modality": s.modality, "across": s.across, "there": s.there.astype(int).tolist()}
+            {"modality": s.modality, "across": s.across, "there": s.present.astype(int).tolist()}
             for s in shown.sprites
         ],
         "dots": DOTS,

@@ -13,7 +13,7 @@ import commlearn
 from commlearn.config.configuration import to_mapping
 from commlearn.config.places import settings_without_places
 from commlearn.probes import MEASURES
-from commlearn.probes.ladder import called
+from commlearn.probes.ladder import subset_label
 from commlearn.reports.cards import MOST, cards_of, rungs_of, warnings_of
 from commlearn.reports.charts import Chart
 from commlearn.reports.curves import curves
@@ -76,7 +76,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"called": called, "clipped": clipped}
+    templates.filters |= {"subset_label": subset_label, "clipped": clipped}
     templates.globals |= {
         "bars_of": bars_of,
         "code_class": code_class,

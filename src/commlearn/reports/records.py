@@ -31,7 +31,7 @@ class Sprite:
     tile: int  # pixels per side
     across: int  # tiles in a row
     jpeg: bytes
-    there: np.ndarray  # (records,) bool
+    present: np.ndarray  # (records,) bool
 
     def place(self, record: int) -> tuple[int, int]:
         return record % self.across, record // self.across

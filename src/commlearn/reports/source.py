@@ -20,7 +20,7 @@ from commlearn.tables.schema import Schema
 from commlearn.tables.splits import row_names
 from commlearn.tables.table import Table, read_table
 from commlearn.trained.artifact import load
-from commlearn.trained.embed import carrier
+from commlearn.trained.embed import method_owner
 from commlearn.trained.model import Trained
 from commlearn.trained.run import Run
 
@@ -75,7 +75,7 @@ def source(model: Any, table: str | Path | None = None, targets: Sequence[str] |
         targets: which to show; all if not given.
     """
     root = Path(model) if isinstance(model, str | Path) and not on_hub(model) else None
-    trained: Trained = load(model) if isinstance(model, str | Path) else carrier(model)
+    trained: Trained = load(model) if isinstance(model, str | Path) else method_owner(model)
     if root is None and isinstance(trained, Run):
         root = trained.folder.path
     table = table if table is not None else own_table(trained)

@@ -17,9 +17,9 @@ from commlearn.batch import Subset, subset_name
 from commlearn.errors import DAMAGED, DataError, RunError
 from commlearn.kinds.base import Cells
 from commlearn.records import Records
-from commlearn.search.likeness import SAMPLE, Likeness, having, raw_vectors
+from commlearn.search.likeness import SAMPLE, Likeness, has_any_modality, raw_vectors
 from commlearn.seeds import numpy_generator
-from commlearn.storage.locks import whole_file
+from commlearn.storage.locks import atomic_file
 from commlearn.storage.plain_files import plain_file
 from commlearn.tables.schema import Schema
 from commlearn.tables.splits import cell_keys
@@ -56,7 +56,7 @@ def build(model: Trained, table: Table, by: Subset, modalities: Subset, tell: Ca
     for start in range(0, len(table), chunk):
         positions = np.arange(start, min(start + chunk, len(table)))
         records = records_of(model, table, positions, (), modalities)
-        present = np.flatnonzero(having(records, modalities))
+        present = np.flatnonzero(has_any_modality(records, modalities))
         if len(present):
             cells = Cells(table.frame.iloc[positions[present]].reset_index(drop=True), table.root, start)
             with naming_rows(cells, model.reader()[0].id):
@@ -73,7 +73,9 @@ def build(model: Trained, table: Table, by: Subset, modalities: Subset, tell: Ca
     sample = records_of(model, table, sample_rows, by, modalities)
     whole = Likeness.learn(model, sample, by, modalities)
     each = {name: Likeness.learn(model, sample, *_sides(by, name)) for name in modalities}
-    return Index(np.concatenate(rows), np.concatenate([whole.laid_out(part) for part in parts]), whole, each)
+    return Index(
+        np.concatenate(rows), np.concatenate([whole.normalised(part) for part in parts]), whole, each
+    )
 
 
 def _sides(by: Subset, name: str) -> tuple[Subset, Subset]:
@@ -138,7 +140,7 @@ def write(path: Path, index: Index, identity: Mapping[str, str]) -> None:
             tensors[f"{likeness.name}/{part}"] = np.ascontiguousarray(getattr(likeness, part))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as file:
+        with atomic_file(path) as file:
             file.write(save(tensors, {"format": FORMAT, **identity}))
     except (OSError, SafetensorError) as problem:
         raise RunError(f"Cannot write the index {path}: {problem}.") from problem

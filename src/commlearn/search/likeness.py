@@ -54,7 +54,7 @@ class Likeness:
     @classmethod
     def learn(cls, model: Any, records: Records, by: Subset, modalities: Subset) -> Likeness:
         """Calibrate on some records of a table, which must be in random order."""
-        rows = np.flatnonzero(having(records, by) & having(records, modalities))
+        rows = np.flatnonzero(has_any_modality(records, by) & has_any_modality(records, modalities))
         records = records.choose(rows)
         empty = np.zeros(0)
         likeness = cls(by, modalities, empty, empty, empty)
@@ -73,13 +73,13 @@ class Likeness:
 
     def query_vectors(self, model: Any, records: Records) -> np.ndarray:
         """Return the vectors of records as queries, scaled to length 1, (records, dim) float32."""
-        return self.laid_out(raw_vectors(model, records, self.by, self.by == self.modalities))
+        return self.normalised(raw_vectors(model, records, self.by, self.by == self.modalities))
 
     def candidate_vectors(self, model: Any, records: Records) -> np.ndarray:
         """Return the vectors of records as candidates, scaled to length 1, (records, dim) float32."""
-        return self.laid_out(raw_vectors(model, records, self.modalities, self.by == self.modalities))
+        return self.normalised(raw_vectors(model, records, self.modalities, self.by == self.modalities))
 
-    def laid_out(self, vectors: np.ndarray) -> np.ndarray:
+    def normalised(self, vectors: np.ndarray) -> np.ndarray:
         """Standardise raw vectors if both sides have the same modalities, and scale them to length 1."""
         if len(self.center):
             vectors = (vectors - self.center) / self.scale
@@ -98,7 +98,7 @@ def raw_vectors(model: Any, records: Records, names: Subset, same: bool) -> np.n
     return embed(model, records, names) if same else comparable_vectors(model, records, names)
 
 
-def having(records: Records, names: Sequence[str]) -> np.ndarray:
+def has_any_modality(records: Records, names: Sequence[str]) -> np.ndarray:
     """Return which records have at least one of these modalities, (records,) bool."""
     return np.any([presence(records.columns[name]) for name in names], axis=0)
 

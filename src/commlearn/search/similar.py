@@ -26,11 +26,11 @@ from commlearn.search.index import (
     table_identity,
     write,
 )
-from commlearn.search.likeness import SAME, having, in_words
+from commlearn.search.likeness import SAME, has_any_modality, in_words
 from commlearn.search.query import Query, cells_of, modalities_of, records_of_cells, row_of
-from commlearn.tables.formats.frames import in_kind_of
+from commlearn.tables.formats.frames import convert_like
 from commlearn.tables.table import Source, read_table
-from commlearn.trained.embed import carrier
+from commlearn.trained.embed import method_owner
 from commlearn.trained.model import Trained
 from commlearn.trained.run import Run
 
@@ -135,7 +135,7 @@ class Searcher:
         else:
             row = row_of(query, self.table, self.schema)
             query_record = records_of(self.model, self.table, np.array([row]), self.by, ())
-        if not having(query_record, self.by)[0]:
+        if not has_any_modality(query_record, self.by)[0]:
             subject = "The query" if row is None else f"Row {row}"
             raise DataError(
                 f"{subject} has none of {', '.join(self.by)}. Choose modalities that it has: by=[...]."
@@ -148,7 +148,7 @@ class Searcher:
             positions, cosines = self.lists.nearest(vectors, min(count, len(self.index.vectors)))
         hits = (positions[0] >= 0) & (self.index.rows[positions[0]] != (-1 if row is None else row))
         rows, cosines = self.index.rows[positions[0][hits]][:k], cosines[0][hits][:k].astype(float)
-        return in_kind_of(self.source, self._hits(query_record, rows, cosines))
+        return convert_like(self.source, self._hits(query_record, rows, cosines))
 
     def _hits(self, query_record: Records, rows: np.ndarray, cosines: np.ndarray) -> pd.DataFrame:
         """Return the frame of the hits."""
@@ -176,7 +176,10 @@ class Searcher:
         """Return each hit's cosine by modality, NaN if one side lacks it, and which hits are copies."""
         scores, copies = {}, np.full(len(records), self.by == self.modalities)
         for name, likeness in self.index.each.items():
-            in_query, in_records = bool(having(query_record, likeness.by)[0]), having(records, [name])
+            in_query, in_records = (
+                bool(has_any_modality(query_record, likeness.by)[0]),
+                has_any_modality(records, [name]),
+            )
             scores[name] = np.full(len(records), np.nan)
             hits = np.flatnonzero(in_records) if in_query else np.zeros(0, dtype=np.int64)
             if len(hits):
@@ -228,7 +231,7 @@ class Searcher:
 
 
 def _trained(model: Any) -> Trained:
-    trained = carrier(model)
+    trained = method_owner(model)
     if not isinstance(trained, Trained):
         raise ConfigurationError(
             f"A {type(model).__name__} cannot read a table. Give the run or the Embedder that it belongs to."

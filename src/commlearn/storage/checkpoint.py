@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from commlearn.errors import DAMAGED, CheckpointError, RunError
-from commlearn.storage.locks import whole_file
+from commlearn.storage.locks import atomic_file
 from commlearn.storage.plain_files import plain_file
 
 FORMAT = 1
@@ -37,7 +37,7 @@ def write_checkpoint(folder: Path, state: dict[str, Any]) -> Path:
     """Write `state` as the last checkpoint; the one that was last becomes the previous one."""
     last = folder / LAST
     content = _packed(state, last)
-    with _write_errors(last), whole_file(last) as file:
+    with _write_errors(last), atomic_file(last) as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -140,7 +140,7 @@ def set_aside(folder: Path) -> None:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that always has either its old content or the new, never a part of it."""
-    with _write_errors(path), whole_file(path) as file:
+    with _write_errors(path), atomic_file(path) as file:
         file.write(content)
 
 

@@ -115,18 +115,18 @@ class FileList:
 
     def check_removable(self) -> None:
         """Check that the library wrote everything in the folder."""
-        way_out = "Nothing was removed. {}, or give another --out (in Python: out=...)."
+        remedy = "Nothing was removed. {}, or give another --out (in Python: out=...)."
         if not self.exists:
             raise RunError(
                 f"{self.folder} has no list of what commlearn wrote there ({LIST}), so its files may be "
-                f"somebody else's. {way_out.format('Move it away or delete it yourself')}"
+                f"somebody else's. {remedy.format('Move it away or delete it yourself')}"
             )
         foreign = list(islice(self.foreign(), SHOWN + 1))
         if foreign:
             suffix = " and more" if len(foreign) > SHOWN else ""
             raise RunError(
                 f"{self.folder} holds files that commlearn did not write: {_listing(foreign[:SHOWN])}{suffix}"
-                f". {way_out.format('Move them away')}"
+                f". {remedy.format('Move them away')}"
             )
 
     def remove(self, last: str) -> None:

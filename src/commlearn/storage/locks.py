@@ -139,7 +139,7 @@ def _lies_at(file: BinaryIO, path: Path) -> bool:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file that gets its name, and is safely on the disk, when the block ends without an error.
 
     Until then the name refers to what it did before. The folder's entry is written to the disk as well, so
@@ -151,7 +151,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     Example:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())
-        >>> with whole_file(folder / "x") as file:
+        >>> with atomic_file(folder / "x") as file:
         ...     _ = file.write(b"whole")
         >>> os.listdir(folder)
         ['x']

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from commlearn.errors import DataError
-from commlearn.storage.misplaced import misplaced
+from commlearn.storage.path_hints import path_hint
 
 _MAY_FETCH: ContextVar[bool] = ContextVar("fetched", default=True)
 
@@ -25,7 +25,7 @@ _MAY_FETCH: ContextVar[bool] = ContextVar("fetched", default=True)
 class Files:
     """The files of one table, in order of their endings and names."""
 
-    where: str  # what the user calls the table
+    label: str  # what the user calls the table
     filesystem: fs.FileSystem
     paths: tuple[str, ...]
     root: Path  # folder to which paths in cells are relative
@@ -99,7 +99,7 @@ def find_files(source: str | Path, endings: Sequence[str]) -> Files:
     if not chosen:
         raise DataError(
             f"The folder {source} holds no {endings[0]} file. Give a file, or a folder of "
-            f"{' or '.join(endings)} files." + misplaced(source, "table")
+            f"{' or '.join(endings)} files." + path_hint(source, "table")
         )
     return Files(str(source), filesystem, chosen, Path() if is_remote(source) else Path(path))
 

@@ -68,14 +68,14 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int) else str(value)
 
 
-def values_of_file(path: Path, way_out: str = "Delete it, or create it again.") -> dict[str, Any]:
+def values_of_file(path: Path, remedy: str = "Delete it, or create it again.") -> dict[str, Any]:
     """Return the named values in a file that the library wrote; an error names the file and the way out."""
     try:
         values = parse_json(plain_file(path).read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise ValueError(f"it holds a {type(values).__name__} instead of named values")
     except (OSError, ValueError) as problem:
-        raise RunError(f"{path} is missing or damaged: {problem}. {way_out}") from problem
+        raise RunError(f"{path} is missing or damaged: {problem}. {remedy}") from problem
     return values
 
 

@@ -16,9 +16,9 @@ from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.rows import WAY_OUT, Unreadable, first_ten, label, raise_errors
 from commlearn.records import Column
-from commlearn.tables.leaks import copies, group_leaks, likely_answers, seen_in_training
+from commlearn.tables.leaks import copies, group_leaks, likely_answers, training_overlap
 from commlearn.tables.names import id_problems, missing_words, odd_names, split_problems, with_ids
-from commlearn.tables.schema import Schema, nothing_there
+from commlearn.tables.schema import Schema, empty_record_problems
 from commlearn.tables.signal import Survey, shuffled, survey
 from commlearn.tables.table import Table
 from commlearn.tables.targets import read_target
@@ -88,7 +88,7 @@ def check(table: Table, schema: Schema) -> Report:
     if columns:
         surveys = {name: survey(column) for name, column in columns.items()}
         if len(columns) == len(schema.modalities):
-            problems += first_ten(nothing_there(table, columns))
+            problems += first_ten(empty_record_problems(table, columns))
             prints = {name: survey.prints for name, survey in surveys.items()}
             problems += copies(prints, splits, table, schema)
         problems += shuffled(columns)
@@ -200,7 +200,7 @@ def _modalities(
     splits: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
     """Return for each modality how many records have it, its lengths, and what test shares with training."""
-    shares = seen_in_training({name: survey.prints for name, survey in surveys.items()}, splits)
+    shares = training_overlap({name: survey.prints for name, survey in surveys.items()}, splits)
     facts: dict[str, Any] = {}
     for name, column in columns.items():
         present = presence(column)

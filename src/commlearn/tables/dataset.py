@@ -10,7 +10,7 @@ import numpy as np
 
 from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.kinds.base import plain
-from commlearn.kinds.rows import WAY_OUT, Unreadable, collecting
+from commlearn.kinds.rows import WAY_OUT, Unreadable, collect_errors
 from commlearn.records import Dataset, Records
 from commlearn.storage.fingerprint import fingerprint
 from commlearn.tables.leaks import answer_notes
@@ -104,11 +104,11 @@ def dataset_of(
     problems = Problems("The table cannot be trained on")
     rows: dict[str, np.ndarray] = {}
     names: RowNames | None = None
-    with collecting(problems, "split"):
+    with collect_errors(problems, "split"):
         names = row_names(table, schema)
         rows = split_rows(table, schema, validation, test, seed, names)
     learn_problems = Problems("learning")
-    with collecting(learn_problems, "learning"):
+    with collect_errors(learn_problems, "learning"):
         state = plain(schema.learn(table, rows.get("train")))
     for message in learn_problems.messages and (_cell_errors(table, schema) or learn_problems.messages):
         problems.add(message)
@@ -164,8 +164,8 @@ def _cell_errors(table: Table, schema: Schema) -> list[str]:
 
 
 def _collect_the_rest(problems: Problems, table: Table, schema: Schema) -> None:
-    with collecting(problems, "id"):
+    with collect_errors(problems, "id"):
         schema.ids(table)
     for name, sort in schema.targets.items():
-        with collecting(problems, f"target '{name}'"):
+        with collect_errors(problems, f"target '{name}'"):
             encode_target(table, name, sort)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from commlearn.kinds.numbers import MISSING_NUMBERS
-from commlearn.kinds.rows import is_empty, spread
+from commlearn.kinds.rows import evenly_spaced, is_empty
 from commlearn.kinds.written import (
     FACTORS,
     FORMS,
@@ -58,7 +58,7 @@ def guessed_form(column: pd.Series) -> Writing | None:
     """
     if pd.api.types.is_numeric_dtype(column):
         return None
-    sample = column.iloc[list(spread(len(column), LOOKED_AT))]
+    sample = column.iloc[list(evenly_spaced(len(column), LOOKED_AT))]
     filled = sample[[not is_empty(cell) for cell in sample.astype(object)]]
     if len(filled) < FEWEST:
         return None

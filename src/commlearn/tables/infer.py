@@ -58,7 +58,7 @@ class Guess:
     value: Any = None  # kind of a modality, type of a target, or values that mean an empty cell
 
 
-def seen_as(name: str, column: pd.Series, root: Path) -> Look:
+def inspect_column(name: str, column: pd.Series, root: Path) -> Look:
     """Return what a column looks like; a few whole numbers that name something are categories."""
     seen = look(column, root)
     few_values = 1 < seen.distinct <= min(MANY, seen.filled / 2) and seen.sort == "number"
@@ -244,7 +244,8 @@ def stated_targets(table: Table, names: Sequence[str]) -> dict[str, Guess]:
             raise DataError(unknown("column", name, table.frame.columns))
     columns = {name: table.frame[name] for name in names}
     return {
-        name: stated_target(name, cells, seen_as(name, cells, table.root)) for name, cells in columns.items()
+        name: stated_target(name, cells, inspect_column(name, cells, table.root))
+        for name, cells in columns.items()
     }
 
 
@@ -260,7 +261,7 @@ def infer(table: Table, targets: Sequence[str] = (), encoding: str = "") -> Infe
     table = replace(table, frame=Reading(missing_in={g.name: g.value for g in missing}).emptied(table.frame))
     frame = table.frame
     guesses = stated_targets(table, targets)
-    looks = {name: seen_as(name, frame[name], table.root) for name in frame.columns}
+    looks = {name: inspect_column(name, frame[name], table.root) for name in frame.columns}
     possible_forms = {
         name: guessed_form(frame[name]) for name, seen in looks.items() if seen.sort in MAY_BE_WRITTEN
     }

@@ -13,7 +13,7 @@ import pandas as pd
 from commlearn.errors import DataWarning
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.numbers import as_numbers
-from commlearn.kinds.rows import LISTED, first_names, first_ten, is_empty, spread
+from commlearn.kinds.rows import LISTED, evenly_spaced, first_names, first_ten, is_empty
 from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.written import FORMS
 from commlearn.tables.names import WORDS, odd_names
@@ -66,7 +66,7 @@ def copies(
     return problems
 
 
-def seen_in_training(prints: Mapping[str, np.ndarray], splits: Mapping[str, np.ndarray]) -> dict[str, float]:
+def training_overlap(prints: Mapping[str, np.ndarray], splits: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Return by modality the share of test records whose cell also occurs in training."""
     if not {"train", "test"} <= splits.keys():
         return {}
@@ -136,7 +136,7 @@ def likely_answers(frame: pd.DataFrame, schema: Schema) -> dict[str, str]:
         >>> likely_answers(frame, Schema({"t": Tabular(["months", "hb"])}, targets={"age": "number"}))
         {'months': 'is target age up to scale and offset'}
     """
-    frame = frame.iloc[list(spread(len(frame), LOOKED_AT))].reset_index(drop=True)
+    frame = frame.iloc[list(evenly_spaced(len(frame), LOOKED_AT))].reset_index(drop=True)
     reasons: dict[str, str] = {}
     targets = {
         name: _PreparedColumn(frame[name], sort) for name, sort in schema.targets.items() if name in frame

@@ -19,7 +19,7 @@ from PIL import Image as PIL
 
 from commlearn.errors import DataError
 from commlearn.kinds.arrays import array_of
-from commlearn.kinds.rows import brief, is_empty, spread
+from commlearn.kinds.rows import brief, evenly_spaced, is_empty
 from commlearn.kinds.series import MOST_STEPS
 from commlearn.kinds.steps import Steps, clock_of, steps_of
 from commlearn.kinds.written import FORMS
@@ -57,13 +57,13 @@ def ending_of(cell: str) -> str:
     return Path(name).suffix.lower() if len(name) < 500 else ""
 
 
-def unread(cells: Sequence[str], distinct: int) -> str:
+def unreadable_reason(cells: Sequence[str], distinct: int) -> str:
     """Explain why a column of such text is not read and what to do; "" if it is text or categories.
 
     Example:
-        >>> unread(["a.mp3", "b.mp3"], 2)
+        >>> unreadable_reason(["a.mp3", "b.mp3"], 2)
         'paths that end in .mp3; sound is read from .wav files; convert them'
-        >>> unread(["red", "blue"], 2)
+        >>> unreadable_reason(["red", "blue"], 2)
         ''
     """
     minimum = MOST * len(cells)
@@ -144,7 +144,7 @@ def look(column: pd.Series, root: Path) -> Look:
 
 
 def _sample(filled: pd.Series) -> list[Any]:
-    return [filled.iloc[row] for row in spread(len(filled), SAMPLE)]
+    return [filled.iloc[row] for row in evenly_spaced(len(filled), SAMPLE)]
 
 
 def _arrow(filled: pd.Series, root: Path) -> Look:
@@ -216,7 +216,7 @@ def _text(filled: pd.Series, cells: list[str], root: Path) -> Look:
     distinct = _distinct(filled)
     if distinct == 1:
         return Look("nothing", f"every cell is {cells[0][:40]!r}", len(filled), 1)
-    reason = unread(cells, distinct)
+    reason = unreadable_reason(cells, distinct)
     if reason:
         return Look("nothing", reason, len(filled))
     words = sum(len(cell.split()) for cell in cells) / len(cells)

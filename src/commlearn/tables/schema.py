@@ -28,7 +28,7 @@ from commlearn.escapes import html_table
 from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.pictures import Pictures
-from commlearn.kinds.rows import LIMIT, WAY_OUT, Unreadable, collecting, first_names, raise_errors
+from commlearn.kinds.rows import LIMIT, WAY_OUT, Unreadable, collect_errors, first_names, raise_errors
 from commlearn.records import Column, Records
 from commlearn.tables import schema_yaml
 from commlearn.tables.formats.reading import Reading
@@ -210,7 +210,7 @@ class Schema:
         problems = Problems("The training rows cannot be learned from")
         state = {}
         for name, kind in self.modalities.items():
-            with collecting(problems, f"modality '{name}'"):
+            with collect_errors(problems, f"modality '{name}'"):
                 state[name] = self._learn_kind(name, kind, cells, rows)
         problems.raise_if_any(DataError)
         return state
@@ -279,22 +279,22 @@ class Schema:
         problems = Problems("The table cannot be read")
         columns: dict[str, Column] = {}
         targets: dict[str, np.ndarray] = {}
-        with collecting(problems, "id"):
+        with collect_errors(problems, "id"):
             self.ids(cells)
         for name in self.modalities:
-            with collecting(problems, f"modality '{name}'"):
+            with collect_errors(problems, f"modality '{name}'"):
                 columns[name] = self.read_modality(name, cells, state[name], collector)
         for name, sort in self.targets.items() if with_targets else ():
-            with collecting(problems, f"target '{name}'"):
+            with collect_errors(problems, f"target '{name}'"):
                 targets[name] = encode_target(cells, name, sort)
         if collector is None and len(columns) < len(self.modalities):
             problems.add(WAY_OUT)
         if collector is not None and unreadable is None:
-            with collecting(problems, "unreadable"):
+            with collect_errors(problems, "unreadable"):
                 collector.judge()
         if len(columns) == len(self.modalities) and not empty:
-            with collecting(problems, "records"):
-                raise_errors("the table", nothing_there(cells, columns, self.id))
+            with collect_errors(problems, "records"):
+                raise_errors("the table", empty_record_problems(cells, columns, self.id))
         problems.raise_if_any(DataError)
         if collector is not None and unreadable is None and collector.entries:
             warnings.warn(DataWarning("; ".join(collector.lines())), stacklevel=3)
@@ -345,7 +345,9 @@ class Schema:
         return table
 
 
-def nothing_there(cells: Cells, columns: Mapping[str, Column], id: str | None = None) -> list[Problem]:
+def empty_record_problems(
+    cells: Cells, columns: Mapping[str, Column], id: str | None = None
+) -> list[Problem]:
     """Return a problem for each record that has no modality at all.
 
     Args:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from commlearn.batch import Modality
 from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Problem
-from commlearn.kinds.rows import spread
+from commlearn.kinds.rows import evenly_spaced
 from commlearn.records import Column
 from commlearn.seeds import numpy_generator
 
@@ -59,7 +59,7 @@ def survey(column: Column) -> Survey:
 
 def features(column: Column, rows: np.ndarray) -> np.ndarray:
     """Compute a few cheap features of each of these records, (rows, features)."""
-    parts = [glance(modality, column.spec) for _, modality in _parts(column, rows)]
+    parts = [quick_features(modality, column.spec) for _, modality in _parts(column, rows)]
     return torch.cat(parts).double().numpy()
 
 
@@ -82,7 +82,7 @@ def _thumbnails(images: torch.Tensor) -> torch.Tensor:
     return F.adaptive_avg_pool2d(images.float(), THUMB)  # (batch, channels, 8, 8)
 
 
-def glance(modality: Modality, spec: tuple[str, tuple[int, ...]]) -> torch.Tensor:
+def quick_features(modality: Modality, spec: tuple[str, tuple[int, ...]]) -> torch.Tensor:
     """Compute a few cheap features of each record of a batch, (batch, features)."""
     kind, shape = spec
     values = modality.values
@@ -127,7 +127,7 @@ def shuffled(columns: dict[str, Column]) -> list[Problem]:
     problems = []
     for first, second in combinations(columns, 2):
         rows = np.flatnonzero(present[first] & present[second])
-        rows = rows[list(spread(len(rows), ROWS))]
+        rows = rows[list(evenly_spaced(len(rows), ROWS))]
         if len(rows) < FEWEST:
             continue
         if not shares_signal(features(columns[first], rows), features(columns[second], rows)):

@@ -15,7 +15,7 @@ import pandas as pd
 
 from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.kinds.base import Problem, plain
-from commlearn.kinds.rows import Unreadable, raise_errors, spread
+from commlearn.kinds.rows import Unreadable, evenly_spaced, raise_errors
 from commlearn.records import Dataset, Records
 from commlearn.seeds import numpy_generator
 from commlearn.storage.places import is_remote
@@ -177,7 +177,7 @@ class _Split:
     def sample(self, name: str, limit: int) -> tuple[Table, np.ndarray]:
         """Draw an equal share of a part's rows in groups all over the table; also return their positions."""
         filled = np.flatnonzero(self.counts[name])
-        groups = filled[list(spread(len(filled), SAMPLED))]
+        groups = filled[list(evenly_spaced(len(filled), SAMPLED))]
         share = min(1.0, limit / int(self.counts[name][groups].sum()))
         frames, positions = [], []
         for group in groups.tolist():

@@ -18,10 +18,10 @@ import pyarrow as pa
 
 from commlearn.errors import DataError, nearest
 from commlearn.kinds.base import Cells
-from commlearn.storage.misplaced import misplaced
+from commlearn.storage.path_hints import path_hint
 from commlearn.storage.places import is_remote
 from commlearn.storage.plain_files import plain_file
-from commlearn.tables.formats.frames import as_pandas, is_frame, no_table
+from commlearn.tables.formats.frames import as_pandas, is_frame, not_a_table_error
 from commlearn.tables.formats.parquet_files import CHUNK, ParquetTable, chosen_columns, one_name_each
 from commlearn.tables.formats.reading import PLAIN, Reading
 from commlearn.tables.formats.table_files import FORMATS, format_of, slices
@@ -77,7 +77,7 @@ def iterate_table(
         root = path if path.is_dir() else path.parent
         chunks = FORMATS[_format(path)](path, rows, columns, reading)
     else:
-        raise no_table(source)
+        raise not_a_table_error(source)
     first_row = 0
     try:
         for frame in chunks:
@@ -184,6 +184,6 @@ def _format(path: Path) -> str:
     if ending not in FORMATS:
         raise DataError(
             f"{path}: files ending in '{ending}' are not supported. Give a file that ends in "
-            f"{', '.join(FORMATS)} or .zip, or a folder of Parquet files." + misplaced(path, "table")
+            f"{', '.join(FORMATS)} or .zip, or a folder of Parquet files." + path_hint(path, "table")
         )
     return ending

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from commlearn.kinds.base import Cells, Problem
-from commlearn.kinds.numbers import as_numbers, is_no_number
+from commlearn.kinds.numbers import as_numbers, is_missing_number
 from commlearn.kinds.rows import brief, is_empty, raise_errors
 from commlearn.kinds.written import one_amount
 from commlearn.storage.plain_json import parse_json
@@ -55,13 +55,13 @@ def _classes(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
 def _numbers(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
     numbers = as_numbers(values)
     problems: dict[int, str] = {}
-    is_text = [isinstance(cell, str) and not (is_empty(cell) or is_no_number(cell)) for cell in values]
+    is_text = [isinstance(cell, str) and not (is_empty(cell) or is_missing_number(cell)) for cell in values]
     if (np.isnan(numbers) & is_text).any():  # amounts in one unit, such as 1.299,00 €
-        is_missing = [is_no_number(cell) for cell in values]
+        is_missing = [is_missing_number(cell) for cell in values]
         numbers, problems = one_amount(values.astype(object).mask(is_missing, None))
     for row in np.flatnonzero(~np.isfinite(numbers)).tolist():
         value = values.iloc[row]
-        if not (is_empty(value) or is_no_number(value) or row in problems):
+        if not (is_empty(value) or is_missing_number(value) or row in problems):
             problems[row] = f"{brief(value)} is not a finite number; correct it or leave the cell empty"
     return numbers, sorted(problems.items())
 

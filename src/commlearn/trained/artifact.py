@@ -29,17 +29,17 @@ from commlearn.models.features import FeatureBlocks
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.file_list import FileList
 from commlearn.storage.hub import Repository, fetch, on_hub, open_repository, store
-from commlearn.storage.misplaced import misplaced
+from commlearn.storage.path_hints import path_hint
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
 from commlearn.tables.schema import Schema
-from commlearn.trained.embed import carrier
+from commlearn.trained.embed import method_owner
 from commlearn.trained.model import Trained, checked_reasons
 from commlearn.trained.model_bounds import adopt_frozen, frozen_tensors, stored_method
 from commlearn.trained.model_card import hub_card, measured, model_card
 from commlearn.trained.run import Run, load_run
 from commlearn.trained.run_folder import CONFIG as RUN_CONFIG
-from commlearn.trained.run_folder import damage_named, make_folder, newer_is_named
+from commlearn.trained.run_folder import make_folder, naming_damaged_file, naming_newer_version
 from commlearn.trained.training_rows import TrainingRows
 
 FORMAT = 1
@@ -130,7 +130,7 @@ def _refuse_changed_card(path: Path, file_list: FileList, card: bytes) -> None:
 
 def trained_model(model: Any) -> Trained:
     """Return the trained model of a run, an Embedder, or a folder or address that `load` reads."""
-    model = load(model) if isinstance(model, str | Path) else carrier(model)
+    model = load(model) if isinstance(model, str | Path) else method_owner(model)
     if not isinstance(model, Trained):
         raise ConfigurationError(
             f"A {type(model).__name__} is not a trained model. Give a run, a fitted Embedder, or a folder."
@@ -183,7 +183,7 @@ def load(
     if not (path / CONFIG).exists():
         raise RunError(
             f"{path} is not a run folder or an artifact: it has neither {RUN_CONFIG} nor {CONFIG}."
-            + misplaced(path, "run")
+            + path_hint(path, "run")
         )
     return _load_artifact(path, str(path), outside, encoders)
 
@@ -358,7 +358,7 @@ def from_parts(
 ) -> Trained:
     """Rebuild what `to_parts` took apart, with training rows and fixed features; ignore places of data."""
     _check_format(config["format"], where)
-    with newer_is_named(where, config.get("commlearn")):
+    with naming_newer_version(where, config.get("commlearn")):
         check_learned(config["preprocessing"], f"{where}, preprocessing")
         return _rebuild(config, tensors, where, rows, features, outside, encoders)
 
@@ -452,7 +452,7 @@ def _probes(trained: Trained) -> dict[str, Any]:
     """Return the probe results of the run; empty if there are none."""
     if not isinstance(trained, Run) or not (path := trained.folder.path / "probes.json").exists():
         return {}
-    with damage_named(path):
+    with naming_damaged_file(path):
         probes: dict[str, Any] = parse_json(plain_file(path).read_bytes())
         measured(probes)  # fails unless these are probe results
     return probes

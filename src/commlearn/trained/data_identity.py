@@ -48,14 +48,14 @@ def identity_digest(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(exact, sort_keys=True).encode()).hexdigest()
 
 
-def check_same_data(where: object, before: Mapping[str, Any], now: Mapping[str, Any], way_out: str) -> None:
+def check_same_data(where: object, before: Mapping[str, Any], now: Mapping[str, Any], remedy: str) -> None:
     """Refuse records that are not those the training began with.
 
-    `way_out` is a sentence that tells the user what to do.
+    `remedy` is a sentence that tells the user what to do.
     """
     changes = _changes(before, now)
     if changes:
-        raise RunError(f"{where} was started with other data: {changes}. {way_out}")
+        raise RunError(f"{where} was started with other data: {changes}. {remedy}")
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

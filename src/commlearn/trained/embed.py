@@ -94,7 +94,7 @@ def embed(
         >>> cl.embed(model, table, blocks="learned").shape
         (90, 384)
     """
-    model, modalities = carrier(model), as_names(modalities)
+    model, modalities = method_owner(model), as_names(modalities)
     features = features_of(model, blocks)
     if batch_size is not None and batch_size < 1:
         raise ConfigurationError(f"batch_size is {batch_size}; give at least 1.")
@@ -118,7 +118,7 @@ def embed(
         warn_of_absent(len(records) - len(positions), len(records), names)
         return embed_with_gaps(model, records, positions, modalities, batch_size, blocks)
     features = None if features is None else features.to(device)
-    batch_size = batch_size or records_at_once(records)
+    batch_size = batch_size or records_per_batch(records)
     method.eval()
     try:
         embeddings: np.ndarray | None = None
@@ -157,20 +157,20 @@ def embed(
 def embed_with_gaps(
     model: Any,
     records: Records,
-    there: np.ndarray,
+    rows: np.ndarray,
     modalities: Sequence[str] | None = None,
     batch_size: int | None = None,
     blocks: Blocks = "all",
 ) -> np.ndarray:
-    """Return embeddings of the records at the positions `there` (from `rows_with_any`), NaN for others."""
-    if not len(there):
+    """Return embeddings of the records at the positions `rows` (from `rows_with_any`), NaN for others."""
+    if not len(rows):
         return np.full((len(records), embedding_dim(model, modalities, blocks)), np.nan, dtype=np.float32)
     try:
-        vectors = embed(model, records.choose(there), modalities, batch_size, blocks)
+        vectors = embed(model, records.choose(rows), modalities, batch_size, blocks)
     except NotFiniteError as problem:
-        raise NotFiniteError(there[list(problem.rows)].tolist()) from problem
+        raise NotFiniteError(rows[list(problem.rows)].tolist()) from problem
     filled = np.full((len(records), vectors.shape[1]), np.nan, dtype=np.float32)
-    filled[there] = vectors
+    filled[rows] = vectors
     return filled
 
 
@@ -207,7 +207,7 @@ def features_of(model: Any, blocks: Blocks = "all") -> FeatureBlocks | None:
     """Return the fixed features that these blocks of a model's embedding include; None if there are none."""
     if blocks not in get_args(Blocks):
         raise ConfigurationError(unknown("blocks", str(blocks), get_args(Blocks)))
-    features: FeatureBlocks | None = getattr(carrier(model), "features", None)
+    features: FeatureBlocks | None = getattr(method_owner(model), "features", None)
     if features is None and blocks == "features":
         raise ConfigurationError(
             "This model has no fixed features. Train with model.features=fixed, or embed with "
@@ -223,7 +223,7 @@ def dimension_names(model: Any, dim: int, blocks: Blocks = "all") -> list[str]:
     """
     features = features_of(model, blocks)
     feature_names = [] if features is None else features.names()
-    method = carrier(model).experiment.method["name"]
+    method = method_owner(model).experiment.method["name"]
     return [*(f"{method}{index}" for index in range(dim - len(feature_names))), *feature_names]
 
 
@@ -251,7 +251,7 @@ def _learned_column(
     return _encode_once(method, name, records, batch_size) or records.columns[name]
 
 
-def records_at_once(records: Records) -> int:
+def records_per_batch(records: Records) -> int:
     """Return a batch size that keeps first layers in the processor's cache but allows large products."""
     size = sum(modality.values.nbytes for modality in records.view(slice(0, 1)).values())
     return min(max(CACHED // max(size, 1), 16), 1024)
@@ -292,9 +292,9 @@ def with_tokens(model: Any, records: Records) -> Records:
 
     Values from which an embedding's fixed features are computed stay.
     """
-    model = carrier(model)
+    model = method_owner(model)
     method = model if isinstance(model, Method) else model.method
-    features, batch_size = features_of(model), records_at_once(records)
+    features, batch_size = features_of(model), records_per_batch(records)
     learned_names = [
         name
         for name in method.modalities
@@ -365,11 +365,11 @@ def with_features(
         tell(f"{name}: computing {encoder.features.dim} fixed features of {len(data.train)} records")
     validation = data.validation
     if validation is not None and len(validation):
-        validation = as_encoders_read(validation, method, device)
-    return replace(data, train=as_encoders_read(data.train, method, device), validation=validation)
+        validation = with_encoder_features(validation, method, device)
+    return replace(data, train=with_encoder_features(data.train, method, device), validation=validation)
 
 
-def as_encoders_read(records: Records, method: Method, device: torch.device | None = None) -> Records:
+def with_encoder_features(records: Records, method: Method, device: torch.device | None = None) -> Records:
     """Return the records with fixed features in place of values where the encoder reads these."""
     feature_columns = {
         name: feature_column(encoder.features, records.columns[name], device)
@@ -384,7 +384,7 @@ def feature_encoders(method: Method) -> dict[str, FeatureEncoder]:
     return {name: encoder for name, encoder in method.encoders.items() if isinstance(encoder, FeatureEncoder)}
 
 
-def carrier(model: Any) -> Any:
+def method_owner(model: Any) -> Any:
     """Return the object that holds the method: an Embedder's trained model, or the model itself."""
     return getattr(model, "trained", model)
 

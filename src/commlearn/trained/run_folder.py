@@ -48,7 +48,7 @@ Content = TypeVar("Content")
 
 
 @contextmanager
-def damage_named(path: Path) -> Iterator[None]:
+def naming_damaged_file(path: Path) -> Iterator[None]:
     """Turn any error in reading a file of the run into one that names the file as missing or damaged."""
     try:
         yield
@@ -59,7 +59,7 @@ def damage_named(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def newer_is_named(where: str, version: object) -> Iterator[None]:
+def naming_newer_version(where: str, version: object) -> Iterator[None]:
     """Add to an error in reading that a newer commlearn wrote the files, if one did.
 
     Args:
@@ -67,7 +67,7 @@ def newer_is_named(where: str, version: object) -> Iterator[None]:
         version: the stated version of the commlearn that wrote it; anything but a version is ignored.
 
     Example:
-        >>> with newer_is_named("films", "99.1"):
+        >>> with naming_newer_version("films", "99.1"):
         ...     raise RunError("Unknown key 'mood'.")
         Traceback (most recent call last):
         ...
@@ -89,7 +89,7 @@ def json_lines(path: Path) -> Iterable[dict[str, Any]]:
     """Yield the entry of each complete line; a last line that was cut off by a kill is skipped."""
     if not path.exists():
         return
-    with damage_named(path):
+    with naming_damaged_file(path):
         lines = plain_file(path).read_text(encoding="utf-8").splitlines()
     for line in lines:
         try:
@@ -160,7 +160,7 @@ class RunFolder:
             version = values_of_file(self.path / ENVIRONMENT).get("commlearn")
         except RunError:
             version = None
-        return newer_is_named(str(self.path), version)
+        return naming_newer_version(str(self.path), version)
 
     @property
     def fine_tuned(self) -> bool:
@@ -223,13 +223,13 @@ class RunFolder:
         """Read the experiment that was run here."""
         if not self.exists:
             raise RunError(f"{self.path} is not a run folder: it has no {CONFIG}.")
-        with damage_named(self.path / CONFIG):
+        with naming_damaged_file(self.path / CONFIG):
             values = read_yaml(self._text(CONFIG), str(self.path / CONFIG))
             return stored_experiment(dict(values))
 
     def specs(self) -> dict[str, Spec]:
         """Read the kind and shape of each modality that was trained."""
-        with damage_named(self.path / MODALITIES):
+        with naming_damaged_file(self.path / MODALITIES):
             stored = parse_json(self._text(MODALITIES))
             specs = {name: Spec(str(kind), tuple(map(int, shape))) for name, (kind, *shape) in stored.items()}
             if not specs or not all(spec.shape for spec in specs.values()):
@@ -243,9 +243,9 @@ class RunFolder:
             required = name == STATE and parsed[SCHEMA] is not None
             if not required and not (self.path / name).exists():
                 continue
-            with damage_named(self.path / name):
+            with naming_damaged_file(self.path / name):
                 parsed[name] = parse_json(self._text(name))
-        with damage_named(self.path / STATE):
+        with naming_damaged_file(self.path / STATE):
             check_learned(parsed[STATE])
         mapping = parsed[SCHEMA]
         schema = None if mapping is None else Schema.from_mapping(mapping, str(self.path / SCHEMA))
@@ -257,18 +257,18 @@ class RunFolder:
 
     def check_data(self, data: Dataset) -> None:
         """Refuse to continue with records other than those the training began with."""
-        way_out = "Restore the original data, or train again with --overwrite or another --out."
-        self._check(data_identity(data), way_out)
+        remedy = "Restore the original data, or train again with --overwrite or another --out."
+        self._check(data_identity(data), remedy)
 
     def check_table(self, files: Mapping[str, str] | None) -> None:
         """Refuse a table at the training's path whose files are not those of the training."""
         self._check({"files": files}, "Restore the original table, or give the table that you mean.")
 
-    def _check(self, current: Mapping[str, Any], way_out: str) -> None:
+    def _check(self, current: Mapping[str, Any], remedy: str) -> None:
         previous = self._identity()
         if previous is not None:  # folders of earlier versions do not store it
-            with damage_named(self.path / DATA):
-                check_same_data(self.path, previous, current, way_out)
+            with naming_damaged_file(self.path / DATA):
+                check_same_data(self.path, previous, current, remedy)
 
     def _identity(self) -> dict[str, Any] | None:
         return self._optional(DATA, lambda content: dict(parse_json(content)))
@@ -277,7 +277,7 @@ class RunFolder:
         """Read and parse a file; return None if the folder does not have it."""
         if not (self.path / name).exists():
             return None
-        with damage_named(self.path / name):
+        with naming_damaged_file(self.path / name):
             return parse(plain_file(self.path / name).read_bytes())
 
     def _text(self, name: str) -> str:
@@ -305,7 +305,7 @@ class RunFolder:
         """Read what the run's fixed features learned into newly built ones; None if the run has none."""
         if built is None:
             return None
-        with damage_named(self.path / FEATURES):
+        with naming_damaged_file(self.path / FEATURES):
             return built.from_bytes((self.path / FEATURES).read_bytes())
 
     def frozen(self) -> dict[str, Tensor] | None:

@@ -24,7 +24,7 @@ from commlearn.errors import ConfigurationError, DataError, DataWarning
 from commlearn.escapes import spreadsheet_text
 from commlearn.kinds.rows import Unreadable
 from commlearn.methods import METHODS
-from commlearn.storage.locks import whole_file
+from commlearn.storage.locks import atomic_file
 from commlearn.storage.places import find_files, is_remote
 from commlearn.tables.formats.reading import Reading
 from commlearn.tables.table import Source, Table, iterate_table
@@ -40,7 +40,7 @@ from commlearn.trained.embed import (
 from commlearn.trained.model import Trained
 
 
-def refuse_file_of_others(path: Path) -> None:
+def refuse_foreign_file(path: Path) -> None:
     """Refuse to replace a file that does not hold embeddings as this library writes them.
 
     Args:
@@ -204,9 +204,9 @@ def write(
     if not path.parent.is_dir():
         raise ConfigurationError(f"{out}: there is no folder {path.parent}. Make it first.")
     if seal is None:  # otherwise the folder's list says which files are the library's
-        refuse_file_of_others(path)
+        refuse_foreign_file(path)
     try:
-        with whole_file(path) as file:
+        with atomic_file(path) as file:
             temporary = Path(file.name)
             writer: Any = WRITERS[path.suffix](temporary, names)
             try:

@@ -41,7 +41,7 @@ class TrainingRows:
         of_group = _look_up(self.groups[order], self.parts[order], groups)
         return np.where(parts == UNKNOWN, of_group, parts)
 
-    def seen(self, keys: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+    def used_in_training(self, keys: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
         """Return which rows, or rows of their group, were used to train or to stop training, (rows,) bool."""
         used = np.isin(self.parts, (TRAIN, VALIDATION))
         mask = np.isin(keys, self.keys[used])
@@ -105,7 +105,8 @@ def rows_of_dataset(data: Dataset, labels: Iterable[str] = ()) -> TrainingRows |
         >>> from commlearn.datasets.trifeature import Trifeature
         >>> data = Trifeature(size=24, train_pairs=20).read()
         >>> rows = rows_of_dataset(data, ["shared"])
-        >>> bool(rows.seen(data.train.keys).all()), bool(rows.seen(data.test.keys).any())
+        >>> train, test = (rows.used_in_training(part.keys) for part in (data.train, data.test))
+        >>> bool(train.all()), bool(test.any())
         (True, False)
     """
     nonempty = [(code, part) for code, part in enumerate((data.train, data.validation, data.test)) if part]

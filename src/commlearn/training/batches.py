@@ -30,12 +30,12 @@ from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method
 from commlearn.methods.rows import Rows, joined
 from commlearn.models.features import StandIns
-from commlearn.models.present import moments_at_rest
-from commlearn.own_draws import OwnDraws
+from commlearn.models.present import frozen_moments
 from commlearn.records import Records
+from commlearn.seeded_draws import SeededDraws
 from commlearn.seeds import numpy_generator, torch_generator
 from commlearn.training.descent import Descent, parts, touched
-from commlearn.training.sharding import no_exchange
+from commlearn.training.sharding import without_gradient_sync
 
 Part = Callable[[], Batch]
 Vectors = dict[Subset, Tensor]
@@ -60,18 +60,18 @@ def cached_loss(
     """Return the loss of a batch that is given in parts."""
 
     def represent(number: int) -> Rows:
-        with OwnDraws(seeds(number)):
+        with SeededDraws(seeds(number)):
             return method.represent(batches[number]())
 
-    with torch.no_grad(), moments_at_rest(method):
+    with torch.no_grad(), frozen_moments(method):
         part_rows = [Rows(*player(lambda n=n: _as_tuple(represent(n)))) for n in range(len(batches))]
     rows = joined(part_rows)
     leaves = {subset: vectors.requires_grad_() for subset, vectors in rows.vectors.items()}
-    with no_exchange(fabric, player), OwnDraws(seeds(len(batches))):
+    with without_gradient_sync(fabric, player), SeededDraws(seeds(len(batches))):
         loss, terms, accuracy, group = player(lambda: parts(method.compare(rows.gathered()), fabric, method))
 
     def backward() -> None:
-        with no_exchange(fabric, player):
+        with without_gradient_sync(fabric, player):
             fabric.backward(loss)
         start = 0
         for number, part in enumerate(part_rows):
@@ -84,7 +84,7 @@ def cached_loss(
                 total = torch.stack([(vectors[key] * gradients[key]).sum() for key in vectors]).sum()
                 return touched(total, method) if last else total
 
-            with no_exchange(fabric, player, enabled=not last):
+            with without_gradient_sync(fabric, player, enabled=not last):
                 fabric.backward(player(surrogate))
             start += size
 

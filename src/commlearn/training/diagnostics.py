@@ -23,7 +23,7 @@ from commlearn.methods.base import Method
 from commlearn.probes.nearest import nearest, unit
 from commlearn.records import Dataset, class_codes
 from commlearn.seeds import numpy_generator, torch_generator
-from commlearn.trained.embed import records_at_once
+from commlearn.trained.embed import records_per_batch
 
 FEWEST = 32  # the fewest records that a diagnosis needs
 SHARE = 32  # at most one in so many training records is used, which hardly makes an epoch longer
@@ -69,7 +69,7 @@ class Diagnostics:
             if (codes := class_codes(values)) is not None
         }
         self.groups = self.records.group_numbers(np.arange(len(self.records)))
-        self.at_once = records_at_once(self.records)
+        self.at_once = records_per_batch(self.records)
 
     @torch.no_grad()
     def look(self, epoch: int) -> Diagnosis:

@@ -26,10 +26,10 @@ from commlearn.methods.base import Method
 from commlearn.models.encoders.own import modules_of
 from commlearn.models.heads import projection_head
 from commlearn.objectives import supcon
-from commlearn.own_draws import OwnDraws
 from commlearn.probes import chosen_targets, has_label, probe, to_json
 from commlearn.probes.readout_rows import held_out, readout_rows
 from commlearn.records import Dataset, Records
+from commlearn.seeded_draws import SeededDraws
 from commlearn.seeds import numpy_generator, torch_generator, torch_seed
 from commlearn.storage.fingerprint import fingerprint
 from commlearn.storage.places import is_remote
@@ -416,7 +416,7 @@ class Tuner:
         self.train, self.validation = parts.train, cast(Records, parts.validation)
         self.augmentations = build_augmentations(experiment, labelled.train.specs)
         self.steps_per_epoch = max(1, len(self.train) // experiment.training.batch_size)
-        with OwnDraws(torch_seed(experiment.seed, "fine-tuning head")):
+        with SeededDraws(torch_seed(experiment.seed, "fine-tuning head")):
             self.tuned = Tuned(method, objective.head(embedding_dim(trained, blocks="learned")))
         self.best: dict[str, Any] = {"loss": float("inf"), "epoch": 0}
         self.finished = False
@@ -467,7 +467,7 @@ class Tuner:
         rows = records.visit(self.experiment.seed, epoch, slice(index * size, (index + 1) * size))
         player.train()
         views, labels = self._views(records, rows, "augment", step)
-        with OwnDraws(torch_seed(self.experiment.seed, "dropout", step)):
+        with SeededDraws(torch_seed(self.experiment.seed, "dropout", step)):
             loss = self.objective.loss(player(iter(views)), labels)
         yield Descent({self.target: loss}, {}, "main", partial(self.fabric.backward, loss))
 

@@ -34,7 +34,7 @@ from commlearn.errors import DAMAGED, DataError
 from commlearn.methods.base import Method
 from commlearn.models.encoders.pretrained import Frozen, frozen_encoders
 from commlearn.records import Chosen, Column, Dataset, Drawn, Records
-from commlearn.storage.locks import remove_if_abandoned, whole_file
+from commlearn.storage.locks import atomic_file, remove_if_abandoned
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
 
@@ -117,7 +117,7 @@ def write_shard(path: Path, shard: TokenShard) -> None:
     head += b" " * (-(len(head) + 1) % ALIGNED) + b"\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as file:
+        with atomic_file(path) as file:
             file.write(head)
             for buffer in buffers:
                 file.write(buffer)

@@ -23,8 +23,8 @@ from commlearn.errors import CommlearnError, ConfigurationError, RunError
 from commlearn.methods.base import Method
 from commlearn.models.encoders.own import OWN
 from commlearn.models.features import FeatureBlocks, FeatureColumn, StandIns, stand_ins
-from commlearn.own_draws import OwnDraws, may_draw
 from commlearn.records import Dataset, Records
+from commlearn.seeded_draws import SeededDraws, may_draw
 from commlearn.seeds import torch_seed
 from commlearn.tables.schema import Schema
 from commlearn.trained.embed import with_features
@@ -37,7 +37,13 @@ from commlearn.training.callbacks import Callback, Callbacks, Start
 from commlearn.training.descent import Descent, Player, adamw, learning_rate_factor, losses
 from commlearn.training.diagnostics import Diagnostics
 from commlearn.training.kept_tokens import with_kept_tokens
-from commlearn.training.sharding import gathered, in_parts, stay_whole, strategy_of, whole
+from commlearn.training.sharding import (
+    gather_parameters,
+    gathered,
+    shard_optimizer_state,
+    strategy_of,
+    unsharded,
+)
 from commlearn.training.trackers import usual
 from commlearn.training.watch import Interrupt, Watch
 
@@ -161,7 +167,7 @@ def descend(
                 watch.see(step + 1, descent.terms, descent.accuracy, descent.group, norm)
             step += 1
             due = watch.step(step, epoch, rate)
-            stopped = stop.agreed(fabric, due, enough(step))
+            stopped = stop.should_stop(fabric, due, enough(step))
             if step % checkpoint_every == 0 or step == start.total or stopped:
                 watch.check()
                 _save(placed, watch.folder, step, start.total, weights())
@@ -213,7 +219,7 @@ def _train(
     fabric.barrier()
     placed = _place(fabric, method, experiment, state)
 
-    with whole(placed.player):
+    with unsharded(placed.player):
         feature_data = with_features(data, method, fabric.device, tell)
         token_data, augmentations = with_kept_tokens(
             feature_data, method, experiment, data.state, fabric, tell
@@ -222,7 +228,7 @@ def _train(
     diagnostics = None
     if training.diagnose:
         diagnostics = Diagnostics(
-            experiment, token_data, method, augmentations, partial(whole, placed.player)
+            experiment, token_data, method, augmentations, partial(unsharded, placed.player)
         )
     other_work = OtherWork() if fabric.device.type == "cpu" else None
     watch = Watch(folder, training, callbacks, fabric.is_global_zero, diagnostics, other_work)
@@ -237,7 +243,7 @@ def _train(
         if training.micro_batch:
             pieces = split(plan, size, training.micro_batch)
             return iter([cached_loss(fabric, placed.player, method, pieces, seed)])
-        random_context = OwnDraws(seed()) if draws else nullcontext()
+        random_context = SeededDraws(seed()) if draws else nullcontext()
         return losses(fabric, placed.player, method, plan(slice(None)), random_context)
 
     step = descend(
@@ -253,7 +259,7 @@ def _train(
         folder.write_metrics_table()
         folder.write_unreadable(data)  # a streamed table's are found during training
         folder.log(f"{'finished' if step == total else 'stopped by a callback'} after step {step}")
-    stay_whole(placed.player)
+    gather_parameters(placed.player)
     method.eval()
     return Run(
         experiment=experiment,
@@ -315,7 +321,7 @@ def _place(fabric: Fabric, method: Method, experiment: Experiment, state: dict[s
         for group, parameters in method.parameter_groups().items()
     }
     if state:
-        restore_optimizers(state, optimizers, experiment, in_parts)
+        restore_optimizers(state, optimizers, experiment, shard_optimizer_state)
     wrapped = {group: fabric.setup_optimizers(optimizer) for group, optimizer in optimizers.items()}
     method.train()
     return Placed(fabric, player, wrapped)

@@ -55,9 +55,9 @@ def _shard(player: nn.Module, mesh: DeviceMesh) -> nn.Module:
 
 
 @contextmanager
-def whole(player: nn.Module) -> Iterator[None]:
+def unsharded(player: nn.Module) -> Iterator[None]:
     """Gather all parameters on every device within the block, so that the method can be called directly."""
-    modules = stay_whole(player)
+    modules = gather_parameters(player)
     try:
         yield
     finally:
@@ -65,7 +65,7 @@ def whole(player: nn.Module) -> Iterator[None]:
             module.reshard()
 
 
-def stay_whole(player: nn.Module) -> list[FSDPModule]:
+def gather_parameters(player: nn.Module) -> list[FSDPModule]:
     """Gather all parameters on every device from now on; return the modules that were sharded."""
     modules = _sharded_modules(player)
     for module in modules:
@@ -74,7 +74,7 @@ def stay_whole(player: nn.Module) -> list[FSDPModule]:
 
 
 @contextmanager
-def no_exchange(fabric: Fabric, player: nn.Module, enabled: bool = True) -> Iterator[None]:
+def without_gradient_sync(fabric: Fabric, player: nn.Module, enabled: bool = True) -> Iterator[None]:
     """Keep gradients local and parameters gathered, as ranks may have unequal numbers of parts."""
     for module in _sharded_modules(player):
         module.set_reshard_after_backward(not enabled)
@@ -91,7 +91,7 @@ def gathered(state: Any) -> Any:
     return tree_map(lambda value: value.full_tensor() if isinstance(value, DTensor) else value, state)
 
 
-def in_parts(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def shard_optimizer_state(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Return an optimizer's whole state, or this rank's part of it if the parameters are sharded."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if not any(isinstance(parameter, DTensor) for parameter in parameters):

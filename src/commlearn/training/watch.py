@@ -49,10 +49,10 @@ class Interrupt:
             signal.signal(number, self.before[number])
 
     @property
-    def asked(self) -> int:
+    def stop_code(self) -> int:
         return max(self.signal, self.wish)
 
-    def agreed(self, fabric: Fabric, due: bool, enough: bool = False) -> bool:
+    def should_stop(self, fabric: Fabric, due: bool, enough: bool = False) -> bool:
         """Return whether to stop: all ranks stop if any of them was asked to.
 
         Several ranks exchange this only when `due`, which is the same on all of them; a single rank need not.
@@ -60,20 +60,20 @@ class Interrupt:
         """
         self.wish = max(self.wish, CALLBACK if enough else 0)
         if fabric.world_size == 1:
-            return bool(self.asked)
+            return bool(self.stop_code)
         if not due:
             return False
-        largest: Any = fabric.all_reduce(torch.tensor(float(self.asked)), reduce_op="max")
+        largest: Any = fabric.all_reduce(torch.tensor(float(self.stop_code)), reduce_op="max")
         self.wish = max(self.wish, int(largest))
         return bool(largest)
 
     @property
     def signalled(self) -> bool:
         """Whether a signal asked the program to end."""
-        return self.asked > CALLBACK
+        return self.stop_code > CALLBACK
 
     def error(self) -> BaseException:
-        return KeyboardInterrupt() if self.asked == signal.SIGINT else SystemExit(128 + self.asked)
+        return KeyboardInterrupt() if self.stop_code == signal.SIGINT else SystemExit(128 + self.stop_code)
 
 
 class Watch:

@@ -48,9 +48,9 @@ def _call(options: argparse.Namespace) -> Call:
 
 
 def run(options: argparse.Namespace) -> int:
-    from commlearn.cli.output import print_json, telling
+    from commlearn.cli.output import print_json, progress_printer
 
-    with telling(options) as tell:
+    with progress_printer(options) as tell:
         result = _call(options).made(tell=tell)
     print_json(result.to_dict()) if options.json else print(result)
     return 0

@@ -67,7 +67,7 @@ def python(options: argparse.Namespace) -> str:
 
 
 def run(options: argparse.Namespace) -> int:
-    from commlearn.cli.output import print_json, telling
+    from commlearn.cli.output import print_json, progress_printer
     from commlearn.errors import ConfigurationError
     from commlearn.trained.artifact import load
     from commlearn.trained.shards import write_shards
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
             f"--out is {options.out}: several processes embed a table into a folder. Give one, without a "
             "file ending."
         )
-    with telling(options) as tell:
+    with progress_printer(options) as tell:
         if options.table and folder:
             written = write_shards(
                 loaded, options.table, options.out, options.modalities, rank, ranks, tell, options.blocks

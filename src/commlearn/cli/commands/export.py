@@ -69,7 +69,7 @@ def _subsets(options: argparse.Namespace) -> list[list[str]] | None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from commlearn.cli.output import print_json, print_next, telling
+    from commlearn.cli.output import print_json, print_next, progress_printer
     from commlearn.storage.hub import on_hub
 
     if options.subsets and not options.onnx:
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
         from commlearn.trained.artifact import load
         from commlearn.trained.onnx_export import export_onnx
 
-        with telling(options) as tell:
+        with progress_printer(options) as tell:
             tell("tracing")
             export_onnx(load(folder), folder / "onnx", _subsets(options))
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())

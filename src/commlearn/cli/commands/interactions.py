@@ -67,7 +67,7 @@ def python(options: argparse.Namespace) -> str:
 
 
 def run(options: argparse.Namespace) -> int:
-    from commlearn.cli.output import print_json, telling
+    from commlearn.cli.output import print_json, progress_printer
     from commlearn.errors import DataError
     from commlearn.information.ask import ask
     from commlearn.information.sources import gather
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     _check_plot(options.plot)
     reports: dict[str, Any] = {}
     skipped: dict[str, str] = {}
-    with telling(options) as tell:
+    with progress_printer(options) as tell:
         tell("reading and embedding")
         sources = gather(_source(options), options.table, options.modalities, options.groups)
         targets = _targets(options, sources)

@@ -66,7 +66,7 @@ def python(options: argparse.Namespace) -> str:
 def run(options: argparse.Namespace) -> int:
     import sys
 
-    from commlearn.cli.output import print_json, print_next, print_probes, telling
+    from commlearn.cli.output import print_json, print_next, print_probes, progress_printer
     from commlearn.probes import probe, to_json
     from commlearn.probes.readout_rows import readout_rows
     from commlearn.trained.artifact import load
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
 
     loaded = load(options.run_folder)
     targets, modalities = options.targets, options.modalities
-    with telling(options) as tell:
+    with progress_printer(options) as tell:
         tell("reading, embedding and probing records")
         if options.retrieve:
             return _retrieve(loaded, readout_rows(loaded, options.table, with_targets=False), options)

@@ -47,9 +47,9 @@ def call(options: argparse.Namespace) -> Call:
 
 
 def run(options: argparse.Namespace) -> int:
-    from commlearn.cli.output import print_json, telling
+    from commlearn.cli.output import print_json, progress_printer
 
-    with telling(options) as tell:
+    with progress_printer(options) as tell:
         written = call(options).made(tell=tell)
     if options.json:
         print_json(written)

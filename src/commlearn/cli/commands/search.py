@@ -71,12 +71,12 @@ def _call(options: argparse.Namespace) -> Call:
 def run(options: argparse.Namespace) -> int:
     import json
 
-    from commlearn.cli.output import print_json, telling
+    from commlearn.cli.output import print_json, progress_printer
 
     if options.out and Path(options.out).suffix not in (".csv", ".parquet"):
         raise ConfigurationError(f"--out is {options.out}; give a file that ends in .csv or .parquet.")
     call = _call(options)
-    with telling(options) as tell:
+    with progress_printer(options) as tell:
         hits = call.made(tell=tell)
     if options.out:
         _write(hits, Path(options.out))
@@ -89,9 +89,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _write(hits: Any, path: Path) -> None:
     from commlearn.escapes import spreadsheet_text
-    from commlearn.storage.locks import whole_file
+    from commlearn.storage.locks import atomic_file
 
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         if path.suffix == ".parquet":
             hits.to_parquet(file.name, index=False)
         else:

@@ -50,14 +50,14 @@ def _forecast_code(options: argparse.Namespace) -> list[str]:
 def run(options: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from commlearn.cli.output import print_json, print_next, telling
-    from commlearn.cli.shell_words import in_shell_words
+    from commlearn.cli.output import print_json, print_next, progress_printer
+    from commlearn.cli.shell_words import command_line_message
     from commlearn.tables.check import check
     from commlearn.tables.schema import Schema
     from commlearn.tables.table import read_table
 
     schema = Schema.from_yaml(Path(options.schema))
-    with telling(options) as tell:
+    with progress_printer(options) as tell:
         tell(f"reading {options.table}")
         table = read_table(options.table, reading=schema.reading())
         tell(f"checking {len(table)} rows")
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         print_json({**report.to_json(), **({"forecast": forecasts} if forecasts else {})})
     else:
         lines = [*_lines(options.table, report), *_forecast_lines(forecasts)]
-        print(in_shell_words("\n".join(map(one_line, lines))))
+        print(command_line_message("\n".join(map(one_line, lines))))
     if not report.errors:
         print_next(options, ("train", options.schema, "--table", options.table))
     return 2 if report.errors else 0

@@ -52,7 +52,9 @@ class Task:
     @cached_property
     def weights(self) -> np.ndarray:
         """Weights of the test rows: ones, followed by their bootstrap samples, (1 + draws, rows)."""
-        return np.concatenate([measures.once(len(self.test)), *draws(self.strata, groups=self.test_groups)])
+        return np.concatenate(
+            [measures.equal_weights(len(self.test)), *draws(self.strata, groups=self.test_groups)]
+        )
 
     @property
     def strata(self) -> np.ndarray:
@@ -72,7 +74,7 @@ class Task:
         The predicted class is the one whose probability most exceeds, as a ratio, its share `prior` among
         the labelled rows; this is optimal for the mean of the recalls.
         """
-        weights = measures.once(len(truth)) if weights is None else weights
+        weights = measures.equal_weights(len(truth)) if weights is None else weights
         if weights.size > AT_A_TIME and len(weights) > 1:
             parts = np.array_split(weights, min(len(weights), -(-weights.size // AT_A_TIME)))
             return np.concatenate([self.scores(truth, predicted, prior, part) for part in parts])

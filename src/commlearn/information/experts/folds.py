@@ -33,12 +33,12 @@ class Folds:
         """Return which records each fold's experts learn from, (records,) bool each."""
         return [self.of != fold for fold in range(self.count)]
 
-    def unlearned(self, labels: np.ndarray) -> np.ndarray:
+    def unlearnable_classes(self, labels: np.ndarray) -> np.ndarray:
         """Return the classes that some fold's experts cannot learn, having no training records of them."""
         counts = [np.bincount(labels[train], minlength=labels.max() + 1) for train in self.training()]
         return np.flatnonzero(np.min(counts, axis=0) == 0)
 
-    def own_rows(self, modalities: int) -> Rows:
+    def identity_rows(self, modalities: int) -> Rows:
         """Return the rows that give every record its own values."""
         return [np.arange(len(self.of))] * modalities
 

@@ -174,7 +174,7 @@ def combined(
 ) -> Posterior:
     """Stack fitted experts and the posteriors of the subsets inside this one into one posterior."""
     parts = [smaller[part] for part in smaller if set(part) < set(subset)]
-    rows = folds.own_rows(len(subset))
+    rows = folds.identity_rows(len(subset))
     logs = [log_softmax(expert.logits(rows), axis=1) for expert in experts] + [part.log for part in parts]
     stack = fit_stack(logs, labels, folds)
     return Posterior(subset, list(experts), parts, stack, stack.combine(logs, rows))

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from commlearn.errors import ConfigurationError
 from commlearn.models.encoders.pretrained_folder import CONFIG, longest_text, missing_extra, read_json
-from commlearn.own_draws import OwnDraws
+from commlearn.seeded_draws import SeededDraws
 
 WORDS = frozenset(
     {
@@ -159,7 +159,7 @@ def build(architecture: str, config: Mapping[str, Any]) -> nn.Module:
     if not _is_model(transformers, architecture):
         raise ConfigurationError(f"transformers {transformers.__version__} has no model {architecture}.")
     cls = getattr(transformers, architecture)
-    with OwnDraws(0):
+    with SeededDraws(0):
         return cls(_config(architecture, config), **_without_pooling(cls))
 
 

@@ -191,7 +191,7 @@ class FeatureColumn:
     def __len__(self) -> int:
         return len(self.index)
 
-    def there(self, rows: np.ndarray) -> np.ndarray:
+    def presence(self, rows: np.ndarray) -> np.ndarray:
         """Return which of these records have the modality, (rows,) bool."""
         if self.present is None:
             return np.ones(len(rows), dtype=bool)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from commlearn.batch import Modality, Spec, tells_gaps
+from commlearn.batch import Modality, Spec, has_observation_marks
 from commlearn.models.features.base import QUANTILE_ROWS, Learned, Raw, Sample
 from commlearn.models.features.networks import Published
 from commlearn.seeds import numpy_generator
@@ -53,7 +53,7 @@ class Steps(Raw):
         return 1.0 if self.sporadic else 0.5
 
     def learn(self, sample: Sample, seed: int) -> None:
-        self.store(marked=torch.tensor(all(tells_gaps(part) for part in sample)))
+        self.store(marked=torch.tensor(all(has_observation_marks(part) for part in sample)))
         parts = list(sample.some(QUANTILE_ROWS, numpy_generator(seed, "steps")))
         steps = torch.cat([self._observed(part)[part.real] for part in parts])  # (steps, channels)
         low, centre, high = _quantiles(steps.cpu().numpy())

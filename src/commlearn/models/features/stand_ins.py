@@ -41,7 +41,7 @@ class StandIns:
         chosen = np.where(replaced, chosen, rows)
         view: View = {}
         for name, column in self.columns.items():
-            own_mask, chosen_mask = column.there(rows), column.there(chosen)
+            own_mask, chosen_mask = column.presence(rows), column.presence(chosen)
             view[name] = column.take(np.where(own_mask == chosen_mask, chosen, rows))
         return view
 
@@ -78,7 +78,7 @@ def _agreeing_pairs(columns: Mapping[str, FeatureColumn], nearest: int) -> Itera
     directions = [
         (F.normalize(torch.from_numpy(column.values), dim=1)[torch.from_numpy(column.index)], present)
         for column in columns.values()
-        for present in [torch.from_numpy(column.there(np.arange(records)))]
+        for present in [torch.from_numpy(column.presence(np.arange(records)))]
     ]
     for start in range(0, records, BLOCK):
         block = slice(start, min(start + BLOCK, records))

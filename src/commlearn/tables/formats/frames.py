@@ -55,11 +55,11 @@ def as_pandas(source: Any) -> pd.DataFrame:
         else:
             table = source.to_table() if isinstance(source, dataset.Dataset) else pa.table(source)
     except (TypeError, ValueError, AttributeError, pa.ArrowException) as problem:
-        raise no_table(source, f" ({problem})") from problem
+        raise not_a_table_error(source, f" ({problem})") from problem
     return arrow_to_pandas(table)
 
 
-def no_table(source: Any, why: str = "") -> DataError:
+def not_a_table_error(source: Any, why: str = "") -> DataError:
     """Return the error for an object that is not a table."""
     description = "An empty list" if isinstance(source, list) and not source else f"A {type(source).__name__}"
     return DataError(
@@ -73,11 +73,11 @@ def _is_arrow_text(dtype: Any) -> bool:
     return kind is not None and (pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def in_kind_of(source: Any, frame: pd.DataFrame) -> Any:
+def convert_like(source: Any, frame: pd.DataFrame) -> Any:
     """Convert a frame to the source's library (PyArrow, Polars or datasets); for others, leave it in pandas.
 
     Example:
-        >>> type(in_kind_of(pa.table({"a": [1]}), pd.DataFrame({"b": [2]}))).__name__
+        >>> type(convert_like(pa.table({"a": [1]}), pd.DataFrame({"b": [2]}))).__name__
         'Table'
     """
     library = type(source).__module__.partition(".")[0]

@@ -80,7 +80,7 @@ class ParquetTable:
         fields = [
             name for name in self.schema.names if not name.startswith("__index_level_")
         ]  # pandas' index
-        names = chosen_columns(fields, columns, self.files.where)
+        names = chosen_columns(fields, columns, self.files.label)
         return names, pa.schema([self._as_read(self.schema.field(name)) for name in names])
 
     def _as_read(self, column: pa.Field) -> pa.Field:
@@ -110,7 +110,7 @@ class ParquetTable:
             column.to_pandas(types_mapper=_list_type)
         except INCONVERTIBLE as problem:
             raise DataError(
-                f"{self.files.where}, column {name}: its cells of type {column.type} cannot be read: "
+                f"{self.files.label}, column {name}: its cells of type {column.type} cannot be read: "
                 f"{problem}. Write the column as text or as numbers, or leave it out."
             ) from problem
 
@@ -156,7 +156,7 @@ class ParquetTable:
             return pa.unify_schemas(schemas, promote_options="permissive"), with_holes, long
         except pa.ArrowException as problem:
             raise DataError(
-                f"The files of {self.files.where} differ in a column's type: {problem}"
+                f"The files of {self.files.label} differ in a column's type: {problem}"
             ) from problem
 
 

@@ -44,7 +44,7 @@ class TarTable:
         frames = (self._frame(path, only_keys) for path in self.files.paths)
         if not rows:
             table = pd.concat(list(frames), ignore_index=True)
-            yield table[chosen_columns(list(table), columns, self.files.where)]
+            yield table[chosen_columns(list(table), columns, self.files.label)]
             return
         for frame in frames:
             frame = self._select(frame, columns)
@@ -59,7 +59,7 @@ class TarTable:
         """Select columns of one file's records; columns that only records of other files have are empty."""
         missing = {name: None for name in columns or () if name not in frame and self._holds(name)}
         frame = frame.assign(**missing)
-        return frame[chosen_columns(list(frame), columns, self.files.where)]
+        return frame[chosen_columns(list(frame), columns, self.files.label)]
 
     def _holds(self, column: str) -> bool:
         """Whether any file may have this column, judging by member names."""

@@ -43,7 +43,7 @@ DRAW_NOTHING = frozenset(
 TURN = threading.RLock()  # held while the global generator is lent
 
 
-class OwnDraws(TorchFunctionMode):
+class SeededDraws(TorchFunctionMode):
     """Context in which this thread's draws come from the seed; the global generator stays unchanged.
 
     Functions that take a generator are given one. For the few that take none, such as dropout, the global
@@ -55,9 +55,9 @@ class OwnDraws(TorchFunctionMode):
 
     Example:
         >>> before = torch.get_rng_state()
-        >>> with OwnDraws(0):
+        >>> with SeededDraws(0):
         ...     first = torch.nn.Linear(2, 2).weight
-        >>> with OwnDraws(0):
+        >>> with SeededDraws(0):
         ...     second = torch.nn.Linear(2, 2).weight
         >>> torch.equal(first, second), torch.equal(torch.get_rng_state(), before)
         (True, True)
@@ -109,7 +109,7 @@ class OwnDraws(TorchFunctionMode):
 
 
 def may_draw(module: nn.Module) -> bool:
-    """Return whether any part of a module might draw; others need no `OwnDraws`, which slow down every call.
+    """Return whether any part of a module might draw; others need no `SeededDraws`, which slows every call.
 
     Any module might, except the torch modules listed here and modules of this library without `draws = True`.
 

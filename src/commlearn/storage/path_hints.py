@@ -15,7 +15,7 @@ RUNS = ("config.yaml", "config.json")  # configuration files of a training and o
 SHOWN = 3  # most runs of a folder that are named
 
 
-def misplaced(path: str | Path, wanted: Wanted) -> str:
+def path_hint(path: str | Path, wanted: Wanted) -> str:
     """Return a sentence about what is at a path, to be added to an error; empty if there is nothing to say.
 
     Args:
@@ -23,11 +23,11 @@ def misplaced(path: str | Path, wanted: Wanted) -> str:
         wanted: what should be there.
 
     Example:
-        >>> misplaced("films.csv", "run")
+        >>> path_hint("films.csv", "run")
         ''
         >>> import pathlib
         >>> written = pathlib.Path("films.csv").write_text("a,b")
-        >>> misplaced("films.csv", "recipe")
+        >>> path_hint("films.csv", "recipe")
         ' It is a table. Guess a schema for it first: commlearn init films.csv -o films.yaml'
     """
     path = Path(path)

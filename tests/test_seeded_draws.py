@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from commlearn import Embedder
-from commlearn.own_draws import TAKE_A_GENERATOR, OwnDraws, may_draw
+from commlearn.seeded_draws import TAKE_A_GENERATOR, SeededDraws, may_draw
 from commlearn.trained.artifact import load
 from commlearn.training import loop
 
@@ -94,7 +94,7 @@ def test_what_is_drawn_is_what_the_global_generator_draws_after_that_seed(name):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         expected = [DRAWS[name](), DRAWS[name]()]
-    before, draws = torch.get_rng_state(), OwnDraws(7)
+    before, draws = torch.get_rng_state(), SeededDraws(7)
     with draws:
         first = DRAWS[name]()
     torch.rand(1, generator=torch.Generator())
@@ -129,12 +129,12 @@ def test_only_what_draws_nothing_for_sure_is_spared_the_watch(part):
 def test_steps_are_watched_for_draws_only_where_a_method_may_draw(method, watched, monkeypatch):
     entered = []
 
-    class Noted(OwnDraws):
+    class Noted(SeededDraws):
         def __enter__(self):
             entered.append(self.seed)
             return super().__enter__()
 
-    monkeypatch.setattr(loop, "OwnDraws", Noted)
+    monkeypatch.setattr(loop, "SeededDraws", Noted)
     Embedder(SCHEMA, method, epochs=1, batch_size=16).fit(table(0))
     assert bool(entered) == watched
 
