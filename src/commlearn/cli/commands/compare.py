@@ -16,10 +16,10 @@ boosting, a network, pca, the untrained network, tabicl where installed; with 1,
 10, 50 and 100 % of the labels, and without each modality. The verdict says in words what adds
 something. --rivals none leaves it out; on a recipe it is left out unless rivals are named.
 
-The table of probes may hold baselines as well: raw (features of all modalities), single, pca,
-cca, random (an untrained network: the floor), supervised (trained on labels: a ceiling); all =
-everything that can use the data. Trains what is missing and skips what is done; stop it at any
-time and run it again to continue. Any setting can be given as --section.key value.
+The table of probes may hold baselines as well: raw (values of all modalities), fixed (their fixed
+features), single, pca, cca, random (an untrained network: the floor), supervised (trained on labels:
+a ceiling); all = everything that can use the data. Trains what is missing and skips what is done; stop
+it at any time and run it again to continue. Any setting can be given as --section.key value.
 
 Example:
   commlearn compare films.yaml
