@@ -140,7 +140,7 @@ def test_every_choice_is_reachable_from_a_configuration():
         ({"method.weights": {"imge": 1.0}}, "Unknown term 'imge', did you mean 'image'"),
         ({"method.weights": {"image": -1.0}}, "method.weights.image is -1.0; give 0 or more"),
         ({"method.weights": {"image": 0, "vector": 0, "image+vector": 0}}, "are all 0"),
-        ({"method.weights": 3}, "give named settings"),
+        ({"method.weights": 3}, "give a mapping of settings"),
         ({"method.temperature": "lerned"}, "give a number, or one of learned"),
         ({"method.temperature": 0}, "method.temperature is 0.0; give a number above 0"),
         ({"method.temperature": {"start": 0.5}}, "method.temperature has start; give start and end, and not"),

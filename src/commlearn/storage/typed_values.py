@@ -30,7 +30,7 @@ def converted(hint: Any, value: Any) -> Any:
         return _any_of(get_args(hint), value)
     if origin is dict:
         if not isinstance(value, Mapping):
-            raise WrongValue("named settings")
+            raise WrongValue("a mapping of settings")
         return {key: converted(get_args(hint)[1], entry) for key, entry in value.items()}
     if origin in (list, tuple) or (origin is not None and origin.__name__ == "Sequence"):
         if not isinstance(value, list | tuple):

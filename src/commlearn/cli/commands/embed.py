@@ -110,6 +110,7 @@ def _embed_own_records(loaded: Any, options: argparse.Namespace) -> Any:
     records = getattr(read_own_data(loaded), options.split)
     vectors = embed(loaded, records, options.modalities, blocks=options.blocks)
     settings = dict(loaded.experiment.data)
-    ids = READERS["table"](**settings).ids(records) if settings.pop("name") == "table" else {}
+    is_table = settings.pop("name") == "table"
+    ids = READERS["table"](**settings).ids(records) if is_table else {}
     parts = iter([(ids | records.targets, vectors)])
     return write(options.out, parts, lambda dim: dimension_names(loaded, dim, options.blocks))
