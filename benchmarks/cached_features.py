@@ -46,7 +46,7 @@ BATCH, LENGTH, IDS = 64, 77, 30_522
 
 def described(model: Any, folder: Path, **more: Any) -> dict[str, Any]:
     """Save the model, and return its description in the form that a schema's kinds use."""
-    from commlearn.models.encoders.pretrained_folder import fingerprint
+    from commlearn.models.encoders.pretrained_model import fingerprint
 
     model.save_pretrained(folder)
     about = {"cache": True, "views": 0, "precision": "float16", "sha256": fingerprint(folder)}
@@ -93,7 +93,7 @@ def states_on_disk(count: int, folder: Path) -> Records:
 
 def epoch(method: Any, records: Records, augmentations: Any, batch: int) -> np.ndarray:
     """Train for one epoch; returns seconds of wall-clock and processor time."""
-    optimizer = adamw(method.parameter_groups()["main"], settings().training)
+    optimizer = adamw(method, method.parameter_groups()["main"], settings().training)
     generator = torch.Generator().manual_seed(0)
     order = np.random.default_rng(0).permutation(len(records))
     start = now()

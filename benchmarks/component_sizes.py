@@ -31,9 +31,8 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold
 
 import commlearn as cl
-from commlearn.models.features.base import BLOCK, Raw
-from commlearn.models.features.fixed import FixedFeatures
-from commlearn.models.features.raw import RAW
+from commlearn.models.features.fixed import RAW, FixedFeatures
+from commlearn.models.features.raw import BLOCK, Raw
 from commlearn.records import Column
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.table import read_table

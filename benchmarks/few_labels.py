@@ -21,7 +21,7 @@ from own_data_tables import TABLES
 from packaged_tables import PACKAGED
 
 import commlearn as cl
-from commlearn.comparison.result import Comparison
+from commlearn.comparison.table import Comparison
 
 BUDGETS = ("5", "20", "all")
 DEFAULT = "digit halves,tcga_breast,watch,mosi transcripts,mfeat,icu_a,easy_vqa 6000"

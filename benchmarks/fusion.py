@@ -17,8 +17,7 @@ import torch
 from machine import Machine, Row, measure, operations, seconds, table
 from training_step import full_fusion
 
-from commlearn.models.fusion import Fusion
-from commlearn.models.fusion_variants import ClassAttentionFusion
+from commlearn.models.fusion import ClassAttentionFusion, Fusion
 from commlearn.models.tokens import Tokens
 
 SUBSETS = [("image",), ("text",), ("image", "text")]

@@ -34,8 +34,7 @@ from commlearn.information.estimate import Measured, atoms_of_two, measure
 from commlearn.information.evidence import best_logs, gather_evidence
 from commlearn.information.material import from_arrays, prepare_target
 from commlearn.information.pid import broja, order_spectrum
-from commlearn.information.uncertainty import Estimate
-from commlearn.information.views import Pair, View
+from commlearn.information.views import Estimate, Pair, View
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from known_decompositions import gate, known_twins
@@ -55,7 +54,7 @@ def estimated(
 ) -> np.ndarray:
     """Return the four parts of the DATA view."""
     measured = data_view(arrays, target, groups)
-    parts = atoms_of_two(measured, *next(iter(measured.pairs)))
+    parts = atoms_of_two(measured, *measured.compared[0])
     return np.array([parts[name].bits for name in ATOMS])
 
 

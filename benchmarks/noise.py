@@ -23,9 +23,10 @@ import pandas as pd
 import commlearn as cl
 from commlearn.config.configuration import experiment_from
 from commlearn.errors import DataError
+from commlearn.information.material import Settings
 from commlearn.information.report import InteractionReport
-from commlearn.information.settings import Settings
-from commlearn.probes import ProbeResult, probe
+from commlearn.probes.probe import probe
+from commlearn.probes.results import ProbeResult
 from commlearn.trained.run import Run
 
 ROWS, PER_GROUP, SHIFT = 480, 12, 1.0

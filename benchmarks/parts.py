@@ -21,7 +21,7 @@ from training_step import QUICK, build
 
 from commlearn.augmentations import ImageAugmentation, plan_batch
 from commlearn.batch import Modality
-from commlearn.seeded_draws import SeededDraws
+from commlearn.seeds import SeededDraws
 from commlearn.training.batches import cached_loss, split
 from commlearn.training.descent import Player, losses
 

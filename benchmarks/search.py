@@ -23,7 +23,7 @@ import commlearn as cl
 from commlearn.cores import use_free_cores
 from commlearn.probes.nearest import nearest, unit
 from commlearn.probes.retrieval import retrieval
-from commlearn.search.approximate import Lists
+from commlearn.search.similar import Lists
 
 RECORDS, DIM, MIDDLES, QUERIES = 1_000_000, 384, 20_000, 50
 

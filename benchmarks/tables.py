@@ -24,7 +24,7 @@ import torch
 from machine import Machine, Row, measure, operations, seconds, table
 
 import commlearn as cl
-from commlearn.probes import read_classes
+from commlearn.probes.linear import read_classes
 from commlearn.tables.table import iterate_table
 from commlearn.trained.shards import write_shards
 

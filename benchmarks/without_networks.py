@@ -21,8 +21,8 @@ from PIL import Image as PIL
 
 import commlearn as cl
 from commlearn.datasets.trifeature_render import render
-from commlearn.models.features.base import Raw, Sample
-from commlearn.models.features.raw import Pixels, Words
+from commlearn.models.features.pictures import Pixels
+from commlearn.models.features.raw import Raw, Sample, Words
 
 OBJECTS = 1500
 

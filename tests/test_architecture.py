@@ -10,7 +10,7 @@ import commlearn
 
 SOURCE = Path(commlearn.__file__).parent
 LAYERS = [
-    {"cores", "errors", "escapes", "seeded_draws", "seeds"},
+    {"cores", "errors", "escapes", "seeds"},
     {"batch", "storage"},
     {"objectives", "records"},
     {"augmentations"},

@@ -9,7 +9,7 @@ import pytest
 import sklearn
 
 import commlearn as cl
-from commlearn.comparison.result import Comparison
+from commlearn.comparison.table import Comparison
 from commlearn.escapes import html_table, html_text
 from commlearn.information import pairs, report
 

@@ -14,8 +14,8 @@ from PIL import Image as PIL
 import commlearn as cl
 from commlearn import plot
 from commlearn.errors import CommlearnError
-from commlearn.probes import NumberResult, ProbeResult
 from commlearn.probes.audit import Audit, AuditRow
+from commlearn.probes.results import NumberResult, ProbeResult
 
 ENTRIES = [
     {

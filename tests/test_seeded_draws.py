@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from commlearn import Embedder
-from commlearn.seeded_draws import TAKE_A_GENERATOR, SeededDraws, may_draw
+from commlearn.seeds import TAKE_A_GENERATOR, SeededDraws, may_draw
 from commlearn.trained.artifact import load
 from commlearn.training import loop
 

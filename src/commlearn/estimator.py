@@ -28,19 +28,17 @@ from commlearn.models.encoders.own import OWN
 from commlearn.storage.hub import on_hub
 from commlearn.storage.places import nothing_fetched
 from commlearn.tables.dataset import dataset_of
-from commlearn.tables.formats.frames import as_pandas, is_frame
 from commlearn.tables.formats.reading import Reading
 from commlearn.tables.infer import infer, stated_targets
 from commlearn.tables.leaks import warn_of_answers, warn_of_likely_answers
 from commlearn.tables.schema import Schema, modules_of_schema, schema_with_modules
-from commlearn.tables.table import Table, read_table
+from commlearn.tables.table import Table, as_pandas, is_frame, read_table
 from commlearn.trained.artifact import export, from_parts, load, push_to_hub, to_parts
 from commlearn.trained.embed import Blocks, dimension_names, embed, embedding_dim
 from commlearn.trained.model import Trained
 from commlearn.trained.run_folder import by_dotted_key
 from commlearn.trained.stream import embed_table
-from commlearn.training.callbacks import Callback
-from commlearn.training.progress import progress_for
+from commlearn.training.callbacks import Callback, progress_for
 
 ARRAY = "x"  # the column that a 2-D array becomes
 LABELS = "y"  # column name for labels without a name
@@ -140,9 +138,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         table = self._table(X, Reading() if passed_schema is None else passed_schema.reading(), fitting=True)
         labels: dict[str, str] = {}
         if needs_targets and y is not None:
-            table, name = _with_labels(
-                table, y, passed_schema.columns(with_targets=False) if passed_schema else ()
-            )
+            inputs = passed_schema.columns(with_targets=False) if passed_schema else ()
+            table, name = _with_labels(table, y, inputs)
             labels = {name: "class"}
         schema, reasons = self._with_targets(passed_schema, table, labels)
         unused = [name for name in table.frame.columns if name not in schema.columns()]
@@ -152,16 +149,12 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         modules = {name: part for name, part in encoders.items() if isinstance(part, nn.Module)}
         input_schema = replace(schema, targets=schema.targets if needs_targets else {})
         with nothing_fetched() if self._from_folder else nullcontext():
-            data = replace(
-                dataset_of(table, input_schema, test=0.0), schema=schema.to_mapping(), unused=unread
-            )
+            data = dataset_of(table, input_schema, test=0.0)
+        data = replace(data, schema=schema.to_mapping(), unused=unread)
         training = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
         settings: dict[str, Any] = {
             "name": "embedder",
-            "data": {
-                **{"name": "table", "table": _path(X), "schema": schema.to_mapping(), "test": 0.0},
-                **({} if self.root is None else {"root": _path(self.root)}),
-            },
+            "data": {"name": "table", "table": _path(X), "schema": schema.to_mapping(), "test": 0.0},
             "method": method,
             "model": {
                 "features": self.features,
@@ -171,6 +164,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             "seed": _seed(self.random_state),
             "training": {key: value for key, value in training.items() if value is not None},
         }
+        if self.root is not None:
+            settings["data"]["root"] = _path(self.root)
         for key, value in by_dotted_key(dict(self.settings or {})).items():
             if key.partition(".")[0] == "data":
                 raise ConfigurationError(
@@ -205,7 +200,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             parts = embed_table(trained, X, modalities, blocks=blocks)
             vectors = np.concatenate([part for _, part in parts])
         else:
-            vectors = embed(trained, self._table(X, self._reading()), modalities, blocks=blocks)
+            schema, state = trained.reader()
+            vectors = embed(trained, self._table(X, schema.reading(state)), modalities, blocks=blocks)
         container = _get_output_config("transform", self)["dense"]
         if container == "default":
             return vectors
@@ -330,10 +326,6 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         self.dim_ = embedding_dim(trained)
         self.unused_ = dict(trained.unused or {})
 
-    def _reading(self) -> Reading:
-        schema, state = self.trained.reader()
-        return schema.reading(state)
-
     def _table(self, X: Any, reading: Reading, fitting: bool = False) -> Table:
         """Return the rows, and record what scikit-learn needs to know about them."""
         table = self._rows(X, reading, fitting)
@@ -369,11 +361,9 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
     def _stated_schema(self) -> Schema | None:
         if self.schema is None or isinstance(self.schema, Schema):
             return self.schema
-        return (
-            Schema.from_mapping(self.schema)
-            if isinstance(self.schema, Mapping)
-            else Schema.from_yaml(Path(self.schema))
-        )
+        if isinstance(self.schema, Mapping):
+            return Schema.from_mapping(self.schema)
+        return Schema.from_yaml(Path(self.schema))
 
 
 def _with_labels(table: Table, y: Any, inputs: Sequence[str]) -> tuple[Table, str]:
@@ -415,10 +405,8 @@ def _guessed_schema(table: Table, targets: Sequence[str]) -> tuple[Schema, dict[
     reasons = {guess.name: guess.reason for guess in inferred.of("unused")}
     if reasons:
         unused = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-        message = (
-            f"No schema was given, and these columns are not used: {unused}. To use them, pass a schema."
-        )
-        warnings.warn(DataWarning(message), stacklevel=5)
+        line = f"No schema was given, and these columns are not used: {unused}. To use them, pass a schema."
+        warnings.warn(DataWarning(line), stacklevel=5)
     return inferred.schema, reasons
 
 

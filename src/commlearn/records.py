@@ -233,11 +233,6 @@ def presence(column: Column, rows: np.ndarray | None = None) -> np.ndarray:
     return np.concatenate([np.ones(0, dtype=bool), *parts])
 
 
-def place_keys(part: str, records: int) -> np.ndarray:
-    """Return keys for the records of one part of a data set whose records have no names."""
-    return pd.util.hash_array(np.arange(records)) ^ np.uint64(zlib.crc32(part.encode()) << 32)
-
-
 def positions(rows: np.ndarray | slice, count: int) -> np.ndarray:
     """Return the positions that `rows` selects among `count` records.
 
@@ -316,7 +311,8 @@ class Dataset:
         named: dict[int, Records] = {}
         for name, records in self.parts.items():
             if records.keys is None and records.columns:
-                keys = place_keys(name, len(records))
+                part = np.uint64(zlib.crc32(name.encode()) << 32)
+                keys = pd.util.hash_array(np.arange(len(records))) ^ part
                 object.__setattr__(self, name, named.setdefault(id(records), replace(records, keys=keys)))
 
     @property

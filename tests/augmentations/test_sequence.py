@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commlearn.augmentations.image import ImageAugmentation
-from commlearn.augmentations.sequence import SequenceAugmentation
+from commlearn.augmentations.sequence import SequenceAugmentation, TextAugmentation, TokenDropout
 from commlearn.augmentations.tabular import Noise, TabularAugmentation, VectorAugmentation
-from commlearn.augmentations.text import TextAugmentation, TokenDropout
 from commlearn.batch import Modality, Spec
 from commlearn.errors import ConfigurationError
 

@@ -16,8 +16,8 @@ import pytest
 from rich.console import Console
 
 from commlearn.cli import COMMANDS, main
-from commlearn.cli.comparison_output import print_comparison
-from commlearn.training import progress
+from commlearn.cli.output import print_comparison
+from commlearn.training import callbacks
 from commlearn.training.callbacks import Start
 
 SAME = {
@@ -320,10 +320,10 @@ def test_a_comparison_of_many_scores_is_printed_score_by_score(capsys):
 @pytest.mark.parametrize("width", [80, 40])
 def test_bar_step_and_time_left_are_never_lost(width, monkeypatch):
     monkeypatch.setattr(
-        progress, "Console", lambda file: Console(file=io.StringIO(), width=width, force_terminal=True)
+        callbacks, "Console", lambda file: Console(file=io.StringIO(), width=width, force_terminal=True)
     )
     terms = {f"modality{place}": 4.123 for place in range(9)}
-    shown = progress.Terminal()
+    shown = callbacks.Terminal()
     long = SimpleNamespace(name="a-very-long-name [x]" * 3, method={"name": "comm"}, variant="", seed=3)
     shown.start(Start(long, Path(), 0, 345600, 3))
     shown.step(12345, {"terms": terms, "accuracy": {}, "samples_per_second": 1234.0})

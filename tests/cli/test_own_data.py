@@ -12,7 +12,7 @@ import yaml
 
 import commlearn as cl
 from commlearn.cli import main
-from commlearn.config.defaults import suggest
+from commlearn.config.own_data import suggest
 from commlearn.datasets.synthetic_tables import COLUMNS, SyntheticTable
 from commlearn.records import Records, VectorColumn
 from commlearn.trained.run_folder import RunFolder

@@ -19,7 +19,7 @@ from commlearn.comparison.baselines import (
 from commlearn.config.configuration import experiment_from
 from commlearn.datasets.synthetic_tables import SyntheticTable
 from commlearn.errors import ConfigurationError
-from commlearn.probes import Vectors, probe_vectors
+from commlearn.probes.probe import Vectors, probe_vectors
 from commlearn.records import Dataset, Records, VectorColumn
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.schema import Schema

@@ -14,8 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from commlearn.comparison import job, table, workers
 from commlearn.comparison.compare import compare
-from commlearn.comparison.plan import Job, members_of, plan
-from commlearn.comparison.source import ComparisonSource, with_method
+from commlearn.comparison.plan import ComparisonSource, Job, members_of, plan, with_method
 from commlearn.comparison.table import Prediction, difference, seed_pairs, values_of_draws
 from commlearn.config.build import build_method, learned_features
 from commlearn.config.configuration import Score, read_experiment

@@ -13,7 +13,7 @@ import yaml
 from commlearn.cli import main
 from commlearn.comparison.answers import forecast as forecasts_of
 from commlearn.comparison.answers.forecast import ADVICE, forecast
-from commlearn.comparison.source import ComparisonSource
+from commlearn.comparison.plan import ComparisonSource
 from commlearn.errors import DataWarning
 
 

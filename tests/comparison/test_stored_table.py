@@ -10,7 +10,7 @@ from PIL import Image as PIL
 from torch import nn
 
 import commlearn as cl
-from commlearn.comparison.stored_table import stored_table
+from commlearn.comparison.compare import stored_table
 from commlearn.errors import ConfigurationError, DataError, RunError
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.table import read_table

@@ -17,7 +17,7 @@ import commlearn as cl
 from commlearn.cli import main
 from commlearn.cli.commands.tune import EXAMPLE
 from commlearn.comparison import tune as tuning
-from commlearn.comparison.source import ComparisonSource, without_test
+from commlearn.comparison.plan import ComparisonSource, without_test
 from commlearn.comparison.tune import settings_to_try, values_of
 from commlearn.errors import ConfigurationError
 from commlearn.records import Dataset, Records, VectorColumn

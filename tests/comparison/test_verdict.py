@@ -19,9 +19,8 @@ from commlearn.comparison.answers import rivals, verdict
 from commlearn.comparison.answers import task as answers_task
 from commlearn.comparison.answers.readers import Block, boosted, linear, network, stacked
 from commlearn.comparison.answers.readouts import Readout, Result
-from commlearn.comparison.answers.rivals import Key, Material, Unit, chosen_rivals
+from commlearn.comparison.answers.rivals import Key, Unit, chosen_rivals, vectors_of
 from commlearn.comparison.answers.task import Task, budgets_of, checked_budgets, labelled_rows
-from commlearn.comparison.answers.vectors import vectors_of
 from commlearn.comparison.answers.verdict import words_of
 from commlearn.comparison.compare import compare
 from commlearn.config.build import read_data
@@ -352,7 +351,7 @@ def test_a_combination_is_read_by_what_reads_together():
     blocks = {}
     for name, rows in (("a", first), ("b", second)):
         blocks[Key("alone", name)] = blocks[Key("beside", name)] = Block(rows[:500], rows[500:])
-    unit = Unit(Material(blocks), labelled_rows(task, "all"))
+    unit = Unit(blocks, labelled_rows(task, "all"))
     scores = {
         name: float(task.scores(task.test, unit.reading(name).test, np.full(2, 0.5))[0])
         for name in ("boosting", "late fusion")
@@ -446,8 +445,8 @@ def test_a_pretrained_rival_reads_like_any_other(monkeypatch):
     labels = (rows[:, 0] > 0).astype(int)
     task = task_with(labels[:100], labels[100:])
     block = Block(rows[:100], rows[100:])
-    material = Material({Key("alone", "a"): block, Key("beside", "a"): block})
-    unit = Unit(material, labelled_rows(task, "all"), pretrained=pretrained)
+    blocks = {Key("alone", "a"): block, Key("beside", "a"): block}
+    unit = Unit(blocks, labelled_rows(task, "all"), pretrained=pretrained)
     assert float(task.scores(task.test, unit.reading("tabicl").test, np.full(2, 0.5))[0]) > 0.8
 
 

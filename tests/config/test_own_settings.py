@@ -9,9 +9,8 @@ import torch
 import commlearn as cl
 from commlearn.augmentations import DEFAULT_AUGMENTATION, TabularAugmentation, VectorAugmentation
 from commlearn.batch import Spec
-from commlearn.config.own_data import experiment_for
-from commlearn.config.resolve import resolved
-from commlearn.config.strength import LADDERS, chosen_augmentations, recognised
+from commlearn.config.build import resolved
+from commlearn.config.own_data import LADDERS, chosen_augmentations, experiment_for, recognised
 from commlearn.errors import ConfigurationError
 from commlearn.kinds.arrays import ArrayColumn
 from commlearn.models.encoders import default_encoder

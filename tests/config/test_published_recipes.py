@@ -9,7 +9,7 @@ import commlearn as cl
 from commlearn.config.configuration import read_experiment, recipes
 from commlearn.datasets.synthetic_published import write_stand_in
 from commlearn.methods import METHODS
-from commlearn.probes import read_classes
+from commlearn.probes.linear import read_classes
 from commlearn.trained.embed import embed
 
 RECIPES = {

@@ -12,8 +12,8 @@ import yaml
 
 from commlearn.augmentations import AUGMENTATIONS, DEFAULT_AUGMENTATION
 from commlearn.batch import Spec
+from commlearn.config.build import resolved
 from commlearn.config.configuration import experiment_from, to_mapping
-from commlearn.config.resolve import resolved
 from commlearn.datasets import READERS
 from commlearn.errors import RunError
 from commlearn.methods import METHODS

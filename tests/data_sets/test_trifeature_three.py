@@ -8,9 +8,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from commlearn.datasets.trifeature_three import FACTORS, MODALITIES, SHOWN, TrifeatureThree
+from commlearn.datasets.trifeature import FACTORS, MODALITIES, SHOWN, TrifeatureThree
 from commlearn.errors import ConfigurationError
-from commlearn.probes import Vectors, probe_vectors
+from commlearn.probes.probe import Vectors, probe_vectors
 
 LEVELS = 4
 SUBSETS = [names for count in (1, 2, 3) for names in combinations(MODALITIES, count)]

@@ -15,15 +15,13 @@ from commlearn.information import Settings
 from commlearn.information.curve import _parts
 from commlearn.information.evidence import Evidence
 from commlearn.information.experts import posteriors
-from commlearn.information.experts.folds import Folds, make_folds
-from commlearn.information.experts.networks import Recipe, _split
-from commlearn.information.experts.stacking import fit_stack
-from commlearn.information.experts.standard_errors import standard_error, tail
+from commlearn.information.experts.folds import Folds, fit_stack, make_folds, standard_error, tail
+from commlearn.information.experts.models import Recipe, _split
 from commlearn.information.material import Material
 from commlearn.information.nulls import Exchange, combination_test, label_tests, missing_tests
 from commlearn.information.pairs import pair_values
-from commlearn.information.uncertainty import learnable_share
-from commlearn.reports.knowledge import sentences
+from commlearn.information.views import learnable_share
+from commlearn.reports.cards import sentences
 
 QUICK = Settings(repeats=1, curve=False, bootstrap=3, permutations=39)
 

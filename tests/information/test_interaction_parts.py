@@ -14,23 +14,24 @@ from scipy.special import log_softmax
 from commlearn.datasets.trifeature import Trifeature
 from commlearn.errors import CommlearnError
 from commlearn.information.diagnose import _copies, _whole_copies
-from commlearn.information.estimate import Quantity, QuantityKey, atoms_of_two, measure
+from commlearn.information.estimate import (
+    Quantity,
+    QuantityKey,
+    atoms_of_two,
+    cell_table,
+    measure,
+    soft_cells,
+)
 from commlearn.information.evidence import all_columns, components, group_codes
-from commlearn.information.experts import cluster_tables
-from commlearn.information.experts.cluster_tables import fit_table
-from commlearn.information.experts.folds import make_folds
-from commlearn.information.experts.networks import Recipe, _gradient, _loss, _start
-from commlearn.information.experts.posteriors import all_subsets, fit_posteriors, rich_family
-from commlearn.information.experts.reduced import screened_columns
-from commlearn.information.experts.stacking import fit_stack
-from commlearn.information.experts.standard_errors import standard_error
+from commlearn.information.experts import posteriors
+from commlearn.information.experts.folds import fit_stack, make_folds, standard_error
+from commlearn.information.experts.models import Recipe, _gradient, _loss, _start, screened_columns
+from commlearn.information.experts.posteriors import all_subsets, fit_posteriors, fit_table, rich_family
 from commlearn.information.material import label_columns, prepare_target
 from commlearn.information.nulls import Exchange, label_tests
 from commlearn.information.pid import broja
-from commlearn.information.pid.quantise import cell_table, soft_cells
 from commlearn.information.sources import trifeature_blocks
-from commlearn.information.uncertainty import Limits, resampled_weights, with_interval
-from commlearn.information.views import _p_value
+from commlearn.information.views import Limits, _p_value, resampled_weights, with_interval
 
 ATOMS = ("redundant", "unique1", "unique2", "synergistic")
 
@@ -148,7 +149,7 @@ def test_tables_of_joint_cells_are_counted_some_records_at_a_time(monkeypatch):
     folds = make_folds(labels, None, 5, 0)
     logits, peaks = [], []
     for at_once in (2**23, 5000):
-        monkeypatch.setattr(cluster_tables, "_AT_ONCE", at_once)
+        monkeypatch.setattr(posteriors, "_AT_ONCE", at_once)
         tracemalloc.start()
         logits.append(fit_table(members, labels, folds).logits(folds.identity_rows(3)))
         peaks.append(tracemalloc.get_traced_memory()[1])

@@ -13,14 +13,14 @@ from known_decompositions import KnownPair, KnownTriple, known_pairs, known_trip
 
 from commlearn.errors import DataError
 from commlearn.information.pid import Pid, broja, order_spectrum, union_information
-from commlearn.information.pid.column_generation import (
+from commlearn.information.pid.marginals import checked_marginals, entropy, reduce_marginals
+from commlearn.information.pid.union_information import (
     all_cells,
     possible_cells,
     price,
     price_nearby,
     solve_by_columns,
 )
-from commlearn.information.pid.marginals import checked_marginals, entropy, reduce_marginals
 from commlearn.information.pid.union_solver import solve_on_cells
 
 EXACT = 1e-4

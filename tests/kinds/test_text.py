@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commlearn.augmentations.text import TextAugmentation
+from commlearn.augmentations.sequence import TextAugmentation
 from commlearn.batch import Modality
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.base import Cells

@@ -17,7 +17,7 @@ from commlearn.methods.comm import CoMM
 from commlearn.methods.crossself import CoMMCrossSelf, CrossSelf
 from commlearn.methods.infmasking import MASKED
 from commlearn.models.build import build_encoders
-from commlearn.models.fusion_variants import ConcatFusion, CrossAttentionFusion
+from commlearn.models.fusion import ConcatFusion, CrossAttentionFusion
 from commlearn.models.tokens import TokenEncoder, pool
 from commlearn.objectives import comm_terms, masked_contrast
 

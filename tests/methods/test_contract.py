@@ -13,7 +13,7 @@ from commlearn.methods import METHODS
 from commlearn.methods.base import Method
 from commlearn.models.build import build_encoders
 from commlearn.records import ImageColumn, Records, VectorColumn
-from commlearn.seeded_draws import SeededDraws, may_draw
+from commlearn.seeds import SeededDraws, may_draw
 from commlearn.trained.embed import embed
 
 SPECS = {"image": Spec("image", (3, 32, 32)), "vector": Spec("vector", (6,)), "other": Spec("vector", (4,))}

@@ -14,9 +14,8 @@ from commlearn.errors import ConfigurationError
 from commlearn.methods import METHODS
 from commlearn.models.build import build_encoders
 from commlearn.models.encoders.tabular import FeatureEncoder
-from commlearn.models.features.base import FeatureValues
-from commlearn.models.features.fixed import FixedFeatures
-from commlearn.models.self_prediction import PREDICTED
+from commlearn.models.features import FeatureValues, FixedFeatures
+from commlearn.models.fused_parts import PREDICTED
 from commlearn.models.tokens import pool
 from commlearn.records import VectorColumn
 

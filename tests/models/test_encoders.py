@@ -15,7 +15,7 @@ from commlearn.models.encoders.own import OwnEncoder
 from commlearn.models.features import FixedFeatures
 from commlearn.models.tokens import Tokens, pool
 from commlearn.records import VectorColumn
-from commlearn.seeded_draws import SeededDraws, may_draw
+from commlearn.seeds import SeededDraws, may_draw
 
 CASES = {
     "alexnet": ((3, 96, 96), 4),

@@ -20,10 +20,15 @@ from commlearn.batch import Modality, Spec
 from commlearn.kinds.base import Cells
 from commlearn.kinds.text import Sentences, Text, Tokenizer
 from commlearn.models.features import DIMENSIONS, FixedFeatures, MiniRocket
-from commlearn.models.features.base import Sample
 from commlearn.models.features.networks import MINILM
-from commlearn.models.features.patches import LEAST, SIDE, STRIDE, shown_patches, typical_patches
-from commlearn.models.features.raw import Table, Words
+from commlearn.models.features.pictures import (
+    LEAST_LIKENESS,
+    PATCH_SIDE,
+    STRIDE,
+    shown_patches,
+    typical_patches,
+)
+from commlearn.models.features.raw import Sample, Table, Words
 from commlearn.records import Chosen, Drawn, Sequences, VectorColumn
 
 LENGTH = 12
@@ -395,14 +400,14 @@ def test_patches_are_compared_one_by_one_as_the_convolution_does() -> None:
     height, width = pictures.shape[-2:]
     for row, picture in enumerate(pictures):
         likeness = []
-        for top in range(0, height - SIDE + 1, STRIDE):
-            for left in range(0, width - SIDE + 1, STRIDE):
-                patch = picture[:, top : top + SIDE, left : left + SIDE]
+        for top in range(0, height - PATCH_SIDE + 1, STRIDE):
+            for left in range(0, width - PATCH_SIDE + 1, STRIDE):
+                patch = picture[:, top : top + PATCH_SIDE, left : left + PATCH_SIDE]
                 patch = (patch - patch.mean()) / (patch.var(correction=0) + 1e-3).sqrt()
                 likeness.append((kernels.double() * patch).sum(dim=(1, 2, 3)) - offset.double())
-        rows = (height - SIDE) // STRIDE + 1
+        rows = (height - PATCH_SIDE) // STRIDE + 1
         table = torch.stack(likeness).view(rows, -1, len(kernels)).permute(2, 0, 1)
-        slow = [F.adaptive_avg_pool2d((sign * table - LEAST).clamp(min=0), 2) for sign in (1, -1)]
+        slow = [F.adaptive_avg_pool2d((sign * table - LEAST_LIKENESS).clamp(min=0), 2) for sign in (1, -1)]
         torch.testing.assert_close(fast[row].double(), torch.cat(slow).flatten().sqrt(), atol=1e-3, rtol=1e-3)
 
 

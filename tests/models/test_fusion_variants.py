@@ -8,7 +8,7 @@ from test_fusion import NAMES, SUBSETS, tokens_of
 
 from commlearn.errors import ConfigurationError
 from commlearn.models.build import FUSIONS, build_fusion
-from commlearn.models.fusion_variants import ConcatFusion, CrossAttentionFusion
+from commlearn.models.fusion import ConcatFusion, CrossAttentionFusion
 from commlearn.models.tokens import Tokens, pool
 
 every_fusion = pytest.mark.parametrize("name", FUSIONS)

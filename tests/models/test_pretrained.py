@@ -16,7 +16,7 @@ from commlearn.batch import Modality
 from commlearn.errors import ConfigurationError
 from commlearn.kinds.pretrained import Pretrained
 from commlearn.models.encoders.pretrained import FineTuned, Frozen, frozen_encoders, pretrained
-from commlearn.models.encoders.pretrained_folder import fingerprint, locate
+from commlearn.models.encoders.pretrained_model import fingerprint, locate
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,7 +14,7 @@ from commlearn.batch import Modality
 from commlearn.config.configuration import read_experiment
 from commlearn.config.own_data import experiment_for
 from commlearn.errors import ConfigurationError
-from commlearn.models.features import FeatureColumn, stand_ins
+from commlearn.models.features import FeatureColumn, fixed, stand_ins
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.table import read_table
 
@@ -64,7 +63,7 @@ def test_equal_to_every_pair_compared_by_itself(absent):
 def test_blocks_of_records_change_nothing(monkeypatch):
     columns = columns_of(np.random.default_rng(1))
     whole = stand_ins(columns)
-    monkeypatch.setattr(sys.modules["commlearn.models.features.stand_ins"], "BLOCK", 7)
+    monkeypatch.setattr(fixed, "COMPARED", 7)
     np.testing.assert_array_equal(stand_ins(columns).places, whole.places)
 
 

@@ -15,7 +15,7 @@ from commlearn.errors import ConfigurationError
 from commlearn.methods import METHODS
 from commlearn.models.build import build_encoders
 from commlearn.models.features import FixedFeatures
-from commlearn.models.textures import LEAST, PATTERNS, SIDE, texture_energies, waves
+from commlearn.models.features.pictures import LEAST_ENERGY, PATTERN_SIDE, PATTERNS, texture_energies, waves
 
 WIDTH = 16
 SPECS = {"left": Spec("image", (3, 32, 32)), "right": Spec("image", (3, 32, 32))}
@@ -40,26 +40,26 @@ def test_energies_are_what_a_loop_over_places_finds():
     values = values - values.mean(dim=(1, 2), keepdim=True)
     grey = (values / (values.square().mean().sqrt() + 0.2)).mean(dim=0).numpy()
     wanted = []
-    for pattern in waves(SIDE).double().numpy():
+    for pattern in waves(PATTERN_SIDE).double().numpy():
         answers = [
-            (grey[row : row + SIDE, column : column + SIDE] * pattern).sum()
-            for row in range(9 - SIDE + 1)
-            for column in range(7 - SIDE + 1)
+            (grey[row : row + PATTERN_SIDE, column : column + PATTERN_SIDE] * pattern).sum()
+            for row in range(9 - PATTERN_SIDE + 1)
+            for column in range(7 - PATTERN_SIDE + 1)
         ]
-        wanted.append(np.log(max(np.sqrt(np.mean(np.square(answers))), LEAST)))
-    reached = texture_energies(image[None].float(), waves(SIDE))[0]
+        wanted.append(np.log(max(np.sqrt(np.mean(np.square(answers))), LEAST_ENERGY)))
+    reached = texture_energies(image[None].float(), waves(PATTERN_SIDE))[0]
     np.testing.assert_allclose(reached.numpy(), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_waves_are_orthonormal():
-    flat = waves(SIDE).flatten(1)
+    flat = waves(PATTERN_SIDE).flatten(1)
     torch.testing.assert_close(flat @ flat.T, torch.eye(PATTERNS), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("side", [1, 3, 4, 5, 6])
 def test_pictures_smaller_than_a_pattern_and_flat_ones_have_finite_energies(side):
     for image in (torch.rand(2, 1, side, side), torch.full((2, 3, side, side), 7, dtype=torch.uint8)):
-        assert texture_energies(image, waves(SIDE)).isfinite().all()
+        assert texture_energies(image, waves(PATTERN_SIDE)).isfinite().all()
 
 
 @pytest.mark.parametrize("name", METHODS_THAT_FUSE)
@@ -74,7 +74,7 @@ def test_an_embedding_is_the_fused_vector_and_the_standardised_energies(name):
     for place, modality in enumerate(SPECS):
         start = WIDTH + place * PATTERNS
         norm = method.beside.norms[modality]
-        energies = texture_energies(view[modality].values, waves(SIDE))
+        energies = texture_energies(view[modality].values, waves(PATTERN_SIDE))
         wanted = (energies - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
         torch.testing.assert_close(embedding[:, start : start + PATTERNS], wanted, atol=1e-4, rtol=1e-4)
 
@@ -112,7 +112,7 @@ def test_while_it_learns_present_pictures_have_their_energies_and_absent_ones_no
     method, view = build().train(), pictures()
     there = torch.tensor([True, False] * 3)
     tokens = method.encode({**view, "left": Modality(view["left"].values, present=there)})["left"]
-    wanted = texture_energies(view["left"].values, waves(SIDE))
+    wanted = texture_energies(view["left"].values, waves(PATTERN_SIDE))
     torch.testing.assert_close(tokens.textures[there], wanted[there])
     assert not tokens.textures[~there].any()
 
@@ -155,7 +155,9 @@ def test_fixed_features_of_an_earlier_version_have_no_energies():
     learned = FixedFeatures(column.spec, networks=False).learn(column, 0)
     assert learned.raw.described.endswith("textures")
     groups = learned.raw(column.take(np.arange(40)))
-    torch.testing.assert_close(groups[-1], texture_energies(column.take(np.arange(40)).values, waves(SIDE)))
+    torch.testing.assert_close(
+        groups[-1], texture_energies(column.take(np.arange(40)).values, waves(PATTERN_SIDE))
+    )
     older = {name: value for name, value in learned.state_dict().items() if not name.endswith("patterns")}
     former = FixedFeatures(column.spec, networks=False)
     former.load_state_dict(older, strict=False)

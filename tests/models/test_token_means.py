@@ -10,9 +10,8 @@ import torch
 from commlearn.batch import Batch, Modality, Spec
 from commlearn.methods.comm import CoMM
 from commlearn.models.build import build_encoders
-from commlearn.models.present import frozen_moments
 from commlearn.models.token_means import TokenMeans
-from commlearn.models.tokens import Tokens
+from commlearn.models.tokens import Tokens, frozen_moments
 
 SPECS = {"one": Spec("vector", (5,)), "two": Spec("vector", (3,))}
 WIDTH = 8

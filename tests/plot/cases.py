@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from commlearn.probes import ProbeResult
 from commlearn.probes.audit import Audit, AuditRow
+from commlearn.probes.results import ProbeResult
 
 SHORT = ("image", "note", "labs", "ecg", "wave", "codes")
 LONG = (

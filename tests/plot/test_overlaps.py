@@ -17,8 +17,7 @@ from commlearn import plot
 from commlearn.information import LabelReports
 from commlearn.information.pairs import PairReport
 from commlearn.plot import comparison
-from commlearn.plot.decomposition import information
-from commlearn.plot.interactions import interaction_figure, pairs_figure
+from commlearn.plot.decomposition import information, interaction_figure, pairs_figure
 from commlearn.plot.style import COLOURS, modality_colours, spread_out
 
 sys.path.insert(0, str(Path(__file__).parent))

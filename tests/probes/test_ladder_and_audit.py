@@ -14,10 +14,10 @@ from commlearn.methods import base
 from commlearn.models.features import fixed
 from commlearn.plot.projection import aligned, project
 from commlearn.probes import ladder as ladders
-from commlearn.probes import score_of
 from commlearn.probes.audit import _destroys
-from commlearn.probes.labels import read_labels
 from commlearn.probes.ladder import Embedded, embed_subsets, gain_of, outcomes_of, subsets_of
+from commlearn.probes.linear import read_labels
+from commlearn.probes.results import score_of
 from commlearn.records import Dataset, Records, VectorColumn
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.table import Table, read_table
@@ -74,11 +74,12 @@ def test_records_without_a_subset_are_left_out_and_counted(tmp_path):
     assert ladder["b"].test_records < ladder["a"].test_records == ladder["a+b"].test_records
 
 
-def test_subsets_are_singles_pairs_of_few_and_all():
+def test_subsets_are_singles_pairs_of_few_and_all(monkeypatch):
     assert subsets_of(["a"]) == [("a",)]
     assert subsets_of(["a", "b", "c"])[3:] == [("a", "b"), ("a", "c"), ("b", "c"), ("a", "b", "c")]
     assert len(subsets_of("abcde")) == 6
-    assert len(subsets_of("abcde", pairs_up_to=5)) == 16
+    monkeypatch.setattr(ladders, "PAIRS_UP_TO", 5)
+    assert len(subsets_of("abcde")) == 16
 
 
 def test_what_cannot_be_probed_is_told(run):

@@ -14,11 +14,9 @@ from commlearn.batch import Spec
 from commlearn.errors import ConfigurationError, DataError, DivergedError
 from commlearn.methods import METHODS
 from commlearn.models.build import build_encoders
-from commlearn.probes import Vectors, probe_vectors, sort_of, to_json
-from commlearn.probes.labels import best_threshold, read_labels
-from commlearn.probes.nearest import nearest
-from commlearn.probes.neighbours import neighbour_classes, neighbour_numbers
-from commlearn.probes.numbers import read_numbers
+from commlearn.probes.linear import best_threshold, read_labels, read_numbers
+from commlearn.probes.nearest import nearest, neighbour_classes, neighbour_numbers
+from commlearn.probes.probe import Vectors, probe_vectors, sort_of
 from commlearn.probes.retrieval import ranks, retrieval
 from commlearn.records import Dataset, Records, VectorColumn
 from commlearn.storage.plain_json import json_text
@@ -49,7 +47,7 @@ def test_labels_are_read_each_with_a_threshold_of_its_own(rows):
     assert (result.train_records, result.validation_records) == (240, 60)
     everything = np.ones_like(outcome.truth)
     assert result.chance == pytest.approx(f1_score(outcome.truth, everything, average="weighted"))
-    assert json.loads(to_json({"tags": result}))["tags"]["chance"] == result.chance
+    assert json.loads(json_text({"tags": result}))["tags"]["chance"] == result.chance
 
 
 def test_labels_of_a_single_group_are_divided_after_all(rows):
@@ -146,7 +144,7 @@ def test_every_sort_of_target_is_probed_and_written_as_json(rows):
     vectors = [Vectors(rows[:300], data.train), Vectors(rows[300:], data.test)]
     outcomes = probe_vectors(data, *vectors)
     assert all(getattr(out.result, out.result.measure) > 0.9 for out in outcomes.values())
-    assert set(json.loads(to_json({name: out.result for name, out in outcomes.items()}))) == set(targets)
+    assert set(json.loads(json_text({name: out.result for name, out in outcomes.items()}))) == set(targets)
     assert set(probe_vectors(data, *vectors, kind="neighbours")) == {"kind", "size"}
     with pytest.raises(DataError, match="'tags' is multilabel"):
         probe_vectors(data, *vectors, targets="tags", kind="neighbours")

@@ -10,15 +10,9 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 import commlearn as cl
 from commlearn.errors import DataError, DataWarning, DivergedError
-from commlearn.probes import (
-    Vectors,
-    balanced_accuracy,
-    check_targets,
-    classes,
-    probe,
-    probe_vectors,
-    read_classes,
-)
+from commlearn.probes import linear
+from commlearn.probes.linear import balanced_accuracy, read_classes
+from commlearn.probes.probe import Vectors, check_targets, probe, probe_vectors
 from commlearn.records import Dataset, Records, VectorColumn
 from commlearn.trained.embed import embed
 
@@ -90,11 +84,11 @@ def test_the_interval_covers_the_truth(rows):
 @pytest.mark.parametrize("rare", [2, 3])
 def test_the_search_sees_every_class_however_rare(rows, rare, monkeypatch):
     """The search samples large tables; a class with at most one sampled row used to raise an error."""
-    monkeypatch.setattr(classes, "SEARCH_ROWS", 20)
+    monkeypatch.setattr(linear, "SEARCH_ROWS", 20)
     labels = np.zeros(1200, dtype=int)
     labels[:rare] = 1
     for seed in range(20):
-        chosen, folds = classes._searched(labels, seed)
+        chosen, folds = linear._searched(labels, seed)
         assert folds == rare
         assert labels[chosen].sum() == rare
         assert len(set(chosen)) == len(chosen) <= 20 + rare
@@ -115,11 +109,11 @@ def test_a_class_of_one_group_does_not_end_the_search_among_groups(rows):
     labels = ((rows[:, 0] + draw.normal(size=1200)) > 0).astype(int)
     wide = np.concatenate([rows, draw.normal(size=(1200, 40))], axis=1)
     groups = np.arange(1200) // 10
-    assert classes._search(wide, labels, 0, groups) < 0.1
+    assert linear._search(wide, labels, 0, groups) < 0.1
     labels[:6] = 2  # all in one group
-    assert classes._searched(labels, 0, groups)[1] == classes.FOLDS
-    assert classes._search(wide, labels, 0, groups) < 0.1
-    assert classes._searched(groups // 60, 0, groups // 60)[1] == 1  # one group per class
+    assert linear._searched(labels, 0, groups)[1] == linear.FOLDS
+    assert linear._search(wide, labels, 0, groups) < 0.1
+    assert linear._searched(groups // 60, 0, groups // 60)[1] == 1  # one group per class
 
 
 def test_embeddings_that_are_not_finite_are_refused(rows):
@@ -188,16 +182,16 @@ def test_the_search_for_the_penalty_divides_no_group(rows, monkeypatch):
     """Each fit of the search sees all records of a group, or none."""
     groups = np.arange(len(rows)) // 10
     labels = (np.arange(len(rows)) // 10) % 2
-    seen, fit = [], classes._fit
+    seen, fit = [], linear._fit
 
     def watched(chosen, *others, **options):
         seen.append(chosen[:, 0])
         return fit(chosen, *others, **options)
 
-    monkeypatch.setattr(classes, "_fit", watched)
-    classes._search(rows, labels, 0, groups)
+    monkeypatch.setattr(linear, "_fit", watched)
+    linear._search(rows, labels, 0, groups)
     parts = {part.tobytes(): np.isin(rows[:, 0], part) for part in seen}
-    assert len(parts) == classes.FOLDS
+    assert len(parts) == linear.FOLDS
     for inside in parts.values():
         assert set(np.bincount(groups[inside], minlength=groups.max() + 1).tolist()) == {0, 10}
 
@@ -210,32 +204,32 @@ def test_the_search_finds_what_trying_every_strength_fold_by_fold_finds(rows, gr
             np.digitize(rows[:, 0] + noise * draw.normal(size=len(rows)), [-0.3, 0.5])
         ]
         groups = np.arange(len(rows)) // 8 if grouped else None
-        chosen, folds = classes._searched(labels, 0, groups)
+        chosen, folds = linear._searched(labels, 0, groups)
         if grouped:
             splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
         else:
             splitter = StratifiedKFold(folds, shuffle=True, random_state=0)
-        scores = np.zeros(len(classes.STRENGTHS))
+        scores = np.zeros(len(linear.STRENGTHS))
         taken = groups[chosen] if grouped else None
         for fit, held in splitter.split(rows[chosen], labels[chosen], taken):
             model = LogisticRegression(class_weight="balanced", max_iter=400, tol=1e-3, warm_start=True)
-            for place, strength in enumerate(classes.STRENGTHS):
+            for place, strength in enumerate(linear.STRENGTHS):
                 model.set_params(C=strength).fit(rows[chosen][fit], labels[chosen][fit])
                 answers = model.predict(rows[chosen][held])
                 scores[place] += balanced_accuracy_score(labels[chosen][held], answers)
-        assert classes._search(rows, labels, 0, groups) == classes.STRENGTHS[scores.round(6).argmax()]
+        assert linear._search(rows, labels, 0, groups) == linear.STRENGTHS[scores.round(6).argmax()]
 
 
 def test_the_search_ends_where_no_record_is_read_wrongly(rows, monkeypatch):
-    tried, fit = [], classes._fit
+    tried, fit = [], linear._fit
     monkeypatch.setattr(
-        classes,
+        linear,
         "_fit",
         lambda *given, **options: tried.append(given[2]) or fit(*given, **options),
     )
     far = rows + 9 * (np.arange(len(rows)) % 2)[:, None]
-    assert classes._search(far, np.arange(len(rows)) % 2, 0, None) == classes.STRENGTHS[0]
-    assert tried == [classes.STRENGTHS[0]] * classes.FOLDS
+    assert linear._search(far, np.arange(len(rows)) % 2, 0, None) == linear.STRENGTHS[0]
+    assert tried == [linear.STRENGTHS[0]] * linear.FOLDS
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ import commlearn as cl
 from commlearn.cli import main
 from commlearn.config.configuration import experiment_from
 from commlearn.errors import DataError, DataWarning
-from commlearn.information.settings import Settings
+from commlearn.information.material import Settings
 from commlearn.information.sources import gather
 from commlearn.probes.audit import audit_augmentations
 from commlearn.probes.readout_rows import readout_rows, rows_to_cross_fit, without_overlap

@@ -29,8 +29,7 @@ from hostile_models import folders, frame, spoil
 
 from commlearn.cli import main
 from commlearn.config.configuration import experiment_from
-from commlearn.datasets.converted import read_converted
-from commlearn.datasets.hdf5 import read_hdf5
+from commlearn.datasets.converted import read_converted, read_hdf5
 from commlearn.errors import CommlearnError
 from commlearn.kinds.series import Series
 from commlearn.kinds.tabular import Tabular
@@ -40,10 +39,9 @@ from commlearn.records import Dataset
 from commlearn.storage.checkpoint import read_checkpoint, write_checkpoint
 from commlearn.storage.pickles import read_pickle
 from commlearn.tables.check import check
-from commlearn.tables.dataset import dataset_of
+from commlearn.tables.dataset import dataset_of, streamed_dataset
 from commlearn.tables.infer import infer
 from commlearn.tables.schema import Schema
-from commlearn.tables.streamed_table import streamed_dataset
 from commlearn.tables.table import iterate_table, read_table
 from commlearn.trained.artifact import load
 from commlearn.trained.embed import embed

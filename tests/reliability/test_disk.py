@@ -23,7 +23,7 @@ from commlearn.storage.checkpoint import (
     write_checkpoint,
 )
 from commlearn.storage.locks import open_part
-from commlearn.trained.resume import open_folder
+from commlearn.trained.run import open_folder
 from commlearn.trained.run_folder import RunFolder
 from commlearn.trained.stream import write
 

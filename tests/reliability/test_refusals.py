@@ -22,8 +22,7 @@ from hostile_models import folders
 
 from commlearn.comparison.plan import arrays_of as predictions
 from commlearn.config.configuration import experiment_from
-from commlearn.datasets.converted import read_converted, write_arrays, write_converted
-from commlearn.datasets.hdf5 import read_hdf5
+from commlearn.datasets.converted import read_converted, read_hdf5, write_arrays, write_converted
 from commlearn.errors import CheckpointError, CommlearnError, DataError, RunError
 from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.vector import Vector

@@ -21,8 +21,7 @@ from commlearn.errors import CommlearnError, ConfigurationError, DataError
 from commlearn.kinds import KINDS
 from commlearn.kinds.arrays import file_of
 from commlearn.kinds.base import Cells
-from commlearn.kinds.image import Image
-from commlearn.kinds.pictures import LARGEST, Decoder
+from commlearn.kinds.image import LARGEST, Decoder, Image
 from commlearn.storage.plain_yaml import read_yaml
 from commlearn.trained.artifact import load
 

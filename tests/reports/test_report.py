@@ -18,24 +18,35 @@ from markupsafe import escape
 
 import commlearn as cl
 from commlearn.errors import CommlearnError
-from commlearn.information.material import Material
+from commlearn.information.material import Material, Settings
 from commlearn.information.pairs import pair_values
-from commlearn.information.settings import Settings
-from commlearn.probes import has_label
-from commlearn.probes.labels import read_labels
 from commlearn.probes.ladder import Embedded, Gain
-from commlearn.probes.numbers import read_numbers
+from commlearn.probes.linear import read_labels, read_numbers
+from commlearn.probes.probe import has_label
 from commlearn.probes.readout_rows import readout_rows, rows_to_cross_fit
 from commlearn.records import Records
 from commlearn.reports import information
-from commlearn.reports.cards import cards_of, gain_words, rung, warnings_of
-from commlearn.reports.curves import curves
-from commlearn.reports.findings import _colourings, describe, nearest_records, typical_records
-from commlearn.reports.knowledge import bars_of, information_rows, sentences
+from commlearn.reports.build import environment, title_of
+from commlearn.reports.cards import (
+    bars_of,
+    cards_of,
+    gain_words,
+    information_rows,
+    rung,
+    sentences,
+    warnings_of,
+)
+from commlearn.reports.charts import curves
+from commlearn.reports.findings import (
+    _colourings,
+    alike,
+    describe,
+    mistakes,
+    nearest_records,
+    typical_records,
+)
 from commlearn.reports.map import colouring, layouts
-from commlearn.reports.mistakes import alike, mistakes
-from commlearn.reports.page import environment, title_of
-from commlearn.reports.pieces import _words, line_path
+from commlearn.reports.records import _words, line_path
 from commlearn.reports.source import Source, _unscored
 from commlearn.tables.table import read_table
 
@@ -527,9 +538,9 @@ def test_records_that_are_decomposed_have_a_label(tmp_path, monkeypatch):
     for of_table in (True, False):
         source = read if of_table else replace(read, table=None)
         monkeypatch.setattr(information, "own_records", lambda _: rows_to_cross_fit(model, table, None, True))
-        looked = information.select_records(source, ["y"], 0)
-        assert len(looked.records) == 5
-        assert has_label(looked.records.targets["y"]).all()
+        records, _ = information.select_records(source, ["y"], 0)
+        assert len(records) == 5
+        assert has_label(records.targets["y"]).all()
 
 
 UNSCORED = {

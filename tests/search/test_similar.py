@@ -20,9 +20,8 @@ from commlearn.datasets.synthetic_tables import SyntheticTable
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.probes.nearest import unit
 from commlearn.search import Searcher
-from commlearn.search.approximate import Lists
-from commlearn.search.index import build
-from commlearn.search.likeness import ALIKE
+from commlearn.search.index import ALIKE, build
+from commlearn.search.similar import Lists
 
 SMALL = ["--training.epochs", "1", "--model.width", "16", "--quiet"]
 

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds import KINDS
-from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells
 from commlearn.kinds.image import Image
 from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.text import Text
+from commlearn.records import presence
 from commlearn.tables.check import check
 from commlearn.tables.dataset import dataset_of
+from commlearn.tables.roles import encode_target
 from commlearn.tables.schema import Schema
 from commlearn.tables.table import Table
-from commlearn.tables.targets import encode_target
 
 YAML = """
 modalities:

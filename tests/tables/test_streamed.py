@@ -25,7 +25,7 @@ from commlearn.models.features import Texts
 from commlearn.probes.readout_rows import readout_rows
 from commlearn.tables.dataset import TableData
 from commlearn.tables.formats.parquet_files import ParquetTable
-from commlearn.tables.streamed import joined, lanes_of_epoch
+from commlearn.tables.streamed import Lanes, joined
 from commlearn.tables.table import iterate_table, read_table
 from commlearn.trained.run import Run
 from commlearn.trained.run_folder import RunFolder
@@ -74,7 +74,7 @@ SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=12).filter(any)
 @given(sizes=SIZES, lanes=st.integers(1, 8), step=st.integers(1, 9), epoch=st.integers(0, 3))
 @settings(max_examples=60, deadline=None)
 def test_an_epoch_visits_every_row_once_wherever_it_is_gone_back_to(sizes, lanes, step, epoch):
-    order, rows = lanes_of_epoch(3, epoch, sizes, lanes), sum(sizes)
+    order, rows = Lanes(3, epoch, sizes, lanes), sum(sizes)
     visited = order.rows(np.arange(rows))
     assert sorted(visited.tolist()) == list(range(rows))
     parts = [order.rows(np.arange(start, min(start + step, rows))) for start in range(0, rows, step)]
@@ -83,9 +83,9 @@ def test_an_epoch_visits_every_row_once_wherever_it_is_gone_back_to(sizes, lanes
 
 def test_epochs_and_seeds_differ_and_ranks_read_groups_of_their_own():
     sizes, places = [50] * 16, np.arange(800)
-    first = lanes_of_epoch(0, 0, sizes, 4).rows(places)
-    assert not np.array_equal(first, lanes_of_epoch(0, 1, sizes, 4).rows(places))
-    assert not np.array_equal(first, lanes_of_epoch(1, 0, sizes, 4).rows(places))
+    first = Lanes(0, 0, sizes, 4).rows(places)
+    assert not np.array_equal(first, Lanes(0, 1, sizes, 4).rows(places))
+    assert not np.array_equal(first, Lanes(1, 0, sizes, 4).rows(places))
     batch = first[:20] // 50
     assert len(set(batch)) == 4  # a batch mixes all open groups
     read = [set(first[rank::2] // 50) for rank in range(2)]

@@ -19,7 +19,7 @@ from pyarrow import feather
 
 from commlearn.errors import DataError
 from commlearn.tables.formats.reading import Reading
-from commlearn.tables.streamed_table import open_groups
+from commlearn.tables.formats.table_files import open_groups
 from commlearn.tables.table import iterate_table, read_table
 
 FRAME = pd.DataFrame(

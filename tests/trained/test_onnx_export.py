@@ -17,8 +17,7 @@ from commlearn.config.configuration import experiment_from
 from commlearn.errors import ConfigurationError, RunError
 from commlearn.methods import METHODS
 from commlearn.models.build import build_encoders
-from commlearn.models.fusion import Fusion
-from commlearn.models.fusion_variants import ClassAttentionFusion
+from commlearn.models.fusion import ClassAttentionFusion, Fusion
 from commlearn.trained.model import Trained
 from commlearn.trained.onnx_export import Embedding, export_onnx, export_program, inputs_of
 

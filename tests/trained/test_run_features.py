@@ -15,11 +15,10 @@ from sklearn.preprocessing import StandardScaler
 
 import commlearn as cl
 from commlearn.cli import main
-from commlearn.comparison.source import ComparisonSource
+from commlearn.comparison.plan import ComparisonSource
 from commlearn.config.build import build_features
 from commlearn.config.configuration import experiment_from
-from commlearn.config.defaults import suggest
-from commlearn.config.own_data import read_own
+from commlearn.config.own_data import read_own, suggest
 from commlearn.errors import ConfigurationError, RunError
 from commlearn.models.features import FeatureBlocks
 from commlearn.records import Records, VectorColumn

@@ -21,7 +21,7 @@ from commlearn.errors import RunError
 from commlearn.storage import locks
 from commlearn.storage.file_list import FileList
 from commlearn.storage.locks import PART, atomic_file
-from commlearn.trained.resume import open_folder
+from commlearn.trained.run import open_folder
 from commlearn.trained.run_folder import RunFolder
 from commlearn.training.loop import train
 

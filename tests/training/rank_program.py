@@ -18,7 +18,7 @@ from commlearn.config.configuration import Training
 from commlearn.methods import METHODS
 from commlearn.methods.base import Method
 from commlearn.models.build import build_encoders
-from commlearn.seeded_draws import SeededDraws
+from commlearn.seeds import SeededDraws
 from commlearn.training.batches import cached_loss, split
 from commlearn.training.descent import Player, losses
 from commlearn.training.sharding import gathered, strategy_of

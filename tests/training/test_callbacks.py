@@ -15,8 +15,8 @@ import commlearn as cl
 from commlearn.cli import main
 from commlearn.errors import ConfigurationError
 from commlearn.trained.run_folder import RunFolder
+from commlearn.training.callbacks import TRACKERS
 from commlearn.training.loop import train
-from commlearn.training.trackers import TRACKERS
 
 STEPS = 12  # 3 epochs of 4 batches; metrics every second step
 

@@ -14,7 +14,8 @@ from commlearn.config.build import build_method
 from commlearn.methods import METHODS
 from commlearn.methods.comm import CoMM
 from commlearn.records import Dataset, Records, VectorColumn
-from commlearn.training.diagnostics import (
+from commlearn.training.loop import train
+from commlearn.training.watch import (
     Diagnostics,
     alignment,
     effective_rank,
@@ -23,7 +24,6 @@ from commlearn.training.diagnostics import (
     uniformity,
     warnings_for,
 )
-from commlearn.training.loop import train
 
 RNG = torch.Generator().manual_seed(0)
 

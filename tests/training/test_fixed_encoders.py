@@ -112,7 +112,7 @@ def test_training_and_fine_tuning_compute_features_once(tmp_path, monkeypatch):
     assert sum(rows_seen) == 2 * 2 * len(data.train)
     rows_seen.clear()
     monkeypatch.setattr("commlearn.training.finetune.probe", lambda *_: {})
-    monkeypatch.setattr("commlearn.training.finetune.to_json", lambda _: "{}")
+    monkeypatch.setattr("commlearn.training.finetune.json_text", lambda _: "{}")
     finetune(run, FineTuning("ill", epochs=3), tmp_path / "tuned", data)
     blank = 4  # at most: blank records that test the features when the tuned run is loaded
     assert sum(rows_seen) <= 2 * (len(data.train)) + blank

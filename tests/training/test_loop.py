@@ -27,7 +27,7 @@ from commlearn.errors import CheckpointError, RunError, TrainingError
 from commlearn.methods import METHODS
 from commlearn.methods.comm import CoMM
 from commlearn.models.build import build_encoders
-from commlearn.models.fusion_variants import ConcatFusion
+from commlearn.models.fusion import ConcatFusion
 from commlearn.records import Dataset
 from commlearn.storage.checkpoint import last_checkpoint, read_checkpoint, write_checkpoint
 from commlearn.trained.run import load_run

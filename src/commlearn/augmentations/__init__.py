@@ -1,11 +1,15 @@
-"""Augmentations by name, one file per kind of modality, and the functions that make the views."""
+"""Augmentations by name, and the functions that make the views."""
 
 from __future__ import annotations
 
 from commlearn.augmentations.image import ImageAugmentation
-from commlearn.augmentations.sequence import SequenceAugmentation
+from commlearn.augmentations.sequence import (
+    SequenceAugmentation,
+    TextAugmentation,
+    TokenDropout,
+    TokenVersion,
+)
 from commlearn.augmentations.tabular import Noise, TabularAugmentation, VectorAugmentation
-from commlearn.augmentations.text import TextAugmentation, TokenDropout, TokenVersion
 from commlearn.augmentations.views import Augmentation, make_batch, plan_batch
 
 __all__ = [

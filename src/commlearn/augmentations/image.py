@@ -121,10 +121,8 @@ def _move_each(
 ) -> Tensor:
     """Crop, resize with antialiasing, mirror and blur each image by itself, so that it stays in the cache."""
     moved = torch.empty(*images.shape[:2], *size)
-    for number, (box, mirror, blur) in enumerate(
-        zip(boxes.tolist(), mirrored.tolist(), sigma.tolist(), strict=True)
-    ):
-        top, left, height, width = box
+    parameters = zip(boxes.tolist(), mirrored.tolist(), sigma.tolist(), strict=True)
+    for number, ((top, left, height, width), mirror, blur) in enumerate(parameters):
         part = images[number : number + 1, :, top : top + height, left : left + width]
         resized = F.interpolate(part, size, mode="bilinear", antialias=True)[0]
         image = moved[number].copy_(resized.flip(-1) if mirror else resized)
@@ -201,9 +199,8 @@ def _saturate(factor: Tensor, luma: Tensor) -> Tensor:
 
 def _rotate_hue(turn: Tensor, luma: Tensor) -> Tensor:
     """Return the rotation of colours by a share of a full turn, (batch, 3, 3); greys and luma are kept."""
-    to_plane = torch.tensor(
-        [list(LUMA), [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], device=luma.device
-    )  # YIQ
+    yiq = [list(LUMA), [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]]
+    to_plane = torch.tensor(yiq, device=luma.device)
     angle = 2 * math.pi * turn
     zero, one = torch.zeros_like(turn), torch.ones_like(turn)
     cos, sin = angle.cos(), angle.sin()

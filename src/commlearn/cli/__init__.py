@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import commlearn
-from commlearn.cli.completion import commands_of, long_options
-from commlearn.cli.python_code import program
-from commlearn.cli.shell_words import command_line_message, extra_word_message
+from commlearn.cli.arguments import program
 from commlearn.cores import use_free_cores
 from commlearn.errors import CommlearnError, ConfigurationError, DataWarning, nearest, unknown
 from commlearn.escapes import escaped_output
@@ -44,8 +42,12 @@ COMMANDS = (
     "completion",
 )
 PACKAGE = Path(commlearn.__file__).parent
-FOLDERS = {"completion": "", **dict.fromkeys(("init", "check", "convert", "synth"), "data.")}
-WITHOUT_TORCH = {"init", "check", "convert", "synth", "info", "completion"}
+ON_DATA = {"init", "check", "convert", "synth"}  # commands for which no model is trained or read
+WITHOUT_TORCH = ON_DATA | {"info", "completion"}
+NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")  # torch's words, on CPU or GPU
+ERRNO = re.compile(r"\[Errno -?\d+\] ")
+ROW = re.compile(r"\brow (\d+)\b(?! has more cells)")
+TYPES = {"invalid int value:": "give a whole number, not", "invalid float value:": "give a number, not"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,34 +78,33 @@ def _main(arguments: Sequence[str]) -> int:
             return 0
         command = commands_of(parser)[options.command]
         options.overrides = _overrides(rest, options, command)
-        options.parser = parser
+        options.parser, options.command_parser = parser, command
         if getattr(options, "show_python", False):
-            print(options.python(options), end="")
+            code = options.python(options)
+            print(program(*((code,) if isinstance(code, str) else code)), end="")
             return 0
         with _ended_by_sigterm():
             _share_cores(options)
             return options.run(options) or 0
     except CommlearnError as problem:
-        print(f"commlearn: {command_line_message(str(problem), command)}", file=sys.stderr)
-        return 2
+        return _failed(command_line_message(str(problem), command))
     except BrokenPipeError:  # whatever reads our output has closed it
         sys.stderr.close()
         return 1
     except OSError as problem:
-        print(f"commlearn: {_sentence(problem)}", file=sys.stderr)
-        return 2
+        return _failed(_sentence(problem))
     except (MemoryError, RuntimeError) as problem:
-        if not _lacks_memory(problem):
+        if isinstance(problem, RuntimeError) and not any(words in str(problem) for words in NO_MEMORY):
             raise
-        print(
-            "commlearn: out of memory. Close other programs, or use smaller batches, fewer processes or a "
-            "smaller model.",
-            file=sys.stderr,
-        )
-        return 2
+        advice = "Close other programs, or use smaller batches, fewer processes or a smaller model."
+        return _failed(f"out of memory. {advice}")
     except KeyboardInterrupt:
-        print("commlearn: interrupted", file=sys.stderr)
-        return 130
+        return _failed("interrupted", 130)
+
+
+def _failed(reason: str, code: int = 2) -> int:
+    print(f"commlearn: {reason}", file=sys.stderr)
+    return code
 
 
 def _share_cores(options: argparse.Namespace) -> None:
@@ -113,13 +114,6 @@ def _share_cores(options: argparse.Namespace) -> None:
         line = use_free_cores()
         if line and not options.quiet:
             print(f"commlearn: {line}", file=sys.stderr)
-
-
-def _lacks_memory(problem: BaseException) -> bool:
-    """Return whether it is Python's or torch's out-of-memory error, on CPU or GPU."""
-    return isinstance(problem, MemoryError) or any(
-        words in str(problem) for words in ("not enough memory", "can't allocate memory", "out of memory")
-    )
 
 
 def _sentence(problem: OSError) -> str:
@@ -180,7 +174,8 @@ def _parser(arguments: Sequence[str]) -> _Parser:
     if not first.startswith("-") and first not in COMMANDS:
         raise ConfigurationError(unknown("command", first, COMMANDS))
     for name in COMMANDS:
-        module = importlib.import_module(f"commlearn.cli.{FOLDERS.get(name, 'commands.')}{name}")
+        folder = "data" if name in ON_DATA else "commands"
+        module = importlib.import_module(f"commlearn.cli.{folder}.{name}")
         command = commands.add_parser(
             name,
             help=module.HELP,
@@ -190,23 +185,25 @@ def _parser(arguments: Sequence[str]) -> _Parser:
             allow_abbrev=False,
         )
         module.add_arguments(command)
-        python = getattr(module, "python", _call_alone(module))
+        python = getattr(module, "python", None)
         _add_common_options(command, python is not None)
-        command.set_defaults(
-            run=module.run,
-            python=python,
-            takes_overrides=getattr(module, "TAKES_OVERRIDES", False),
-        )
+        takes_overrides = getattr(module, "TAKES_OVERRIDES", False)
+        command.set_defaults(run=module.run, python=python, takes_overrides=takes_overrides)
     return parser
 
 
-def _call_alone(module: ModuleType) -> Callable[[argparse.Namespace], str] | None:
-    """Return a function that writes the Python code of a command that is one call; None for others."""
-    return (lambda options: program(module.call(options))) if hasattr(module, "call") else None
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of each command, by name."""
+    subparsers = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(subparsers.choices)
+
+
+def long_options(command: argparse.ArgumentParser) -> list[str]:
+    """Return the options of a command that begin with two dashes."""
+    return [word for action in command._actions for word in action.option_strings if word.startswith("--")]
 
 
 def _add_common_options(command: argparse.ArgumentParser, has_python: bool) -> None:
-    """Add the options of every command."""
     existing = {option for action in command._actions for option in action.option_strings}
     if "--quiet" not in existing:
         command.add_argument("--quiet", "-q", action="store_true", help="show no progress")
@@ -226,7 +223,7 @@ def _overrides(
     while words:
         word = words.pop(0)
         if not word.startswith("-"):
-            raise ConfigurationError(extra_word_message(word, options.command, command))
+            raise ConfigurationError(_extra_word_message(word, options.command, command))
         key, _, value = word.removeprefix("--").partition("=")
         _refuse_other_options(word.partition("=")[0], key, options, command)
         if "=" not in word:
@@ -237,6 +234,12 @@ def _overrides(
     return overrides
 
 
+def _value(text: str, key: str) -> object:
+    from commlearn.storage.plain_yaml import read_yaml
+
+    return read_yaml(text, f"--{key} {text}")
+
+
 def _refuse_other_options(
     word: str, key: str, options: argparse.Namespace, command: argparse.ArgumentParser
 ) -> None:
@@ -244,7 +247,7 @@ def _refuse_other_options(
     if options.takes_overrides and word.startswith("--"):
         if "." in key:
             return
-        from commlearn.config.setting_names import LONE_SETTINGS, setting_like
+        from commlearn.config.configuration import LONE_SETTINGS, setting_like
 
         if key in LONE_SETTINGS:
             return
@@ -256,7 +259,49 @@ def _refuse_other_options(
     raise ConfigurationError(f"Unknown option '{word}'{hint} Known: {', '.join(sorted(names.values()))}.")
 
 
-def _value(text: str, key: str) -> object:
-    from commlearn.storage.plain_yaml import read_yaml
+def command_line_message(message: str, command: argparse.ArgumentParser | None = None) -> str:
+    """Return an error or a warning as the command line prints it.
 
-    return read_yaml(text, f"--{key} {text}")
+    Args:
+        message: message of the library, which names Python arguments.
+        command: command whose options correspond to those arguments.
+
+    Example:
+        >>> parser = argparse.ArgumentParser()
+        >>> action = parser.add_argument("--modalities")
+        >>> command_line_message("choose at most 5 with modalities=.", parser)
+        'choose at most 5 with --modalities.'
+        >>> print(command_line_message("hb row 7: 'x' is not a number"))
+        hb row 7: 'x' is not a number
+        Rows are counted from 0 below the header: row 7 is line 9 of a text file without line breaks in cells.
+    """
+    for python, plain in TYPES.items():
+        message = message.replace(python, plain)
+    message = ERRNO.sub("", message)
+    for name, option in _options(command).items():
+        message = re.sub(rf"(?<![\w.\-]){name}=(?![\w'\"=])", option, message)
+        if "_" in name:
+            message = re.sub(rf"(?<![\w.\-]){name}(?![\w=.])", option, message)
+    if match := ROW.search(message):
+        row = int(match[1])
+        message += f"\nRows are counted from 0 below the header: row {row} is line {row + 2} of a text file "
+        message += "without line breaks in cells."
+    return message
+
+
+def _extra_word_message(word: str, name: str, command: argparse.ArgumentParser) -> str:
+    options = _options(command)
+    endings = {"schema": (".yaml", ".yml"), "table": (".csv", ".parquet", ".tsv", ".jsonl", ".tar")}
+    candidates = [options[key] for key, ends in endings.items() if key in options and word.endswith(ends)]
+    hint = f" Did you mean {candidates[0]} {word}?" if candidates else ""
+    return f"Unexpected argument '{word}' for {name}.{hint} See: commlearn {name} --help"
+
+
+def _options(command: argparse.ArgumentParser | None) -> dict[str, str]:
+    """Return the option of each argument, by the argument's name."""
+    options: dict[str, str] = {}
+    for action in command._actions if command else ():
+        for word in action.option_strings:
+            if word.startswith("--"):
+                options.setdefault(action.dest, word)
+    return options

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -43,7 +43,6 @@ class BaselineInputs:
 class Baseline:
     """A member of a comparison that is not a method."""
 
-    about: str
     make: Callable[[BaselineInputs, Sequence[Records]], list[np.ndarray]]
     """Makes the vectors of each part, (records, dim); nothing is fitted on the parts after the first."""
     drawn: bool = False  # whether the seed matters
@@ -75,14 +74,18 @@ def raw_parts(parts: Sequence[Records], names: Sequence[str]) -> dict[str, list[
         spec = parts[0].specs[name]
         flat = _frequent(parts[0], name, spec) if spec.kind == "text" else _FLAT.get(spec.kind, _flatten)
         rows = [_read(records, name, flat, spec) for records in parts]
-        features = [values for values, _ in rows]
-        if any(not present.all() for _, present in rows):
-            features = [
-                np.concatenate([values * present[:, None], ~present[:, None]], axis=1, dtype=np.float32)
-                for values, (_, present) in zip(features, rows, strict=True)
-            ]
-        features_of[name] = features
+        features_of[name] = flagged([values for values, _ in rows], [present for _, present in rows])
     return features_of
+
+
+def flagged(parts: Sequence[np.ndarray], present: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Make features of absent records zero and append a flag of absence, if any record is absent."""
+    if all(mask.all() for mask in present):
+        return list(parts)
+    return [
+        np.concatenate([values * mask[:, None], ~mask[:, None]], axis=1, dtype=np.float32)
+        for values, mask in zip(parts, present, strict=True)
+    ]
 
 
 def _read(
@@ -166,9 +169,7 @@ COMMON = 64  # common directions, at most
 
 def pca(given: BaselineInputs, parts: Sequence[Records]) -> list[np.ndarray]:
     """Return principal components of the standardised raw features, as many as the model is wide."""
-    rows = raw(given, parts)
-    scaler = StandardScaler().fit(rows[0])
-    rows = [scaler.transform(part) for part in rows]
+    rows = _standardised(raw(given, parts))
     count = min(given.experiment.model.width, *rows[0].shape)
     with threadpool_limits(limits=1):
         model = PCA(count, svd_solver="auto", random_state=0).fit(rows[0])
@@ -178,16 +179,18 @@ def pca(given: BaselineInputs, parts: Sequence[Records]) -> list[np.ndarray]:
 def cca(given: BaselineInputs, parts: Sequence[Records]) -> list[np.ndarray]:
     """Generalised canonical correlation: project every modality onto the directions that all share."""
     columns = raw_parts(parts, list(given.data.train.specs))
-    scaled = []
-    for rows in columns.values():
-        scaler = StandardScaler().fit(rows[0])
-        scaled.append([scaler.transform(part) for part in rows])
+    scaled = [_standardised(rows) for rows in columns.values()]
     with threadpool_limits(limits=1):
         maps, _ = common_directions([rows[0] for rows in scaled], COMMON)
         return [
             np.concatenate([rows[part] @ matrix for rows, matrix in zip(scaled, maps, strict=True)], axis=1)
             for part in range(len(parts))
         ]
+
+
+def _standardised(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    scaler = StandardScaler().fit(parts[0])
+    return [scaler.transform(part) for part in parts]
 
 
 def common_directions(
@@ -231,7 +234,8 @@ def fixed_features(given: BaselineInputs, parts: Sequence[Records]) -> list[np.n
 
 def random_network(given: BaselineInputs, parts: Sequence[Records]) -> list[np.ndarray]:
     """Return embeddings from the initial weights of the seed, without training."""
-    method = _initial_method(given, learned_features(given.experiment, given.data)).eval()
+    method, _ = _initial(given)
+    method.eval()
     return [embed(method, records) for records in parts]
 
 
@@ -247,34 +251,29 @@ def supervised(given: BaselineInputs, parts: Sequence[Records]) -> list[np.ndarr
         weight_decay=training.weight_decay,
         seed=given.experiment.seed,
     )
-    features = learned_features(given.experiment, given.data)
-    start = Trained(
-        experiment=given.experiment,
-        method=_initial_method(given, features),
-        specs=given.data.train.specs,
-        features=features,
-    )
-    run = finetune(
-        start, settings, given.folder / "network", given.data, resume=True, progress=given.progress
-    )
+    method, features = _initial(given)
+    specs = given.data.train.specs
+    start = Trained(experiment=given.experiment, method=method, specs=specs, features=features)
+    folder = given.folder / "network"
+    run = finetune(start, settings, folder, given.data, resume=True, progress=given.progress)
     return [embed(run, records, blocks="learned") for records in parts]
 
 
-def _initial_method(given: BaselineInputs, features: FeatureBlocks | None) -> Method:
-    return build_method(given.experiment, given.data.train.specs, features=features)
+def _initial(given: BaselineInputs) -> tuple[Method, FeatureBlocks | None]:
+    """Return the method with the initial weights of the seed, and the fixed features that it reads."""
+    features = learned_features(given.experiment, given.data)
+    return build_method(given.experiment, given.data.train.specs, features=features), features
 
 
 SINGLE = "raw:"
 
 BASELINES: dict[str, Baseline] = {
-    "raw": Baseline("features of all modalities, side by side", raw),
-    "fixed": Baseline("fixed features of all modalities, side by side", fixed_features),
-    "pca": Baseline("principal components of the raw features", pca),
-    "cca": Baseline("what raw features of the modalities have in common, linearly", cca),
-    "random": Baseline("CoMM's network without training: the floor", random_network, drawn=True),
-    "supervised": Baseline(
-        "CoMM's network trained on the target's labels: a ceiling", supervised, drawn=True, labels=True
-    ),
+    "raw": Baseline(raw),
+    "fixed": Baseline(fixed_features),
+    "pca": Baseline(pca),
+    "cca": Baseline(cca),
+    "random": Baseline(random_network, drawn=True),  # the floor
+    "supervised": Baseline(supervised, drawn=True, labels=True),  # a ceiling
 }
 """In addition, `raw:NAME` is one modality alone, and `single` stands for `raw:NAME` of every modality."""
 
@@ -296,6 +295,4 @@ def find_baseline(name: str, modalities: Sequence[str]) -> Baseline | None:
     modality = name.removeprefix(SINGLE)
     if modality not in modalities:
         raise ConfigurationError(unknown("baseline", name, single_names(modalities)))
-    return replace(
-        BASELINES["raw"], about=f"features of {modality} alone", make=partial(raw, names=[modality])
-    )
+    return Baseline(partial(raw, names=[modality]))

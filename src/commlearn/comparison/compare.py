@@ -1,35 +1,67 @@
-"""Comparison of several methods and seeds with the same data, encoders, budget and probe, in one table."""
+"""Comparison of several methods and seeds with the same data, encoders, budget and probe, in one table.
+
+After the trainings, readouts of them and of their rivals give the verdict. A schema or table in memory is
+written into the folder of the comparison, where its processes read it.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
+from PIL import Image as PIL
 
-from commlearn.comparison.answers.questions import Questions
-from commlearn.comparison.plan import Job, members_of, plan, scores_of
-from commlearn.comparison.result import Comparison
-from commlearn.comparison.source import ComparisonSource, identity
-from commlearn.comparison.stored_table import BEGUN, stored_schema, stored_table
-from commlearn.comparison.table import table_from
+from commlearn.comparison.answers.readouts import (
+    READOUTS,
+    ReadoutJob,
+    clear_material,
+    missing_readers,
+    units_of,
+    write_material,
+)
+from commlearn.comparison.answers.rivals import chosen_rivals, vectors_of
+from commlearn.comparison.answers.task import Task, checked_budgets, task_of
+from commlearn.comparison.answers.verdict import run_name, verdict_of
+from commlearn.comparison.plan import (
+    ComparisonSource,
+    Job,
+    Member,
+    identity,
+    members_of,
+    plan,
+    scores_of,
+    targets_of,
+    with_method,
+)
+from commlearn.comparison.table import Comparison, table_from
 from commlearn.comparison.workers import work_on
+from commlearn.config.configuration import Experiment
 from commlearn.config.own_data import is_schema
 from commlearn.cores import cores
-from commlearn.errors import ConfigurationError, Problems, RunError
-from commlearn.probes import chosen_targets
+from commlearn.errors import ConfigurationError, DataError, Problems, RunError
+from commlearn.kinds.image import Decoder, Image
+from commlearn.probes.probe import chosen_targets
+from commlearn.records import Dataset
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.locks import hold
 from commlearn.storage.plain_json import json_text, values_of_file
-from commlearn.tables.schema import Schema
-from commlearn.trained.data_identity import check_same_data
-from commlearn.trained.resume import changes
+from commlearn.tables.schema import Schema, modules_of_schema
+from commlearn.tables.table import is_frame, read_table
+from commlearn.trained.run import changes
+from commlearn.trained.training_rows import check_same_data
 
 USUAL = ("clip", "crossself", "comm")  # default methods on a recipe
+BEGUN = "compare.json"  # settings and records of the comparison, written before the first training
 SHOWN = 6  # differences that a message lists, at most
 
 
@@ -116,43 +148,28 @@ def compared(
     members, refused = members_of(methods, source, experiment, data, scores)
     planned = plan(members, scores, numbers, Path(out))
     with_verdict = on_table if rivals is None else bool(rivals)
-    names = list(dict.fromkeys(target for score in scores.values() for target in score.targets))
-    sorts = chosen_targets(data, names, "linear")
-    questions = Questions.of(data, sorts, rivals, budgets) if with_verdict else None
+    sorts = chosen_targets(data, targets_of(scores), "linear")
+    questions = _questions(data, sorts, rivals, budgets) if with_verdict else None
     with closing(hold(Path(out), "comparing")):
         _remember(Path(out), {**asdict(source), **identity(experiment, data)})
-        errors = _run_missing(source, planned, jobs, tell, refused, data.files)
+        at_a_time = jobs or (1 if torch.cuda.is_available() else cores())
+        missing = [job for job in planned if job.probes() is None]
+        for name, reason in refused.items():
+            tell(f"left out: {name}: {reason}")
+        for job in planned:
+            if job not in missing:
+                tell(f"done before: {job}")
+        errors = work_on(source, missing, at_a_time, tell, data.files)
         result = table_from(experiment, data, members, scores, planned, errors)
         result["refused"] = refused
         write_atomically(Path(out) / "table.json", json_text(result).encode())
         verdict = None
         if questions is not None and any(member.role == "method" for member in members):
             first_jobs = [job for job in planned if job.variant == planned[0].variant]
-            args = (source, experiment, data, members, first_jobs, Path(out), jobs or _default_jobs(), tell)
-            verdict = questions.answer(*args)
+            verdict = _answer(
+                questions, source, experiment, data, members, first_jobs, Path(out), at_a_time, tell
+            )
     return Comparison(result, verdict)
-
-
-def _run_missing(
-    source: ComparisonSource,
-    planned: Sequence[Job],
-    jobs: int,
-    tell: Callable[[str], None],
-    refused: Mapping[str, str],
-    files: Mapping[str, str] | None,
-) -> dict[Job, str]:
-    """Run the jobs that are missing; return the reasons of those that failed."""
-    missing = [job for job in planned if job.probes() is None]
-    for name, reason in refused.items():
-        tell(f"left out: {name}: {reason}")
-    for job in planned:
-        if job not in missing:
-            tell(f"done before: {job}")
-    return work_on(source, missing, jobs or _default_jobs(), tell, files)
-
-
-def _default_jobs() -> int:
-    return 1 if torch.cuda.is_available() else cores()
 
 
 def _check(methods: Sequence[str], seeds: Sequence[int], jobs: int, overrides: Mapping[str, Any]) -> None:
@@ -185,3 +202,166 @@ def _remember(out: Path, settings: Mapping[str, Any]) -> None:
             "Give another --out."
         )
     write_atomically(path, (json.dumps(current, indent=2) + "\n").encode())
+
+
+@dataclass(frozen=True)
+class _Questions:
+    """Targets, budgets and rivals that a comparison's verdict covers."""
+
+    tasks: tuple[Task, ...]  # one for each target
+    budgets: tuple[str, ...]  # budgets of labels
+    readers: tuple[str, ...]  # names of the rivals' readers
+    pretrained: tuple[str, ...]  # those of them that were trained on other tables
+    not_tried: dict[str, str]  # members that are left out, with the reason for each
+
+
+def _questions(
+    data: Dataset, sorts: Mapping[str, str], rivals: Sequence[str] | None, budgets: Sequence[str | int] | None
+) -> _Questions:
+    """Return the questions, checked before anything is trained."""
+    readers, pretrained, left_out = chosen_rivals(rivals, list(data.train.specs), len(data.fit))
+    if not readers:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise ConfigurationError(f"None of the rivals can be used ({reasons}). Name others.")
+    tasks = tuple(task_of(data, name, sort) for name, sort in sorts.items())
+    return _Questions(tasks, checked_budgets(budgets), tuple(readers), tuple(pretrained), left_out)
+
+
+def _answer(
+    questions: _Questions,
+    source: ComparisonSource,
+    experiment: Experiment,
+    data: Dataset,
+    members: Sequence[Member],
+    jobs: Sequence[Job],
+    out: Path,
+    at_a_time: int,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """Compute the missing readouts, and write and return the verdict."""
+    not_tried = dict(questions.not_tried)
+    runs: dict[str, Path] = {}
+    by_name = {member.name: member for member in members}
+    for job in jobs:
+        member = by_name[job.method]
+        if member.baseline is None and member.labels:
+            not_tried[member.name] = "it learns from the labels of all training rows"
+        elif member.baseline is None and job.probes() is not None:
+            runs[run_name(job.method, job.seed)] = job.folder
+    modalities, readers = list(data.train.specs), questions.readers
+    missing = [
+        task
+        for task in questions.tasks
+        if any(
+            missing_readers(readout.path(out), names)
+            for readout, names in units_of(task, questions.budgets, modalities, readers, list(runs))
+        )
+    ]
+    if missing:
+        tell(f"predicting {', '.join(task.name for task in missing)} from {len(runs)} trainings and rivals")
+        network = with_method(experiment, source.method_options("comm", experiment))
+        write_material(out, vectors_of(network, data, runs, "untrained" in readers), missing)
+        shares = [_share(questions, out, part, at_a_time) for part in range(at_a_time)]
+        errors = work_on(source, shares, at_a_time, tell, data.files)
+        for share, reason in errors.items():
+            raise RunError(f"{share} failed: {reason}. Its output is in {share.folder / 'output.txt'}.")
+        clear_material(out)
+    verdict = verdict_of(out, questions.tasks, questions.budgets, modalities, readers, list(runs), not_tried)
+    write_atomically(out / "verdict.json", json_text(verdict).encode())
+    return verdict
+
+
+def _share(questions: _Questions, out: Path, part: int, parts: int) -> ReadoutJob:
+    options = {
+        "out": str(out),
+        "part": part,
+        "of": parts,
+        "readers": questions.readers,
+        "budgets": questions.budgets,
+        "pretrained": questions.pretrained,
+    }
+    names = tuple(task.name for task in questions.tasks)
+    return ReadoutJob(READOUTS, part, "", names, out / READOUTS / f"process{part}", options)
+
+
+def stored_schema(recipe: str | Path | Schema | Mapping[str, Any], out: Path) -> str:
+    """Return where to read the recipe or schema; a schema in memory is written into the folder."""
+    if isinstance(recipe, str | Path):
+        return str(recipe)
+    schema = recipe if isinstance(recipe, Schema) else Schema.from_mapping(recipe)
+    if modules := modules_of_schema(schema):
+        name = next(iter(modules))
+        raise ConfigurationError(
+            f"compare trains in separate processes, and the encoder of {', '.join(modules)} is a module of "
+            f"this one. Leave out encoder= of {name} to compare the methods with the default encoder, "
+            f"or train one after the other: cl.Embedder(schema, method=...).fit(table), then cl.probe."
+        )
+    return _write(out / "schema.yaml", schema.to_yaml().encode())
+
+
+def stored_table(table: Any, recipe: str, out: Path) -> str | None:
+    """Return where to read the table; a table in memory is written into the folder, needed columns only."""
+    if table is None or isinstance(table, str | Path):
+        return None if table is None else str(table)
+    if not (isinstance(table, Mapping) or is_frame(table)):
+        raise ConfigurationError(
+            f"table is a {type(table).__name__}; give a path, a frame, a list of dicts or a dict of arrays."
+        )
+    if not is_schema(recipe):
+        raise ConfigurationError(
+            f"{recipe} is a recipe, which names its own data. Pass a Schema with a table."
+        )
+    schema = Schema.from_yaml(Path(recipe))
+    frame = read_table(table, schema.training_columns()).frame
+    pictures = {
+        column for kind in schema.modalities.values() if isinstance(kind, Image) for column in kind.columns()
+    }
+    columns = {name: _storable(frame[name], name in pictures) for name in frame}
+    content = io.BytesIO()
+    pq.write_table(pa.table(columns), content)
+    return _write(out / "table.parquet", content.getvalue())
+
+
+def _storable(values: pd.Series, pictures: bool) -> pa.Array:
+    """Convert a column to Arrow: pictures as encoded image files, arrays as lists of lists."""
+    if values.dtype == object:
+        values = values.map(_picture if pictures else _lists)
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as problem:
+        raise DataError(
+            f"Column {values.name} cannot be written as Parquet for the training processes ({problem}). "
+            "Give cells of one type, or the path of a table."
+        ) from problem
+
+
+def _picture(cell: Any) -> Any:
+    if isinstance(cell, torch.Tensor):
+        cell = cell.detach().cpu().numpy()
+    if isinstance(cell, np.ndarray):
+        deep = cell.dtype == np.uint16
+        cell = PIL.fromarray(cell.squeeze()) if deep else Decoder(Path()).from_array(cell)
+    if not isinstance(cell, PIL.Image):
+        return cell
+    content = io.BytesIO()
+    cell.save(content, "TIFF" if cell.mode in ("F", "CMYK", "YCbCr", "LAB") else "PNG")
+    return content.getvalue()
+
+
+def _lists(cell: Any) -> Any:
+    if isinstance(cell, torch.Tensor):
+        cell = cell.detach().cpu().numpy()
+    if isinstance(cell, set | frozenset):
+        return sorted(cell, key=str)
+    return [_lists(part) for part in cell] if isinstance(cell, np.ndarray) and cell.ndim > 1 else cell
+
+
+def _write(path: Path, content: bytes) -> str:
+    """Write a file and return its path; raise an error if it belongs to another comparison."""
+    path = path.resolve()
+    if not path.exists() or path.read_bytes() != content:
+        if path.exists() and (path.parent / BEGUN).exists():
+            raise RunError(f"{path} is the {path.stem} of another comparison. Give another out.")
+        hold(path.parent, "comparing").close()  # makes the folder
+        write_atomically(path, content)
+    return str(path)

@@ -21,21 +21,31 @@ import torch
 
 from commlearn.comparison.answers.readouts import READOUTS, read_share
 from commlearn.comparison.baselines import BaselineInputs, find_baseline
-from commlearn.comparison.plan import COST, DIVERGED, FAILED, PREDICTIONS, PROBES, SPEC, arrays_of
-from commlearn.comparison.source import ComparisonSource, with_method
+from commlearn.comparison.plan import (
+    COST,
+    DIVERGED,
+    FAILED,
+    PREDICTIONS,
+    PROBES,
+    SPEC,
+    ComparisonSource,
+    arrays_of,
+    with_method,
+)
 from commlearn.comparison.workers import peak_memory
 from commlearn.config.configuration import Experiment
 from commlearn.errors import CommlearnError, DivergedError
 from commlearn.methods import METHODS
-from commlearn.probes import Outcome, Vectors, probe_vectors
+from commlearn.probes.probe import Vectors, probe_vectors
+from commlearn.probes.results import Outcome
 from commlearn.records import Dataset, Records
 from commlearn.storage.locks import hold
 from commlearn.storage.plain_json import json_text, values_of_file
-from commlearn.trained.data_identity import check_same_data
 from commlearn.trained.embed import embed
 from commlearn.trained.run_folder import RunFolder
+from commlearn.trained.training_rows import check_same_data
+from commlearn.training.callbacks import Lines
 from commlearn.training.loop import train
-from commlearn.training.progress import Lines
 
 PATIENCE = 60.0  # seconds to wait until a job of a killed comparison has written its last checkpoint
 
@@ -57,16 +67,14 @@ def work(folder: Path) -> None:
     if data.validation is not None and len(data.validation):
         parts.append(data.validation)
     experiment = experiment_of_job(spec, source, experiment, list(data.train.specs))
-    files, previous, started = RunFolder(folder), _cost(folder), time.monotonic()
+    previous = values_of_file(folder / COST) if (folder / COST).exists() else {}
+    files, started = RunFolder(folder), time.monotonic()
     try:
         rows = _vectors(spec, experiment, data, parts, folder)
     finally:  # the time of an interrupted training counts when it resumes
-        cost = {
-            "seconds": round(previous.get("seconds", 0.0) + time.monotonic() - started, 2),
-            "peak_memory_mb": max(
-                filter(None, (previous.get("peak_memory_mb"), peak_memory())), default=None
-            ),
-        }
+        seconds = round(previous.get("seconds", 0.0) + time.monotonic() - started, 2)
+        peaks = filter(None, (previous.get("peak_memory_mb"), peak_memory()))
+        cost = {"seconds": seconds, "peak_memory_mb": max(peaks, default=None)}
         files.write(COST, json_text(cost))
     files.write(COST, json_text({**cost, "width": rows[0].shape[1]}))
     vectors = [Vectors(part, records) for part, records in zip(rows, parts, strict=True)]
@@ -96,7 +104,6 @@ def experiment_of_job(
 def _vectors(
     spec: dict[str, Any], experiment: Experiment, data: Dataset, parts: Sequence[Records], folder: Path
 ) -> list[np.ndarray]:
-    """Return the embeddings of each part by a trained method or a baseline."""
     baseline = find_baseline(spec["method"], list(data.train.specs))
     if baseline is not None:
         if experiment.training.threads:
@@ -113,11 +120,6 @@ def _arrays(outcomes: dict[str, Outcome]) -> dict[str, np.ndarray]:
         if outcome.groups is not None:
             arrays[f"{name}/groups"] = outcome.groups
     return arrays
-
-
-def _cost(folder: Path) -> dict[str, Any]:
-    path = folder / COST
-    return values_of_file(path) if path.exists() else {}
 
 
 def end_with(parent: int) -> None:

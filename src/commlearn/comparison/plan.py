@@ -1,27 +1,141 @@
-"""Plan of a comparison's trainings; methods that cannot take the data are refused before the first one."""
+"""Plan of a comparison: the source of its experiment and records, who takes part, and every training.
+
+Methods that cannot take the data are refused before the first training.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from commlearn.comparison.baselines import BASELINES, Baseline, find_baseline, single_names
-from commlearn.comparison.source import ComparisonSource, with_method
-from commlearn.config.build import build_method, learned_features
-from commlearn.config.configuration import Experiment, Score
+from commlearn.config.build import build_method, learned_features, read_data
+from commlearn.config.configuration import Experiment, Score, experiment_from, read_experiment, to_mapping
+from commlearn.config.own_data import ON_FEATURES, embeds_tokens, is_schema, read_own
 from commlearn.errors import CommlearnError, ConfigurationError, Problems, RunError, unknown
 from commlearn.methods import METHODS, Method
-from commlearn.probes import check_targets, chosen_targets
-from commlearn.records import Dataset
+from commlearn.probes.probe import check_targets, chosen_targets
+from commlearn.probes.readout_rows import without_overlap
+from commlearn.records import Dataset, Records
 from commlearn.storage.plain_files import check_unpacked, plain_file
 from commlearn.storage.plain_json import values_of_file
+from commlearn.tables import schema_yaml
+from commlearn.tables.splits import PARTS, parts_of_names
+from commlearn.tables.streamed import StreamedRecords
+from commlearn.trained.training_rows import data_identity
+
+HELD_OUT = 0.25  # share of the non-test records to choose settings on, if there are no validation records
+HELD_OUT_SEED = 271_828  # must differ from the seed of the test split, which uses the same hash of keys
+SHOWN_ONLY = ("about", "published", "scores")  # parts of an experiment that do not affect training
+
+
+@dataclass(frozen=True)
+class ComparisonSource:
+    """The source of experiment and records, which all trainings of a comparison share."""
+
+    recipe: str  # name of a recipe, or path of a YAML file: a recipe or a schema
+    table: str | None = None  # replaces the schema's table
+    overrides: dict[str, Any] = field(default_factory=dict)  # dotted key to value
+    before_test: bool = False  # whether held-out records take the place of the test records
+
+    def read(self, variant: str = "", more: Mapping[str, Any] | None = None) -> tuple[Experiment, Dataset]:
+        """Read the experiment of a recipe's variant or a schema, and its records, no record in two parts."""
+        overrides = self.without_method_options({**self.overrides, **(more or {})})
+        if is_schema(self.recipe):  # open settings are chosen once for all methods, as CoMM needs them
+            method = None if self.stated_method().get("name") == "comm" else "comm"
+            experiment, data, _ = read_own(self.recipe, self.table, overrides, method)
+        elif self.table:
+            raise ConfigurationError(
+                f"--table: {self.recipe} is a recipe, not a schema; it names its own data."
+            )
+        else:
+            experiment = read_experiment(self.recipe, overrides, variant or None)
+            data = read_data(experiment)
+        return experiment, without_overlap(without_test(data) if self.before_test else data)
+
+    def arm(self, experiment: Experiment, variant: str) -> Experiment:
+        """Return the experiment of a variant of the recipe, without reading the records."""
+        if not variant or variant == experiment.variant:
+            return experiment
+        return read_experiment(self.recipe, self.without_method_options(self.overrides), variant)
+
+    def without_method_options(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the overrides that apply to all methods, leaving out the options of one method."""
+        return {key: value for key, value in overrides.items() if not key.startswith("method.")}
+
+    def method_options(self, method: str, experiment: Experiment) -> dict[str, Any]:
+        """Return a method's options: those that the recipe or schema states for it, and the overrides.
+
+        On a table, they include the options chosen for CoMM if the method can embed tokens as CoMM does.
+        """
+        options = experiment.method if experiment.method["name"] == method else {}
+        if is_schema(self.recipe):
+            if embeds_tokens(method):
+                keys = [key for key in ("embedding", *ON_FEATURES) if key in experiment.method]
+                options = {**{key: experiment.method[key] for key in keys}, **options}
+            if self.stated_method().get("name") == method:
+                options = {**options, **self.stated_method()}
+        overrides = {
+            key.removeprefix("method."): value
+            for key, value in self.overrides.items()
+            if key.startswith("method.")
+        }
+        return {**options, **overrides, "name": method}
+
+    def stated_method(self) -> dict[str, Any]:
+        """Return the method that a schema's file names, with its options."""
+        part = schema_yaml.load(Path(self.recipe))[0].get("method") or {}
+        return {"name": part} if isinstance(part, str) else dict(part)
+
+
+def without_test(data: Dataset) -> Dataset:
+    """Return the data set with its test records replaced by the validation records or held-out ones.
+
+    Without validation records, a quarter of the other records is held out; groups stay whole.
+    """
+    if isinstance(data.train, StreamedRecords):
+        raise ConfigurationError(
+            "A streamed table cannot be split again, so no rows are left to choose settings "
+            "on. Tune on a sample of its rows."
+        )
+    if data.validation is not None and len(data.validation):
+        return replace(data, test=data.validation, validation=None)
+    held = _held_out(data.fit)
+    train = data.train.choose(np.flatnonzero(~_held_out(data.train)))
+    probe = None if data.probe is None else data.fit.choose(np.flatnonzero(~held))
+    return replace(data, train=train, probe=probe, test=data.fit.choose(np.flatnonzero(held)))
+
+
+def _held_out(records: Records) -> np.ndarray:
+    """Return which records are held out to be scored, (records,) bool, decided by key or group."""
+    units = records.keys if records.groups is None else records.groups
+    return parts_of_names(np.asarray(units), 0.0, HELD_OUT, HELD_OUT_SEED) == PARTS.index("test")
+
+
+def identity(experiment: Experiment, data: Dataset) -> dict[str, Any]:
+    """Return what all trainings share: settings, data, and a digest of splits, targets and preprocessing."""
+    digest = hashlib.sha256(json.dumps(data.state, sort_keys=True, default=str).encode())
+    for part, records in data.parts.items():
+        digest.update(f"{part} {len(records)}".encode())
+        for name, values in records.targets.items():
+            digest.update(f"{name} {values.tolist()}".encode())
+    settings = {key: value for key, value in to_mapping(experiment).items() if key not in SHOWN_ONLY}
+    return {"experiment": settings, "records": digest.hexdigest()[:16], "data": data_identity(data)}
+
+
+def with_method(experiment: Experiment, options: Mapping[str, Any]) -> Experiment:
+    """Return the experiment with another method, checked."""
+    return experiment_from({**to_mapping(experiment), "method": dict(options)})
+
 
 SPEC, PROBES, PREDICTIONS, COST = "job.json", "probes.json", "predictions.npz", "cost.json"
 FAILED, DIVERGED = 2, 3  # exit codes of a job that failed
@@ -70,11 +184,15 @@ class Member:
         return {"random": "floor", "supervised": "ceiling"}.get(self.name, "baseline")
 
 
+def targets_of(scores: Mapping[str, Score]) -> list[str]:
+    """Return the targets of all scores, in their order."""
+    return list(dict.fromkeys(target for score in scores.values() for target in score.targets))
+
+
 def scores_of(experiment: Experiment, data: Dataset, targets: Sequence[str] | None) -> dict[str, Score]:
     """Return the scores in the table's columns: the named targets, the recipe's scores, or all targets."""
     named = experiment.scores if targets is None else {}
-    requested = [target for score in named.values() for target in score.targets] or targets
-    chosen = chosen_targets(data, requested, "linear")
+    chosen = chosen_targets(data, targets_of(named) or targets, "linear")
     check_targets(data, chosen)
     return dict(named) or {name: Score([name], experiment.variant) for name in chosen}
 
@@ -90,17 +208,15 @@ def members_of(
     modalities = list(data.train.specs)
     requested, optional = _expand(names, modalities)
     problems, refused, members = Problems("compare"), {}, []
-    targets = list(dict.fromkeys(target for score in scores.values() for target in score.targets))
     arms: list[Experiment] = []  # one for each distinct set of method, model and training settings
     for variant in dict.fromkeys(score.variant for score in scores.values()):
         arm = source.arm(experiment, variant)
-        if (arm.method, arm.model, arm.training) not in [
-            (other.method, other.model, other.training) for other in arms
-        ]:
+        settings = (arm.method, arm.model, arm.training)
+        if settings not in [(other.method, other.model, other.training) for other in arms]:
             arms.append(arm)
     for name in requested:
         try:
-            members.append(_member(name, source, arms, data, targets))
+            members.append(_member(name, source, arms, data, targets_of(scores)))
         except CommlearnError as problem:
             refused[name] = str(problem)
             if name not in optional:
@@ -113,15 +229,15 @@ def plan(
     members: Sequence[Member], scores: Mapping[str, Score], seeds: Sequence[int], out: Path
 ) -> list[Job]:
     """Return every training that the scores need, seed by seed, with the costly ones first."""
-    variants: dict[str, list[str]] = {}
-    for score in scores.values():
-        targets = variants.setdefault(score.variant, [])
-        targets.extend(target for target in score.targets if target not in targets)
+    variants: dict[str, dict[str, Score]] = {}
+    for name, score in scores.items():
+        variants.setdefault(score.variant, {})[name] = score
     jobs = []
     for member in members:
         drawn = member.baseline is None or member.baseline.drawn
         for seed in seeds if drawn else seeds[:1]:
-            for variant, targets in variants.items():
+            for variant, own_scores in variants.items():
+                targets = targets_of(own_scores)
                 for group in [[target] for target in targets] if member.labels else [targets]:
                     jobs.append(_job(member, seed, variant, group, out))
     return sorted(jobs, key=lambda job: (job.seed, -job.cost))
@@ -135,9 +251,7 @@ def _expand(names: Sequence[str], modalities: Sequence[str]) -> tuple[list[str],
             everything = [*METHODS, *BASELINES, *(single_names(modalities) if len(modalities) > 1 else [])]
             requested |= {member: requested.get(member, True) for member in everything}
         else:
-            requested |= {
-                member: False for member in (single_names(modalities) if name == "single" else [name])
-            }
+            requested |= dict.fromkeys(single_names(modalities) if name == "single" else [name], False)
     return list(requested), {name for name, optional in requested.items() if optional}
 
 
@@ -202,9 +316,7 @@ def _job(member: Member, seed: int, variant: str, targets: Sequence[str], out: P
         if member.baseline is None and _asks_for_target(member.name):
             options["target"] = targets[0]
     folder = out / member.name.replace(":", "-") / f"seed{seed}" / part
-    cost = 0 if member.baseline else 1 + METHODS[member.name].views.augmented
-    if member.labels and member.baseline:
-        cost = 1
+    cost = int(member.labels) if member.baseline else 1 + METHODS[member.name].views.augmented
     return Job(member.name, seed, variant, tuple(targets), folder, options, cost)
 
 

@@ -1,19 +1,108 @@
-"""The table of a comparison: scores over seeds, differences from the best baseline, costs and failures."""
+"""The table of a comparison: scores over seeds, differences from the best baseline, costs and failures.
+
+`Comparison` holds the table together with the verdict, with its data frame, plots and HTML.
+"""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Collection, Mapping, Sequence
+from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from commlearn.comparison.plan import COST, PREDICTIONS, Job, Member, arrays_of
+from commlearn.comparison.plan import COST, PREDICTIONS, Job, Member, arrays_of, targets_of
 from commlearn.config.configuration import Experiment, Score
+from commlearn.errors import ConfigurationError
+from commlearn.escapes import html_text
 from commlearn.methods import METHODS
-from commlearn.probes import MEASURE_OF, MEASURES, chosen_targets, measures
+from commlearn.probes import measures
 from commlearn.probes.measures import draws, interval_over_repeats, widening
+from commlearn.probes.probe import chosen_targets
+from commlearn.probes.results import MEASURE_OF, MEASURES
 from commlearn.records import Dataset
 from commlearn.storage.plain_json import values_of_file
+
+
+class Comparison(dict[str, Any]):
+    """The table, as written to `table.json`, and the verdict on the methods and their rivals.
+
+    Attributes:
+        verdict: the content of `verdict.json`; None if no verdict was requested.
+    """
+
+    def __init__(self, table: Mapping[str, Any], verdict: Mapping[str, Any] | None = None) -> None:
+        super().__init__(table)
+        self.verdict = None if verdict is None else dict(verdict)
+
+    def __str__(self) -> str:
+        """Return the verdict in sentences, target by target, or the table if there is no verdict."""
+        if not self.verdict:
+            return dict.__repr__(self)
+        lines = []
+        for target, values in self.verdict["targets"].items():
+            lines += [f"{target}:", *(f"  {sentence}" for sentence in values["words"])]
+        not_tried = self.verdict["not_tried"]
+        return "\n".join([*lines, *(f"Not tried: {name} ({reason})." for name, reason in not_tried.items())])
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the verdict as a frame: one row for each target, budget of labels and reader."""
+        if self.verdict is None:
+            raise ConfigurationError(
+                "This comparison has no verdict, because it was run without rivals. Compare with "
+                "rivals=[...]."
+            )
+        rows = []
+        for target, values in self.verdict["targets"].items():
+            for budget, part in values["budgets"].items():
+                for reader, result in part["readers"].items():
+                    gap = part["differences"].get(reader)
+                    rows.append(
+                        {
+                            "target": target,
+                            "measure": values["measure"],
+                            "labels": budget,
+                            "labelled_rows": part["labelled_rows"],
+                            "reader": reader,
+                            "rival": reader not in part["differences"],
+                            "score": result["score"],
+                            "low": result["interval"][0],
+                            "high": result["interval"][1],
+                            "loss": result["loss"],
+                            "best_rival": part["rival"],
+                            "difference": gap and gap["points"],
+                            "difference_low": gap and gap["interval"][0],
+                            "difference_high": gap and gap["interval"][1],
+                            "claim": gap and gap["claim"],
+                            "seconds": result["seconds"],
+                            "megabytes": result["megabytes"],
+                        }
+                    )
+        return pd.DataFrame(rows)
+
+    def plot(self, target: str | None = None) -> Any:
+        """Plot one target: budget curves, differences to the best rival, absent modalities; three Axes."""
+        from commlearn.plot.comparison import verdict
+
+        return verdict(self, target)
+
+    def _repr_html_(self) -> str:
+        if self.verdict is None:
+            return html_text(dict.__repr__(self))
+        parts = []
+        for target, values in self.verdict["targets"].items():
+            title = escape(target)
+            encoded = base64.b64encode(self.plot(target)._repr_png_()).decode()
+            sentences = "".join(f"<li>{escape(sentence)}</li>" for sentence in values["words"])
+            picture = f'<img alt="verdict of {title}" src="data:image/png;base64,{encoded}">'
+            parts.append(f"<h4>{title}</h4><ul>{sentences}</ul>{picture}")
+        frame = self.to_frame()
+        full = frame[frame["labels"] == "all"]
+        columns = ["target", "reader", "score", "low", "high", "loss", "seconds", "megabytes"]
+        table = full[columns].to_html(index=False, float_format="{:.2f}".format, escape=True)
+        return "".join([*parts, table])
 
 
 class Prediction(NamedTuple):
@@ -26,6 +115,8 @@ class Prediction(NamedTuple):
 
 Predictions = dict[str, Prediction]
 """Predictions by target."""
+Results = dict[Job, dict[str, Any] | None]
+"""What each job's probes gave; None if it has not finished."""
 
 
 def values_of_draws(predictions: Predictions, sorts: Mapping[str, str]) -> np.ndarray:
@@ -88,40 +179,37 @@ def table_from(
     errors: Mapping[Job, str],
 ) -> dict[str, Any]:
     """Build the table: scores in percent by member, with mean and standard deviation over finished seeds."""
-    targets = {target for score in scores.values() for target in score.targets}
-    sorts = chosen_targets(data, sorted(targets), "linear")
+    sorts = chosen_targets(data, sorted(targets_of(scores)), "linear")
     steps = experiment.training.epochs * (len(data.train) // experiment.training.batch_size)
     rows: dict[str, Any] = {}
     draws: dict[str, dict[str, dict[int, np.ndarray]]] = {}
     factors = dict.fromkeys(scores, 1.0)
     for member in members:
         member_jobs = [job for job in jobs if job.method == member.name]
-        scored = {name: _by_seed(member_jobs, score, sorts) for name, score in scores.items()}
-        predictions = {
-            name: {seed: _predictions(member_jobs, scores[name], seed) for seed in values}
-            for name, values in scored.items()
-        }
-        draws[member.name] = {
-            name: {seed: values_of_draws(by_target, sorts) for seed, by_target in by_seed.items()}
-            for name, by_seed in predictions.items()
-        }
-        for name, by_seed in predictions.items():
-            factors[name] = max(
-                [factors[name], *(widening_of(by_target, sorts) for by_target in by_seed.values())]
-            )
+        results = {job: job.probes() for job in member_jobs}
+        scored = {name: _by_seed(results, score, sorts) for name, score in scores.items()}
+        draws[member.name] = {}
+        for name, values in scored.items():
+            predictions = {seed: _predictions(results, scores[name], seed) for seed in values}
+            draws[member.name][name] = {
+                seed: values_of_draws(by_target, sorts) for seed, by_target in predictions.items()
+            }
+            widenings = [widening_of(by_target, sorts) for by_target in predictions.values()]
+            factors[name] = max([factors[name], *widenings])
+        costs = [values_of_file(job.folder / COST) for job in member_jobs if (job.folder / COST).exists()]
         rows[member.name] = {
             "role": member.role,
             "scores": {name: _cell(values) for name, values in scored.items()},
             "published": dict(experiment.published.get(member.name, {})),
-            "probes": {f"seed{job.seed}/{job.folder.name}": job.probes() for job in member_jobs},
+            "probes": {f"seed{job.seed}/{job.folder.name}": probes for job, probes in results.items()},
             "updates": _updates(member, steps),
-            "width": _width(member_jobs),
-            "cost": _cost(member_jobs),
+            "width": max((cost["width"] for cost in costs if cost.get("width") is not None), default=None),
+            "cost": _cost(costs, len({job.seed for job in member_jobs})),
             "errors": {str(job): errors[job] for job in member_jobs if job in errors},
         }
     for name in scores:
         _compare(name, rows, {member: values[name] for member, values in draws.items()}, factors[name])
-    metrics = {MEASURES[MEASURE_OF[sorts[target]]] for target in targets}
+    metrics = {MEASURES[MEASURE_OF[sort]] for sort in sorts.values()}
     return {
         "recipe": experiment.name,
         "metric": f"{' and '.join(sorted(metrics))} of a linear probe, percent",
@@ -138,12 +226,11 @@ def table_from(
     }
 
 
-def _by_seed(jobs: Sequence[Job], score: Score, sorts: Mapping[str, str]) -> dict[int, float]:
+def _by_seed(results: Results, score: Score, sorts: Mapping[str, str]) -> dict[int, float]:
     """Return the score of each seed for which all targets of the score were measured."""
     by_seed: dict[int, dict[str, float]] = {}
-    for job in jobs:
-        probes = job.probes() if job.variant == score.variant else None
-        for target in score.targets if probes else ():
+    for job, probes in results.items():
+        for target in score.targets if probes and job.variant == score.variant else ():
             value = probes[target][MEASURE_OF[sorts[target]]] if probes and target in job.targets else None
             if value is not None:
                 by_seed.setdefault(job.seed, {})[target] = value
@@ -185,10 +272,10 @@ def _compare(
         }
 
 
-def _predictions(jobs: Sequence[Job], score: Score, seed: int) -> Predictions:
+def _predictions(results: Results, score: Score, seed: int) -> Predictions:
     predictions: Predictions = {}
-    for job in jobs:
-        if job.seed != seed or job.variant != score.variant or job.probes() is None:
+    for job, probes in results.items():
+        if job.seed != seed or job.variant != score.variant or probes is None:
             continue
         arrays = arrays_of(job.folder / PREDICTIONS)
         for target in score.targets:
@@ -198,20 +285,12 @@ def _predictions(jobs: Sequence[Job], score: Score, seed: int) -> Predictions:
     return predictions
 
 
-def _cost(jobs: Sequence[Job]) -> dict[str, Any]:
+def _cost(costs: Sequence[Mapping[str, Any]], seeds: int) -> dict[str, Any]:
     """Return the average seconds per seed for all its trainings, and the peak memory of any training."""
-    costs = [values_of_file(job.folder / COST) for job in jobs if (job.folder / COST).exists()]
-    seeds = len({job.seed for job in jobs}) or 1
     return {
         "seconds": round(sum(cost["seconds"] for cost in costs) / seeds, 1) if costs else None,
         "peak_memory_mb": max(filter(None, (cost["peak_memory_mb"] for cost in costs)), default=None),
     }
-
-
-def _width(jobs: Sequence[Job]) -> int | None:
-    """Return the width of the embeddings, the number of features that a probe may use."""
-    widths = [values_of_file(job.folder / COST).get("width") for job in jobs if (job.folder / COST).exists()]
-    return max((width for width in widths if width is not None), default=None)
 
 
 def _updates(member: Member, steps: int) -> int:

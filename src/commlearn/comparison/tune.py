@@ -17,7 +17,8 @@ import numpy as np
 
 from commlearn.comparison.baselines import BASELINES, SINGLE
 from commlearn.comparison.compare import USUAL, compared
-from commlearn.comparison.source import ComparisonSource
+from commlearn.comparison.plan import ComparisonSource
+from commlearn.comparison.table import Comparison
 from commlearn.config.configuration import Experiment, experiment_from, read_experiment, to_mapping
 from commlearn.config.fill import set_dotted
 from commlearn.config.own_data import is_schema
@@ -57,9 +58,7 @@ def values_of(key: str, stated: str | Sequence[Any]) -> Values:
     return values
 
 
-def settings_to_try(
-    over: Mapping[str, Values], budget: int | None, seed: int, default: bool = True
-) -> list[Setting]:
+def settings_to_try(over: Mapping[str, Values], budget: int | None, seed: int) -> list[Setting]:
     """Return the unchanged recipe and further settings: the whole grid if the budget allows, or random draws.
 
     Settings are also drawn if there is any range. A larger budget begins with the draws of a smaller one.
@@ -71,7 +70,7 @@ def settings_to_try(
         >>> len(drawn), all(0.05 <= setting["method.temperature"] <= 1 for setting in drawn[1:])
         (3, True)
     """
-    settings: list[Setting] = [{}] if default else []
+    settings: list[Setting] = [{}]
     grid = [values for values in over.values() if isinstance(values, list)]
     is_grid = len(grid) == len(over)
     size = math.prod(len(values) for values in grid)
@@ -117,14 +116,12 @@ def _draw(values: Values, generator: np.random.Generator) -> Any:
     low, high = values
     logarithmic = low > 0 and high / low >= LOGARITHMIC
     if isinstance(low, int) and isinstance(high, int):
-        number = math.exp(generator.uniform(math.log(low), math.log(high + 1))) if logarithmic else None
-        return int(generator.integers(low, high + 1)) if number is None else min(int(number), high)
-    number = (
-        math.exp(generator.uniform(math.log(low), math.log(high)))
-        if logarithmic
-        else generator.uniform(low, high)
-    )
-    return float(f"{number:.3g}")
+        if not logarithmic:
+            return int(generator.integers(low, high + 1))
+        return min(int(math.exp(generator.uniform(math.log(low), math.log(high + 1)))), high)
+    ends = (math.log(low), math.log(high)) if logarithmic else (low, high)
+    number = generator.uniform(*ends)
+    return float(f"{math.exp(number) if logarithmic else number:.3g}")
 
 
 LONGEST_NAME = 100  # characters in the name of a setting's folder, at most
@@ -197,7 +194,10 @@ def tune(
     source = ComparisonSource(str(recipe), None if table is None else str(table), dict(overrides or {}))
     names = tuple(methods or (["comm"] if is_schema(recipe) else USUAL))
     axes = _axes(over, names, source)
-    experiment = _experiment(source)
+    if is_schema(source.recipe):
+        experiment = source.read()[0]
+    else:  # without reading the records
+        experiment = read_experiment(source.recipe, source.without_method_options(source.overrides))
     tried = {name: _settings(name, axes, budget, search_seed, source, experiment) for name in names}
     _check(tried, source, experiment)
     before_test, descriptions = _selection_source(source, experiment)
@@ -206,9 +206,8 @@ def tune(
     with closing(hold(out, "tuning")):
         trials = _tables(before_test, out / "tried", tried, [0], **options)
         best = {name: max(tried[name], key=lambda setting: _rank(trials, name, setting)) for name in names}
-        final = _tables(
-            source, out / "scored", {name: _deduplicate([{}, best[name]]) for name in names}, seeds, **options
-        )
+        both = {name: _deduplicate([{}, best[name]]) for name in names}
+        final = _tables(source, out / "scored", both, seeds, **options)
         default = final[_folder_name({})]
         result = {
             "recipe": experiment.name,
@@ -232,9 +231,9 @@ def _tables(
     seeds: int | Sequence[int],
     tell: Callable[[str], None],
     **options: Any,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Comparison]:
     """Return each setting's table by the name of its folder: a comparison of the methods that try it."""
-    tables = {}
+    tables: dict[str, Comparison] = {}
     for setting in _deduplicate([setting for tried in settings.values() for setting in tried]):
         name = _folder_name(setting)
         members = [method for method, tried in settings.items() if setting in tried]
@@ -243,9 +242,7 @@ def _tables(
         def tell_named(line: str, name: str = f"{folder.name}/{name}") -> None:
             tell(f"{name}: {line}")
 
-        tables[name] = dict(
-            compared(changed, members, seeds, folder / name, rivals=[], tell=tell_named, **options)
-        )
+        tables[name] = compared(changed, members, seeds, folder / name, rivals=[], tell=tell_named, **options)
     return tables
 
 
@@ -265,11 +262,8 @@ def _axes(
                 problems.add(f"--over {scoped_key}: {unknown('method', method, methods)}")
             elif (scope or _exists(method)) and not _has(method, key):
                 others = [name for name in methods if _has(name, key)]
-                advice = (
-                    f"Name those that have it: --over {','.join(others)}:{key}=..."
-                    if others
-                    else "Correct its name"
-                )
+                named_others = f"Name those that have it: --over {','.join(others)}:{key}=..."
+                advice = named_others if others else "Correct its name"
                 problems.add(f"{method} has no setting {key}. {advice}, or leave {method} out of --methods.")
         if key in source.overrides:
             problems.add(f"--{key} {source.overrides[key]} is set, so it cannot be searched over as well.")
@@ -291,13 +285,6 @@ def _has(method: str, key: str) -> bool:
         return False
     name = key.removeprefix("method.").partition(".")[0]
     return not key.startswith("method.") or name in inspect.signature(METHODS[method].build).parameters
-
-
-def _experiment(source: ComparisonSource) -> Experiment:
-    """Return the source's experiment; for a recipe, without reading its records."""
-    if is_schema(source.recipe):
-        return source.read()[0]
-    return read_experiment(source.recipe, source.without_method_options(source.overrides))
 
 
 def _settings(
@@ -415,11 +402,7 @@ def _row(
 
 
 def _deduplicate(settings: Sequence[Setting]) -> list[Setting]:
-    unique: list[Setting] = []
-    for setting in settings:
-        if setting not in unique:
-            unique.append(setting)
-    return unique
+    return [setting for index, setting in enumerate(settings) if setting not in settings[:index]]
 
 
 def _words(setting: Setting) -> str:

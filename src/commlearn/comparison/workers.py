@@ -16,8 +16,7 @@ from typing import BinaryIO
 
 import torch
 
-from commlearn.comparison.plan import DIVERGED, SPEC, Job
-from commlearn.comparison.source import ComparisonSource
+from commlearn.comparison.plan import DIVERGED, SPEC, ComparisonSource, Job
 from commlearn.cores import cores, free_cores, stated_threads
 from commlearn.trained.run_folder import RunFolder
 
@@ -124,7 +123,6 @@ def _close_stdin(process: subprocess.Popen[bytes]) -> None:
 
 
 def _reason(job: Job, code: int) -> str:
-    """Return why a process ended, in one line."""
     last_words = _last_words(job)
     if code < 0:
         name = signal.Signals(-code).name
@@ -140,8 +138,7 @@ def _last_words(job: Job) -> str:
     if not path.exists():
         return ""
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    last_words = [line.strip() for line in lines if line.strip()]
-    return last_words[-1] if last_words else ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def peak_memory() -> int | None:

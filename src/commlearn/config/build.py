@@ -1,11 +1,14 @@
-"""Build what an experiment names: data, augmentations and a method with fresh weights."""
+"""Build what an experiment names: data, augmentations and a method with fresh weights.
+
+`resolved` states every option of what is named, so that a run's folder means the same when a default changes.
+"""
 
 from __future__ import annotations
 
 import copy
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,16 +19,15 @@ from commlearn.batch import Spec
 from commlearn.config.configuration import Experiment, Part
 from commlearn.datasets import READERS
 from commlearn.errors import ConfigurationError, unknown
-from commlearn.kinds.arrays import presence
 from commlearn.methods import METHODS
 from commlearn.methods.base import Method
-from commlearn.models.build import build_encoders, build_fusion, not_passed, part_of
+from commlearn.models.build import FUSIONS, build_encoders, build_fusion, encoder_part, not_passed, part_of
+from commlearn.models.encoders import ENCODERS
 from commlearn.models.encoders.own import OWN, features_made
 from commlearn.models.encoders.tabular import FIXED
 from commlearn.models.features import FeatureBlocks
-from commlearn.records import Dataset
-from commlearn.seeded_draws import SeededDraws
-from commlearn.seeds import torch_seed
+from commlearn.records import Dataset, presence
+from commlearn.seeds import SeededDraws, torch_seed
 from commlearn.storage.places import nothing_fetched
 from commlearn.tables.streamed import StreamedRecords
 
@@ -85,12 +87,6 @@ def learned_features(
     return features.learn(records, experiment.seed, tell)
 
 
-def reads_features(experiment: Experiment, name: str, specs: Mapping[str, Spec]) -> bool:
-    """Whether the encoder of a modality reads its fixed features."""
-    part = part_of(experiment.model.encoders, name, specs)
-    return part is not None and part["name"] == FIXED
-
-
 def build_augmentations(experiment: Experiment, specs: Mapping[str, Spec]) -> dict[str, Augmentation]:
     """Build one augmentation for each modality, except those for which "none" is chosen."""
     built = {}
@@ -107,7 +103,8 @@ def augmentation_part(experiment: Experiment, name: str, specs: Mapping[str, Spe
 
     If the encoder reads fixed features, these are augmented, as a vector.
     """
-    if name not in experiment.augmentations and reads_features(experiment, name, specs):
+    encoder = part_of(experiment.model.encoders, name, specs)
+    if name not in experiment.augmentations and encoder is not None and encoder["name"] == FIXED:
         specs = {**specs, name: Spec("vector", ())}
     part, kind = part_of(experiment.augmentations, name, specs), specs[name].kind
     if not part and kind not in DEFAULT_AUGMENTATION:
@@ -165,3 +162,56 @@ def read_data(experiment: Experiment) -> Dataset:
         return reader.read()
     with nothing_fetched():
         return reader.read()
+
+
+def resolved(
+    experiment: Experiment, specs: Mapping[str, Spec], learned: Mapping[str, Any] | None = None
+) -> Experiment:
+    """Return the experiment with the parts of each modality named, and all options of all parts stated.
+
+    Options that are already stated stay, so resolving twice changes nothing more.
+
+    Example:
+        >>> from commlearn.config.configuration import read_experiment
+        >>> experiment = resolved(read_experiment("trifeature-quick"), {"image1": Spec("image", (3, 64, 64))})
+        >>> experiment.method["temperature"], experiment.augmentations["image1"]["name"]
+        (0.1, 'simclr')
+    """
+    encoder_parts, pretrained = experiment.model.encoders, pretrained_of(learned)
+    encoders = {
+        name: _with_defaults(encoder_part(encoder_parts, name, specs), ENCODERS)
+        for name in specs
+        if name in encoder_parts or name not in pretrained
+    }
+    augmentations = {
+        name: _with_defaults(augmentation_part(experiment, name, specs), {"none": dict, **AUGMENTATIONS})
+        for name in specs
+    }
+    builders = {name: method.build for name, method in METHODS.items()}
+    fusion = _with_defaults(experiment.model.fusion, FUSIONS)
+    return replace(
+        experiment,
+        data=_with_defaults(experiment.data, READERS),
+        method=_with_defaults(experiment.method, builders, excluded=("fusion",)),
+        model=replace(experiment.model, encoders=encoders, fusion=fusion),
+        augmentations=augmentations,
+    )
+
+
+def _with_defaults(
+    part: Mapping[str, Any], registry: Mapping[str, Callable[..., Any]], excluded: tuple[str, ...] = ()
+) -> Part:
+    """Return the part, with the defaults of all options that it does not state."""
+    build = registry[part["name"]]
+    factories = {field.name: field.default_factory for field in fields(build)} if is_dataclass(build) else {}
+    defaults: Part = {}
+    options = [] if build is dict else list(inspect.signature(build).parameters.values())
+    for option in options:
+        factory = factories.get(option.name, MISSING)
+        if option.name in excluded:
+            continue
+        if factory is not MISSING:
+            defaults[option.name] = factory()
+        elif option.default is not option.empty:
+            defaults[option.name] = option.default
+    return {"name": part["name"], **defaults, **part}

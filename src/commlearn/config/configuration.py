@@ -2,27 +2,27 @@
 
 All problems of a recipe are collected and reported at once. Parts (a reader, a method, an encoder,
 an augmentation) are chosen by name from the library's registries, never by import path, so that
-reading a recipe runs no code.
+reading a recipe runs no code. `setting_like` finds a setting by the last part of its name: `epochs` is
+`training.epochs`.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from commlearn.augmentations import AUGMENTATIONS
-from commlearn.config.defaults import merged
-from commlearn.config.fill import check_part, fill, set_dotted
+from commlearn.config.fill import check_part, fill, merged, set_dotted
 from commlearn.datasets import READERS
-from commlearn.errors import ConfigurationError, Problems, TrainingError, unknown
+from commlearn.errors import ConfigurationError, Problems, TrainingError, nearest, unknown
 from commlearn.methods import METHODS
 from commlearn.models.build import FUSIONS
 from commlearn.models.encoders import ENCODERS
-from commlearn.storage.path_hints import path_hint
-from commlearn.storage.plain_files import plain_file
+from commlearn.storage.plain_files import path_hint, plain_file
 from commlearn.storage.plain_yaml import read_yaml
 
 WHOLE = ("auto", "ddp")  # prefixes of strategies that keep the whole model on every device
@@ -250,15 +250,13 @@ def _with_named_parts(mapping: Mapping[str, Any]) -> dict[str, Any]:
             result[key] = expand(result[key])
     if isinstance(result.get("augmentations"), dict):
         result["augmentations"] = {key: expand(part) for key, part in result["augmentations"].items()}
-    model = result.get("model")
-    if isinstance(model, dict) and isinstance(model.get("encoders"), dict):
-        encoders = {key: expand(part) for key, part in model["encoders"].items()}
-        result["model"] = {**model, "encoders": encoders}
-    if isinstance(model, dict) and "fusion" in model:
-        fusion = expand(model["fusion"])
-        if isinstance(fusion, dict):  # options without a name are for the default
-            fusion = {**Model().fusion, **fusion}
-        result["model"] = {**result["model"], "fusion": fusion}
+    if isinstance(result.get("model"), dict):
+        model = result["model"] = dict(result["model"])
+        if isinstance(model.get("encoders"), dict):
+            model["encoders"] = {key: expand(part) for key, part in model["encoders"].items()}
+        if "fusion" in model:
+            fusion = expand(model["fusion"])  # options without a name are for the default
+            model["fusion"] = {**Model().fusion, **fusion} if isinstance(fusion, dict) else fusion
     return result
 
 
@@ -287,8 +285,7 @@ def _check_numbers(experiment: Experiment, problems: Problems) -> None:
     for key, seed in (("seed", experiment.seed), ("data.seed", experiment.data.get("seed", 0))):
         if isinstance(seed, int) and seed < 0:
             problems.add(f"{key} is {seed}; give 0 or more.")
-    positive = ("epochs", "batch_size", "learning_rate", "devices", "nodes", "log_every", "checkpoint_every")
-    for key in positive:
+    for key in ("epochs", "batch_size", "learning_rate", "devices", "nodes", "log_every", "checkpoint_every"):
         if not getattr(training, key) > 0:
             problems.add(f"training.{key} is {getattr(training, key)}; give a number above 0.")
     at_least_0 = ("weight_decay", "warmup_epochs", "final_learning_rate", "clip_norm", "threads", "diagnose")
@@ -306,3 +303,35 @@ def _check_numbers(experiment: Experiment, problems: Problems) -> None:
         )
     if training.batch_size == 1:
         problems.add("training.batch_size is 1; a contrast needs at least 2 records per batch.")
+
+
+LONE_SETTINGS = {*(field.name for field in fields(Experiment)), "base", "stream", "validation", "test"}
+"""Settings that belong to no section."""
+CALLED = {
+    "lr": "training.learning_rate",
+    "wd": "training.weight_decay",
+    "bs": "training.batch_size",
+    "gpus": "training.devices",
+    "tau": "method.temperature",
+    "dim": "model.width",
+}
+"""Names that other programs use for some settings."""
+BUILT = {"encoders", "width", "fusion"}  # arguments of a method that are not settings
+
+
+def setting_like(word: str) -> str | None:
+    """Return the setting that a word without a section means, by its exact name or a similar one.
+
+    Example:
+        >>> setting_like("batch-size"), setting_like("temprature"), setting_like("colour")
+        ('training.batch_size', 'method.temperature', None)
+    """
+    names = {field.name: f"training.{field.name}" for field in fields(Training)}
+    names |= {field.name: f"model.{field.name}" for field in fields(Model)}
+    for method in METHODS.values():
+        options = inspect.signature(method.build).parameters.keys() - BUILT
+        names |= {name: f"method.{name}" for name in options - names.keys()}
+    name = word.replace("-", "_")
+    match = nearest(name, names)
+    similar = match if match and (name in match or match in name or match[:3] == name[:3]) else None
+    return CALLED.get(name) or names.get(name) or (names[similar] if similar else None)

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, get_args, get_origin, get_type_hints
 
 from commlearn.errors import ConfigurationError, Problems, unknown
-from commlearn.storage.plain_yaml import yaml_text
-from commlearn.storage.typed_values import WrongValue, converted
+from commlearn.storage.plain_yaml import WrongValue, converted, yaml_text
 
 _INVALID = object()  # stands for a value whose problem was reported; its field keeps the default
 
@@ -34,9 +33,9 @@ def fill(cls: type, mapping: Any, where: str, problems: Problems) -> Any:
         for entry in dataclasses.fields(cls)
         if entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING
     ]
-    missing = [name for name in required if name not in mapping]
-    for name in missing:
-        problems.add(f"{_join(where, name)} is missing.")
+    for name in required:
+        if name not in mapping:
+            problems.add(f"{_join(where, name)} is missing.")
     return None if set(required) - set(values) else cls(**values)
 
 
@@ -102,6 +101,22 @@ def set_dotted(mapping: dict[str, Any], dotted: str, value: Any) -> None:
     section[last] = value
 
 
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge nested settings; those of `above` win. An empty section states nothing.
+
+    Example:
+        >>> merged({"training": {"epochs": 5, "threads": 1}}, {"training": {"epochs": 2}})
+        {'training': {'epochs': 2, 'threads': 1}}
+        >>> merged({"training": {"epochs": 5}}, {"training": None})
+        {'training': {'epochs': 5}}
+    """
+    result = dict(below)
+    for key, value in above.items():
+        nested = isinstance(value, Mapping | None) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value or {}) if nested else value
+    return result
+
+
 def _value(hint: Any, value: Any, location: str, problems: Problems) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         filled = fill(hint, {} if value is None else value, location, problems)
@@ -124,13 +139,10 @@ def _value(hint: Any, value: Any, location: str, problems: Problems) -> Any:
     try:
         return converted(hint, value)
     except WrongValue as problem:
-        problems.add(f"{location} is {_format(value)}; give {problem}.")
+        # None, True and False as YAML writes them
+        written = yaml_text(value).split()[0] if value is None or isinstance(value, bool) else repr(value)
+        problems.add(f"{location} is {written}; give {problem}.")
         return _INVALID
-
-
-def _format(value: Any) -> str:
-    """Format a value for a message, with None, True and False as YAML writes them."""
-    return yaml_text(value).split()[0] if value is None or isinstance(value, bool) else repr(value)
 
 
 def _join(prefix: str, key: str) -> str:

@@ -2,31 +2,39 @@
 
 A part is an augmentation or an encoder, stated for one modality or for all of a kind. Without a name, as in
 `augmentations: {photo: {flip: 0}}`, it is the part that would have been chosen anyway, with these options.
+
+`suggest` chooses sizes, encoders and the length of the training from the records, `chosen_augmentations` how
+strongly to augment them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from commlearn.augmentations import DEFAULT_AUGMENTATION
-from commlearn.batch import Spec
+import numpy as np
+import torch
+
+from commlearn.augmentations import AUGMENTATIONS, DEFAULT_AUGMENTATION, Augmentation
+from commlearn.augmentations.tabular import MISSING
+from commlearn.batch import Modality, Spec
 from commlearn.config.build import pretrained_of, read_data
 from commlearn.config.configuration import Experiment, experiment_from
-from commlearn.config.defaults import LARGE, choice_line, left_open, merged, suggest
-from commlearn.config.fill import set_dotted
-from commlearn.config.strength import chosen_augmentations
+from commlearn.config.fill import merged, set_dotted
 from commlearn.errors import ConfigurationError, Problems, unknown
+from commlearn.kinds.rows import evenly_spaced
 from commlearn.methods import METHODS
 from commlearn.models.build import part_of, part_of_kind
 from commlearn.models.encoders import default_encoder
 from commlearn.models.encoders.own import OWN
 from commlearn.models.encoders.tabular import FIXED
-from commlearn.records import Dataset
+from commlearn.records import Column, Dataset, Records
 from commlearn.storage.places import is_remote
 from commlearn.tables import schema_yaml
 from commlearn.tables.schema import Schema
+from commlearn.tables.signal import CODES, quick_features
 from commlearn.tables.streamed import StreamedRecords
 
 OF_DATA = ("validation", "test", "stream")  # settings that belong to the reader
@@ -225,3 +233,225 @@ def _complete(
         base = defaults.get(name) or part_of_kind(result, name, specs) or fallback(specs[name])
         result[name] = {**({"name": base} if isinstance(base, str) else base), **parts[name]}
     return result
+
+
+BATCH = (16, 256)  # smallest and largest batch
+BATCH_ON_FEATURES = 128  # largest batch if encoders read fixed features
+STEPS = (300, 2_000)  # fewest and most steps
+PASSES = 12  # epochs, if the number of steps stays between these two
+PASSES_ON_FEATURES = 8
+LARGE = 20_000  # records above which a wider model pays off, and learned features suffice
+SMALL = 5_000  # records up to which text encoders have one layer
+
+
+def suggest(
+    records: Records, epochs: int | None = None, batch: int | None = None, features: str = "auto"
+) -> dict[str, Any]:
+    """Choose batch size, epochs, width, learning rate, encoders and features for these training records.
+
+    A batch is a power of two near a sixteenth of the records: a contrast needs many negatives, and an epoch
+    needs more than a few steps. The number of epochs is chosen to take between 300 and 2 000 steps.
+
+    Args:
+        records: training records.
+        epochs: number of epochs, if stated; the warm-up follows it.
+        batch: batch size, if stated; the epochs follow it.
+        features: what encoders read; "auto" decides by the number of records and whether they are streamed.
+
+    Example:
+        >>> import numpy as np
+        >>> from commlearn.records import VectorColumn
+        >>> settings = suggest(Records({"v": VectorColumn(np.zeros((1000, 4), np.float32))}))
+        >>> settings["training"]["batch_size"], settings["training"]["epochs"], settings["model"]["width"]
+        (64, 20, 128)
+    """
+    count = len(records)
+    if features == "auto":
+        features = "fixed" if count <= LARGE and not isinstance(records, StreamedRecords) else "learned"
+    largest, passes = (BATCH_ON_FEATURES, PASSES_ON_FEATURES) if features == "fixed" else (BATCH[1], PASSES)
+    if not batch or batch < 1:
+        power = 2 ** round(math.log2(max(count / 16, 1)))
+        batch = min(max(power, BATCH[0]), largest, max(count, 2))
+    steps = max(count // batch, 1)  # per epoch
+    epochs = epochs or max(1, round(min(max(passes * steps, STEPS[0]), STEPS[1]) / steps))
+    return {
+        "model": {
+            "width": 256 if count > LARGE else 128,
+            "encoders": _encoders(records),
+            "features": features,
+        },
+        "training": {
+            "epochs": epochs,
+            "batch_size": batch,
+            "learning_rate": 1e-3,
+            "schedule": "cosine",
+            "warmup_epochs": round(0.05 * epochs, 3),
+        },
+    }
+
+
+def _encoders(records: Records) -> dict[str, dict[str, Any]]:
+    """Choose one-layer text encoders for few records: two layers are slower and learn no more from these."""
+    if len(records) > SMALL:
+        return {}
+    small = {"name": "text", "hidden": 96, "layers": 1}
+    texts = [name for name, spec in records.specs.items() if spec.kind == "text" and len(spec.shape) == 1]
+    return {name: dict(small) for name in texts}  # texts of a pretrained tokenizer have another encoder
+
+
+def choice_line(settings: Mapping[str, Any], records: Records) -> str:
+    """Describe chosen settings in one line.
+
+    Example:
+        >>> import numpy as np
+        >>> from commlearn.records import VectorColumn
+        >>> records = Records({"v": VectorColumn(np.zeros((9, 4), np.float32))})
+        >>> settings = {"training": {"epochs": 5}, "augmentations": {"v": {"name": "vector", "std": 0.1}}}
+        >>> choice_line(settings, records)
+        'chosen for 9 training records: training.epochs 5, augmentations.v vector (std=0.1)'
+    """
+    return f"chosen for {len(records)} training records: {', '.join(_flat(settings))}"
+
+
+def left_open(chosen: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that were chosen and not stated.
+
+    Example:
+        >>> left_open({"training": {"epochs": 5, "threads": 1}, "seed": 1}, {"training": {"epochs": 2}})
+        {'training': {'threads': 1}, 'seed': 1}
+    """
+    result: dict[str, Any] = {}
+    for key, value in chosen.items():
+        if isinstance(value, Mapping) and isinstance(stated.get(key), Mapping | None):
+            value = left_open(value, stated.get(key) or {})
+        elif key in stated:
+            continue
+        if value != {}:
+            result[key] = value
+    return result
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
+    parts: list[str] = []
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and "name" not in value:
+            parts += _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, Mapping):  # a part: its name and options
+            options = " ".join(f"{name}={_short(option)}" for name, option in value.items() if name != "name")
+            parts.append(f"{prefix}{key} {value['name']}{f' ({options})' if options else ''}")
+        else:
+            parts.append(f"{prefix}{key} {_short(value)}")
+    return parts
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "-".join(_short(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+SAMPLE = 256  # records that are compared to choose the strength of an augmentation
+ENOUGH = 0.5  # share of them that must be recognised
+OF_FEATURES = {"name": "vector", "std": 0.0, "drop": 0.0, "swap": 0.3}
+LADDERS: dict[str, tuple[dict[str, Any], ...]] = {
+    "image": (
+        {"name": "simclr"},
+        {"name": "simclr", "scale": [0.25, 1.0], "greyscale": 0.1},
+        {"name": "simclr", "scale": [0.4, 1.0], "hue": 0.05, "greyscale": 0.0, "blur": 0.3},
+        {
+            "name": "simclr",
+            "scale": [0.6, 1.0],
+            "brightness": 0.2,
+            "contrast": 0.2,
+            "saturation": 0.2,
+            "hue": 0.02,
+            "greyscale": 0.0,
+            "blur": 0.2,
+        },
+    ),
+    "tabular": (
+        {"name": "tabular", "std": 0.3, "mask": 0.4},
+        {"name": "tabular"},
+        {"name": "tabular", "std": 0.05, "mask": 0.1},
+    ),
+    "vector": (
+        {"name": "vector", "std": 0.3, "drop": 0.2},
+        {"name": "vector"},
+        {"name": "vector", "std": 0.05, "drop": 0.1},
+    ),
+}
+"""Augmentations by kind, the strongest first; the last is used if no other leaves records recognisable."""
+
+
+def chosen_augmentations(
+    records: Records, stated: Mapping[str, Any], on_features: Collection[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """Choose augmentations that are not stated, for encoders on fixed features and kinds with a ladder.
+
+    An augmentation should change a record as much as possible but leave it recognisable. So each modality
+    gets the strongest of a few strengths at which at least half of the augmented records still look more
+    like their own original than like any other, by the features that the augmentation left. This needs no
+    labels.
+    """
+    result = {}
+    for name, column in records.columns.items():
+        if part_of(stated, name, records.specs):
+            continue
+        if name in on_features:
+            result[name] = dict(OF_FEATURES)
+        elif column.spec.kind in LADDERS:
+            result[name] = dict(_strongest(column))
+    return result
+
+
+def recognised(column: Column, augmentation: Augmentation) -> float:
+    """Return the share of a sample of records that, once augmented, still look most like themselves.
+
+    Example:
+        >>> from commlearn.augmentations import VectorAugmentation
+        >>> from commlearn.records import VectorColumn
+        >>> column = VectorColumn(np.random.default_rng(0).normal(size=(50, 20)).astype("float32"))
+        >>> recognised(column, VectorAugmentation(std=0.01, drop=0.0))
+        1.0
+    """
+    clean = column.take(np.array(evenly_spaced(len(column), SAMPLE)))
+    changed = augmentation(clean, torch.Generator().manual_seed(0), column.spec)
+    present = slice(None) if clean.present is None else clean.present
+    remaining = _remaining_features(changed, column)[present].double()  # (present, features)
+    augmented, originals = _features(changed, column)[present] * remaining, _features(clean, column)[present]
+    if not len(augmented):
+        return 1.0
+    square = (
+        augmented.square().sum(dim=1, keepdim=True)
+        - 2 * augmented @ originals.T
+        + remaining @ originals.square().T
+    )
+    return float((square.diagonal() <= square.amin(dim=1) + 1e-6).double().mean())  # ties count as recognised
+
+
+def _strongest(column: Column) -> dict[str, Any]:
+    """Return the strongest augmentation of the kind's ladder that leaves records recognisable."""
+    *stronger, weakest = LADDERS[column.spec.kind]
+    for part in stronger:
+        options = {key: value for key, value in part.items() if key != "name"}
+        if recognised(column, AUGMENTATIONS[part["name"]](**options)) >= ENOUGH:
+            return part
+    return weakest
+
+
+def _remaining_features(changed: Modality, column: Column) -> torch.Tensor:
+    """Return which features the augmentation left, (batch, features); dropped ones are not compared."""
+    features = _features(changed, column)
+    if column.spec.kind == "vector":
+        return features != 0
+    if column.spec.kind == "tabular":
+        count = column.spec.shape[0]
+        numbers, codes = changed.values[:, :count], changed.values[:, count:]
+        return torch.cat([~numbers.isnan(), (codes != MISSING).repeat_interleave(CODES, dim=1)], dim=1)
+    return torch.ones_like(features, dtype=torch.bool)
+
+
+def _features(modality: Modality, column: Column) -> torch.Tensor:
+    if modality.values.dtype == torch.uint8:  # augmented images are floats in 0..1
+        modality = modality.with_values(modality.values.float() / 255)
+    return quick_features(modality, column.spec).double()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from commlearn.datasets.contract import check_reader
-from commlearn.datasets.registry import READERS
+from commlearn.datasets.registry import READERS, check_reader
 
 __all__ = ["READERS", "check_reader"]

@@ -1,4 +1,8 @@
-"""Published data in open formats: numbers as safetensors, texts as Parquet, one folder for each file."""
+"""Published files: their contents by key, and the open formats that `commlearn convert` writes.
+
+A converted file is a folder: numbers as safetensors, texts as Parquet. All problems with a content are
+reported at once. This is the only place that imports h5py.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,10 +20,9 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from commlearn.datasets.hdf5 import read_hdf5
-from commlearn.errors import DataError
+from commlearn.errors import DAMAGED, ConfigurationError, DataError, Problems, nearest, unknown
 from commlearn.storage.pickles import read_pickle
-from commlearn.storage.plain_files import plain_file
+from commlearn.storage.plain_files import check_unpacked, plain_file
 
 ARRAYS = "arrays.safetensors"
 TOP = "top"  # name of the Parquet file of texts that belong to no part
@@ -49,10 +52,6 @@ def convert(path: str | Path, out: str | Path) -> list[Path]:
     if not isinstance(content, Mapping):
         raise DataError(f"{path} holds a {type(content).__name__}; expected a dict of arrays.")
     return write_converted(content, out)
-
-
-def is_converted(path: Path) -> bool:
-    return (path / ARRAYS).is_file()
 
 
 def write_converted(tree: Mapping[str, Any], folder: str | Path) -> list[Path]:
@@ -135,14 +134,13 @@ def read_converted(folder: str | Path) -> dict[str, Any]:
     return tree
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> Path:
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays of numbers to a safetensors file."""
     plain = {
         name: np.ascontiguousarray(array.astype(array.dtype.newbyteorder("=")))
         for name, array in arrays.items()
     }
     save_file(plain, path)
-    return path
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
@@ -204,3 +202,165 @@ def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
     if not isinstance(tree, dict) or path[-1] in tree:
         raise DataError(f"{'/'.join(path)} clashes with another array. Rename one of the two.")
     tree[path[-1]] = value
+
+
+def read_hdf5(path: str | Path) -> dict[str, np.ndarray]:
+    """Return the arrays of numbers at the top level of an HDF5 file; soft and external links are skipped."""
+    h5py = _h5py(path)
+    arrays = {}
+    try:
+        with h5py.File(plain_file(path), "r") as file:
+            for name in file:
+                if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+                    continue
+                entry = file[name]
+                if isinstance(entry, h5py.Dataset) and entry.dtype.kind in "biuf":
+                    _check_entry(f"{path}, {name}", entry)
+                    arrays[name] = entry[()]
+    except (*DAMAGED, OSError, RuntimeError, MemoryError) as problem:
+        raise DataError(f"{path} cannot be read as HDF5: {problem}. Is it cut off?") from problem
+    return arrays
+
+
+def _check_entry(location: str, entry: Any) -> None:
+    """Reject an array that is stored in other files, is empty, or claims far more than the file holds."""
+    if entry.is_virtual or entry.external:
+        raise DataError(
+            f"{location} refers to other files, which are not read. Copy its numbers into this file."
+        )
+    if entry.shape is None:
+        raise DataError(f"{location} is empty (a null dataspace). Store an array, or leave it out.")
+    check_unpacked(location, int(entry.nbytes), int(entry.id.get_storage_size()))
+
+
+def write_hdf5(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays to a compressed HDF5 file."""
+    with _h5py(path).File(path, "w") as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array, compression="gzip", compression_opts=1)
+
+
+def _h5py(path: str | Path) -> Any:
+    try:
+        import h5py
+    except ImportError as problem:
+        raise ConfigurationError(
+            f"{path}: HDF5 files need h5py. Install it with: pip install 'commlearn[h5]'"
+        ) from problem
+    return h5py
+
+
+class Content:
+    """Nested named arrays of one file."""
+
+    def __init__(self, tree: Any, where: str) -> None:
+        if not isinstance(tree, Mapping):
+            raise DataError(f"{where} holds a {type(tree).__name__}; expected a dict of arrays.")
+        self.leaves = dict(_leaves(tree))
+        self.location = where
+        self.problems = Problems(where)
+
+    def numbers(self, key: str, axes: str) -> np.ndarray:
+        """Return the array at a key such as `train/text`, in float32 or as stored; empty if it is invalid."""
+        count = len(axes.split(","))
+        try:
+            array = np.asarray(self.leaves[key])
+            if array.dtype.kind == "O":
+                array = array.astype(np.float32)
+            if array.dtype.kind not in "biuf":
+                problem = f"{key} is of type {array.dtype}; expected numbers of shape ({axes})."
+            elif array.ndim != count:
+                problem = f"{key} has shape {array.shape}; expected ({axes})."
+            else:
+                return array
+        except KeyError:
+            problem = f"{unknown('key', key, self.leaves)} Expected an array of shape ({axes})."
+        except (ValueError, TypeError):
+            problem = f"{key} holds something other than numbers; expected numbers of shape ({axes})."
+        self.problems.add(problem)
+        return np.zeros((0,) * count, dtype=np.float32)
+
+    def same(self, sizes: Mapping[str, int], what: str) -> None:
+        """Add a problem if arrays that describe the same things differ in length."""
+        if len(set(sizes.values())) > 1:
+            counts = ", ".join(f"{key} {size}" for key, size in sizes.items())
+            self.problems.add(f"{counts}: the number of {what} must be the same.")
+
+    def raise_if_any(self) -> None:
+        self.problems.raise_if_any(DataError)
+
+
+def open_content(path: str | Path, name: str, file: str) -> Content:
+    """Return the content of a published pickle, or of the folder that `commlearn convert` made from it."""
+    source = existing_path(path, name, file)
+    if source.is_dir() and not (source / ARRAYS).is_file():
+        files = ", ".join(sorted(entry.name for entry in source.iterdir())[:8]) or "nothing"
+        raise DataError(
+            f"{source} is a folder with {files}; {name} needs the file {file}, or what `commlearn convert` "
+            "made from it."
+        )
+    return Content(read_converted(source) if source.is_dir() else read_pickle(source), str(source))
+
+
+def existing_path(path: str | Path, name: str, file: str) -> Path:
+    """Return the path if it exists; otherwise raise an error that says what is needed."""
+    if not str(path):
+        raise DataError(
+            f"{name} needs its data: give --data PATH of {file}, or make a stand-in in the same format with "
+            f"`commlearn synth {name} --out PATH`."
+        )
+    location = Path(path)
+    if not location.exists():
+        siblings = [entry.name for entry in location.parent.iterdir()] if location.parent.is_dir() else []
+        guess = nearest(location.name, siblings)
+        hint = f"Did you mean {location.with_name(guess)}?" if guess else "Check the path."
+        raise DataError(f"{location} does not exist ({name} is published as {file}). {hint}")
+    return location
+
+
+def _leaves(tree: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        name = key.decode("latin-1") if isinstance(key, bytes) else str(key)
+        if isinstance(value, Mapping) and depth < 4:
+            yield from _leaves(value, f"{prefix}{name}/", depth + 1)
+        else:
+            yield f"{prefix}{name}", value
+
+
+class Standard(NamedTuple):
+    """Mean and scale of each feature."""
+
+    mean: np.ndarray  # (features,)
+    scale: np.ndarray  # (features,); 1 where a feature never changes
+
+    @classmethod
+    def of(cls, rows: np.ndarray) -> Standard:
+        """Compute mean and scale from the rows of training records, (rows, features).
+
+        Example:
+            >>> Standard.of(np.array([[0.0, 5.0], [2.0, 5.0]]))(np.array([[2.0, 5.0]])).tolist()
+            [[1.0, 0.0]]
+        """
+        mean, scale = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
+        return cls(
+            mean.astype(np.float32), np.where(scale > 1e-6 * np.abs(mean), scale, 1.0).astype(np.float32)
+        )
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:  # (..., features)
+        return ((values - self.mean) / self.scale).astype(np.float32)
+
+
+def finite(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return the values in float32 with 0 in place of infinity and NaN, and how many these were.
+
+    Example:
+        >>> finite(np.array([1.0, -np.inf]))
+        (array([1., 0.], dtype=float32), 1)
+    """
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32)
+    wrong = ~np.isfinite(values)
+    count = int(wrong.sum())
+    if count:
+        values[wrong] = 0
+    return values, count

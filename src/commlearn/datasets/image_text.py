@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from commlearn.datasets.content import existing_path
+from commlearn.datasets.converted import existing_path
 from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.kinds.base import plain
 from commlearn.records import Chosen, Column, Dataset, Drawn, Records
@@ -28,7 +28,7 @@ GENRES = (
 COLUMNS = ("id", "image", "target", "part", "text", "record")
 PARTS = {"train": "train", "validation": "dev", "test": "test"}  # as split.json names them
 LISTED = 10  # most problems of one kind that are listed
-LABELS = (0, 1)
+SIZE = 224  # pixels per side, unless the image's options say otherwise
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ImageText:
 
     frame: pd.DataFrame  # id, image, text, target, part, record
     root: Path  # paths of images are relative to it
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
 
     def rows_of(self, part: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the first row of each record of a part, and its number of rows."""
@@ -128,7 +128,6 @@ def read_memes(path: str | Path, validation: float, seed: int) -> ImageText:
 
 
 def _lines(root: Path, name: str) -> list[dict[str, Any]]:
-    """Return the records of one file of JSON lines."""
     rows: list[dict[str, Any]] = []
     problems, failures = Problems(str(root)), []
     for number, text in enumerate(_text(root / name).splitlines(), start=1):
@@ -137,7 +136,7 @@ def _lines(root: Path, name: str) -> list[dict[str, Any]]:
         try:
             line = parse_json(text)
             image, sentence, label = line["img"], line["text"], line["label"]
-            if not isinstance(sentence, str) or label not in LABELS or not isinstance(image, str):
+            if not isinstance(sentence, str) or label not in (0, 1) or not isinstance(image, str):
                 raise DataError(f"img and text must be text, and label 0 or 1; got {label!r:.40}")
             if not (root / _inside(image, name)).is_file():
                 raise DataError(f"{image} is missing")
@@ -194,9 +193,6 @@ def _add_failures(failures: Sequence[str], problems: Problems) -> None:
         problems.add(f"and {len(failures) - LISTED} more")
 
 
-SIZE = 224  # pixels per side, unless the image's options say otherwise
-
-
 @dataclass(frozen=True)
 class MMIMDb:
     """Films with poster, plots and 23 genres; training draws one of a film's plots each time.
@@ -210,7 +206,7 @@ class MMIMDb:
 
     def read(self) -> Dataset:
         """Read the published split; the kinds learn from its training part only."""
-        return _dataset(read_films(self.path), self.image, self.text, ("genres", "multilabel"))
+        return _dataset(read_films(self.path), self.image, self.text, "genres", "multilabel")
 
 
 @dataclass(frozen=True)
@@ -228,14 +224,13 @@ class HatefulMemes:
         if not 0 <= self.validation < 1:
             raise ConfigurationError(f"data.validation is {self.validation}; give 0 or more and less than 1.")
         memes = read_memes(self.path, self.validation, self.seed)
-        return _dataset(memes, self.image, self.text, ("hateful", "class"))
+        return _dataset(memes, self.image, self.text, "hateful", "class")
 
 
 def _dataset(
-    content: ImageText, image: Mapping[str, Any], text: Mapping[str, Any], target: tuple[str, str]
+    content: ImageText, image: Mapping[str, Any], text: Mapping[str, Any], target: str, sort: str
 ) -> Dataset:
     """Return the records of all parts. Rows are texts; a record with several has a row for each."""
-    name, sort = target
     for part in ("train", "test"):
         if not (content.frame["part"] == part).any():
             raise DataError(f"{content.root}: the {part} part is empty. {', '.join(content.notes)}.")
@@ -246,11 +241,11 @@ def _dataset(
                 "image": {"kind": "image", "column": "image", **size, **image},
                 "text": {"kind": "text", "column": "text", **text},
             },
-            "targets": {name: sort},
+            "targets": {target: sort},
         },
         "data",
     )
-    table = Table(content.frame.rename(columns={"target": name}), content.root)
+    table = Table(content.frame.rename(columns={"target": target}), content.root)
     train = np.flatnonzero((content.frame["part"] == "train").to_numpy())
     state = plain(schema.learn(table, train))
     records = schema.read(table, state, with_targets=True)

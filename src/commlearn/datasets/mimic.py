@@ -11,10 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from commlearn.datasets.content import Standard, finite, open_content
+from commlearn.datasets.converted import Standard, finite, open_content
 from commlearn.errors import DataError
 from commlearn.records import Dataset, Records, Sequences, VectorColumn
 
+AXES = {
+    "ep_tdata": "stays, hours, measurements",
+    "adm_features_all": "stays, facts",
+    "y_icd9": "stays, labels",
+    "adm_labels_all": "stays, classes",
+}
 SEED = 10  # seed of the published split
 FEWEST = 10  # fewest records with which each part of the split gets one
 
@@ -33,16 +39,8 @@ class Mimic:
     def read(self) -> Dataset:
         """Read the file, split it as published and standardise by the training part only."""
         content = open_content(self.path, "mimic", "im.pk")
-        series = content.numbers("ep_tdata", "stays, hours, measurements")
-        facts = content.numbers("adm_features_all", "stays, facts")
-        diagnoses = content.numbers("y_icd9", "stays, labels")
-        deaths = content.numbers("adm_labels_all", "stays, classes")
-        arrays = {
-            "ep_tdata": series,
-            "adm_features_all": facts,
-            "y_icd9": diagnoses,
-            "adm_labels_all": deaths,
-        }
+        arrays = {key: content.numbers(key, axes) for key, axes in AXES.items()}
+        series, facts, diagnoses, deaths = arrays.values()
         content.raise_if_any()
         content.same({key: len(array) for key, array in arrays.items()}, "stays")
         for key, array in arrays.items():
@@ -58,36 +56,23 @@ class Mimic:
         (series, gaps), (facts, holes) = finite(series), finite(facts)
         diagnoses, undecided = finite(diagnoses[:, self.task])
         deaths, unknown_deaths = finite(deaths)
-        targets = {
-            "icd9": (diagnoses > 0).astype(np.int64),
-            "mortality": mortality(deaths),
-        }
+        targets = {"icd9": (diagnoses > 0).astype(np.int64), "mortality": mortality(deaths)}
         parts = published_split(len(series))
         steps = Standard.of(series[parts["train"]].reshape(-1, series.shape[2]))
         columns = Standard.of(facts[parts["train"]])
-        not_finite = {
-            "ep_tdata": gaps,
-            "adm_features_all": holes,
-            "y_icd9": undecided,
-            "adm_labels_all": unknown_deaths,
-        }
+        whole = np.ones(series.shape[:2], dtype=bool)
         records = {
             part: Records(
                 {
                     "tabular": VectorColumn(columns(facts[rows])),
-                    "series": Sequences.cut(
-                        "series", steps(series[rows]), np.ones((len(rows), series.shape[1]), bool)
-                    ),
+                    "series": Sequences.cut("series", steps(series[rows]), whole[rows]),
                 },
                 {name: values[rows] for name, values in targets.items()},
             )
             for part, rows in parts.items()
         }
-        notes = [
-            f"{count} values of {key} are not finite and count as 0"
-            for key, count in not_finite.items()
-            if count
-        ]
+        counts = zip(arrays, (gaps, holes, undecided, unknown_deaths), strict=True)
+        notes = [f"{count} values of {key} are not finite and count as 0" for key, count in counts if count]
         return Dataset(records["train"], records["test"], records["validation"], notes=tuple(notes))
 
 

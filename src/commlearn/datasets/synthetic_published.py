@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image as PIL
 
-from commlearn.datasets.hdf5 import write_hdf5
+from commlearn.datasets.converted import write_hdf5
 from commlearn.datasets.synthetic_tables import COLOURS, FILLERS, MOODS, TOPICS
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.seeds import numpy_generator
@@ -150,10 +150,8 @@ def _scenes(
     for index, row in enumerate(rows):
         picture = np.tile(COLOURS[factors["shared"][row]].astype(np.float32), (size, size, 1))
         picture += (wave[:, None] if factors["bit_image"][row] else wave[None])[..., None]
-        top, left = (
-            draw.integers(size // 2),
-            draw.integers(size // 8) + factors["unique_image"][row] * size // 2,
-        )
+        top = draw.integers(size // 2)
+        left = draw.integers(size // 8) + factors["unique_image"][row] * size // 2
         picture[top : top + size // 3, left : left + size // 3] = 240
         picture += draw.standard_normal((size, size, 1), dtype=np.float32) * 10
         pictures[index] = picture.clip(0, 255)
@@ -179,7 +177,7 @@ def _mm_imdb(name: str, out: Path, rows: int, seed: int, label: str) -> None:
         genres = [genre for genre, factor in GENRES.items() if factors[factor][row]]
         plots = [_texts(row, factors, 40, draw) for _ in range(1 + draw.integers(3))]
         _json(out / "dataset" / f"{film}.json", {"plot": plots, "genres": genres or ["Short"], "title": film})
-        _jpeg(out / "dataset" / f"{film}.jpeg", np.array([row]), factors, draw)
+        _picture(out / "dataset" / f"{film}.jpeg", row, factors, draw)
     ends = [0, round(0.6 * rows), round(0.7 * rows), rows]
     parts = zip(("train", "dev", "test"), ends, ends[1:], strict=False)
     _json(out / "split.json", {part: names[a:b] for part, a, b in parts})
@@ -192,7 +190,7 @@ def _hateful_memes(name: str, out: Path, rows: int, seed: int, label: str) -> No
     (out / "img").mkdir(parents=True, exist_ok=True)
     lines = []
     for row in range(rows):
-        _jpeg(out / "img" / f"{row:05d}.png", np.array([row]), factors, draw)
+        _picture(out / "img" / f"{row:05d}.png", row, factors, draw)
         line = {"id": row, "img": f"img/{row:05d}.png", "label": int(labels_of(factors, label)[row])}
         lines.append(json.dumps({**line, "text": _texts(row, factors, 6, draw)}))
     ends = {"train": (0, round(0.9 * rows)), "dev": (round(0.9 * rows), rows)}
@@ -200,9 +198,9 @@ def _hateful_memes(name: str, out: Path, rows: int, seed: int, label: str) -> No
         (out / f"{part}.jsonl").write_text("\n".join(lines[a:b]) + "\n", encoding="utf-8")
 
 
-def _jpeg(path: Path, rows: np.ndarray, factors: dict[str, np.ndarray], draw: np.random.Generator) -> None:
+def _picture(path: Path, row: int, factors: dict[str, np.ndarray], draw: np.random.Generator) -> None:
     """Write a picture in the format of its file's ending; a .jpeg gets the proportions of a poster."""
-    picture = PIL.fromarray(_scenes(rows, factors, 160, draw)[0])
+    picture = PIL.fromarray(_scenes(np.array([row]), factors, 160, draw)[0])
     picture = picture.resize((160, 236)) if path.suffix == ".jpeg" else picture
     content = io.BytesIO()
     picture.save(content, "JPEG" if path.suffix == ".jpeg" else "PNG")

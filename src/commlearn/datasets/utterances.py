@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from commlearn.datasets.content import Content, Standard, finite, open_content
+from commlearn.datasets.converted import Content, Standard, finite, open_content
 from commlearn.errors import ConfigurationError, DataError, unknown
 from commlearn.records import Column, Dataset, Records, Sequences
 
@@ -64,13 +64,9 @@ class Utterances:
             if not len(samples.labels):
                 raise DataError(f"{content.location}: {PARTS[part]} has no sample with text.")
         records = self._records(parts, names)
-        return Dataset(
-            records["train"],
-            records["test"],
-            records["validation"],
-            notes=tuple(self._widths(parts["train"]))
-            + tuple(note for samples in parts.values() for note in samples.notes),
-        )
+        notes = [note for samples in parts.values() for note in samples.notes]
+        notes = self._widths(parts["train"]) + notes
+        return Dataset(records["train"], records["test"], records["validation"], notes=tuple(notes))
 
     def _records(self, parts: dict[str, Part], names: Sequence[str]) -> dict[str, Records]:
         columns: dict[str, dict[str, Column]] = {part: {} for part in parts}
@@ -105,9 +101,7 @@ def read_part(content: Content, part: str, names: Sequence[str]) -> Part:
     axes = "samples, steps, features"
     arrays = {name: content.numbers(f"{part}/{name}", axes) for name in dict.fromkeys((*names, "text"))}
     labels = _labels(content, f"{part}/labels")
-    sizes = {
-        f"{part}/{name}": values.shape for name, values in arrays.items() if values.ndim == 3 and values.size
-    }
+    sizes = {f"{part}/{name}": values.shape for name, values in arrays.items() if values.size}
     content.same(
         {**{key: shape[0] for key, shape in sizes.items()}, f"{part}/labels": len(labels)}, "samples"
     )
@@ -126,9 +120,7 @@ def read_part(content: Content, part: str, names: Sequence[str]) -> Part:
     spoken = values["text"].any(axis=2)  # (samples, steps)
     from_first_word = np.logical_or.accumulate(spoken, axis=1)
     videos = _videos(content.leaves.get(f"{part}/id"), len(labels))
-    has_text = (
-        from_first_word[:, -1] if from_first_word.shape[1] else np.zeros(len(from_first_word), dtype=bool)
-    )
+    has_text = np.logical_or.reduce(spoken, axis=1)
     if not has_text.all():
         notes.append(
             f"{part}: {int((~has_text).sum())} of {len(has_text)} samples have no text and are left out"

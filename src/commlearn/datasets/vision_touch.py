@@ -12,21 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from commlearn.datasets.content import Content, Standard, existing_path, finite
-from commlearn.datasets.converted import read_arrays
-from commlearn.datasets.hdf5 import read_hdf5
+from commlearn.datasets.converted import Content, Standard, existing_path, finite, read_arrays, read_hdf5
 from commlearn.errors import ConfigurationError, DataError, unknown
 from commlearn.records import Column, Dataset, ImageColumn, Records, Sequences, VectorColumn
 
 MODALITIES = ("image", "force", "proprio")
-KEYS = ("image", "ee_forces_continuous", "proprio", "contact")
 FILES = {".h5": read_hdf5, ".hdf5": read_hdf5, ".safetensors": read_arrays}
 SEED = 42  # seed of the published order of episodes
 STEPS = 50  # steps of an episode that are used
 READINGS = 32  # readings of force per step, the last ones
 SENSES = 8  # values of proprioception that are used
 POSITION = 4  # how many of these are predicted
-WIDTHS = {"force": 6, "proprio": SENSES}
 
 
 @dataclass(frozen=True)
@@ -68,12 +64,7 @@ class VisionTouch:
         records = {part: records_of(arrays, names, sense) for part, arrays in parts.items()}
         wrong = sum(int(arrays["wrong"].sum()) for arrays in parts.values())
         notes = (f"{wrong} values are not finite and count as 0",) if wrong else ()
-        return Dataset(
-            records["train"],
-            records["test"],
-            records.get("validation"),
-            notes=notes,
-        )
+        return Dataset(records["train"], records["test"], records.get("validation"), notes=notes)
 
 
 def episode_files(path: str | Path) -> dict[str, Path]:
@@ -156,7 +147,7 @@ def _pictures(content: Content) -> np.ndarray:
 def _forces(content: Content) -> np.ndarray:
     """Return the last readings of each step, (steps, 32, 6)."""
     forces = content.numbers("ee_forces_continuous", "steps, readings, 6")
-    if forces.size and (forces.shape[1] < READINGS or forces.shape[2] != WIDTHS["force"]):
+    if forces.size and (forces.shape[1] < READINGS or forces.shape[2] != 6):
         content.problems.add(
             f"ee_forces_continuous has shape {forces.shape}; expected (steps, 50, 6), with at least "
             f"{READINGS} readings."

@@ -1,8 +1,8 @@
 """Estimates, from finite data, of what modalities know about a target, together and separately."""
 
 from commlearn.information.ask import interactions
+from commlearn.information.material import Settings
 from commlearn.information.pairs import PairReport
 from commlearn.information.report import InteractionReport, LabelReports
-from commlearn.information.settings import Settings
 
 __all__ = ["InteractionReport", "LabelReports", "PairReport", "Settings", "interactions"]

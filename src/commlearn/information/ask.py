@@ -12,7 +12,6 @@ from threadpoolctl import threadpool_limits
 from commlearn.errors import ConfigurationError, DataError, Problems, renamed_argument
 from commlearn.information.curve import Curve, learning_curve
 from commlearn.information.diagnose import diagnose, gaussian_note, leak_signs
-from commlearn.information.estimate import measure
 from commlearn.information.evidence import (
     MOST_FUSED,
     Evidence,
@@ -24,19 +23,12 @@ from commlearn.information.evidence import (
     model_logs,
     raw_logs,
 )
-from commlearn.information.material import MOST_MODALITIES, label_columns, prepare_target
+from commlearn.information.material import MOST_MODALITIES, Settings, label_columns, prepare_target
 from commlearn.information.nulls import combination_test, missing_tests
 from commlearn.information.pairs import PairReport, pair_values
 from commlearn.information.report import InteractionReport, LabelReports
-from commlearn.information.settings import Settings
 from commlearn.information.sources import GatheredInputs, TargetInputs, gather, holds_column_names
-from commlearn.information.uncertainty import Limits, find_limits
-from commlearn.information.views import View, make_view
-
-_FUSED_NOTE = (
-    "with more than three modalities, every subset is measured on the single embeddings side by side; the "
-    "model's own embeddings of subsets are in the REPRESENTATION view only"
-)
+from commlearn.information.views import Limits, View, find_limits, make_view
 
 
 @renamed_argument("told", "tell", gone_in="0.3.0")
@@ -169,7 +161,10 @@ def _report(
     if target.numbers is not None and len(evidence.names) == 2:
         notes.append(gaussian_note(evidence, target.numbers))
     if evidence.fused and len(evidence.names) > MOST_FUSED:
-        notes.append(_FUSED_NOTE)
+        notes.append(
+            "with more than three modalities, every subset is measured on the single embeddings side by "
+            "side; the model's own embeddings of subsets are in the REPRESENTATION view only"
+        )
     tell("leaks")
     signs = leak_signs(inputs.material, target, evidence, settings)
     severe = [*target.severe, *signs.severe, *inputs.warnings]
@@ -187,24 +182,18 @@ def _report(
         curve=curve,
         diagnostics=diagnostics,
         settings=settings,
-        warnings=(
-            *doubts,
-            *missing_tests(evidence.labels, evidence.folds),
-            *signs.others,
-            *target.warnings,
-        ),
+        warnings=(*doubts, *missing_tests(evidence.labels, evidence.folds), *signs.others, *target.warnings),
         notes=tuple(notes),
     )
 
 
 def _pair_report(inputs: TargetInputs, settings: Settings, tell: Callable[[str], None]) -> PairReport:
-    values = pair_values(
-        inputs.material, inputs.values, inputs.name, inputs.groups, settings, tell, inputs.sort
-    )
+    material, groups = inputs.material, inputs.groups
+    values = pair_values(material, inputs.values, inputs.name, groups, settings, tell, inputs.sort)
     values["warnings"] = [*inputs.warnings, *values["warnings"]]
     if inputs.warnings:
         values["verdict"] = f"CANNOT BE TRUSTED: {inputs.warnings[0]}"
-    values["notes"] = [*inputs.material.notes, *values["notes"]]
+    values["notes"] = [*material.notes, *values["notes"]]
     return PairReport(values)
 
 
@@ -217,9 +206,8 @@ def judge(
 ) -> tuple[View, Curve, Limits]:
     """Return the DATA view with its intervals, the learning curve and the limits."""
     tell("learning curve")
-    curve = learning_curve(evidence, logs, measure(logs, evidence.labels), settings)
+    curve = learning_curve(evidence, logs, settings)
     tell("a planted synergy")
     limits = find_limits(evidence, settings, planted)
     tell("intervals")
-    view = make_view(logs, evidence, settings, curve.growth, limits)
-    return view, curve, limits
+    return make_view(logs, evidence, settings, curve.growth, limits), curve, limits

@@ -17,16 +17,15 @@ from scipy.stats import norm
 from commlearn.errors import ConfigurationError
 from commlearn.information.estimate import ATOMS, atoms_of_two, measure
 from commlearn.information.evidence import best_logs, gather_evidence
-from commlearn.information.material import Target, from_arrays, label_columns, prepare_target
+from commlearn.information.material import Settings, Target, from_arrays, label_columns, prepare_target
 from commlearn.information.pid import Pid, broja
 from commlearn.information.pid.marginals import Array
-from commlearn.information.settings import Settings
 from commlearn.information.sources import gather
 from commlearn.seeds import numpy_generator
 from commlearn.tables.formats.reading import PLAIN
 from commlearn.tables.infer import infer
 from commlearn.tables.schema import Schema
-from commlearn.tables.table import Source, Table, read_table
+from commlearn.tables.table import Source, read_table
 
 
 @dataclass(frozen=True)
@@ -115,13 +114,13 @@ class Calibration:
         }
 
     def __str__(self) -> str:
-        width = max(len(name) for name in self.errors)
+        shared, *unique, synergy = map(self.expected, ATOMS)
+        width = max(map(len, self.errors))
         lines = [
             f"At this size ({self.records} records, {self.classes} classes, modalities of "
             f"{', '.join(map(str, self.dimensions))} dimensions), nine out of ten errors are within:",
-            f"shared R ± {self.expected('redundant'):.2f} bits, unique U ± "
-            f"{max(self.expected('unique1'), self.expected('unique2')):.2f} bits, "
-            f"synergy S ± {self.expected('synergistic'):.2f} bits.",
+            f"shared R ± {shared:.2f} bits, unique U ± {max(unique):.2f} bits, synergy S ± {synergy:.2f} "
+            "bits.",
             "",
             f"{'twin':<{width}}  true R, U1, U2, S          mean error of each",
         ]
@@ -135,14 +134,11 @@ class Calibration:
 def twins_like(shares: Array, dimensions: tuple[int, ...]) -> list[Twin]:
     """Return three twins of the first two modalities with these class shares: shared, unique, synergistic."""
     classes = len(shares)
-    diagonal = np.zeros((classes,) * 3)
-    first = np.zeros_like(diagonal)
-    modular = np.zeros_like(diagonal)
-    for label, share in enumerate(shares):
-        diagonal[label, label, label] = share
-        for value in range(classes):
-            first[label, value, label] = share / classes
-            modular[value, (value + label) % classes, label] = share / classes
+    label, value = np.indices((classes, classes))
+    diagonal, first, modular = np.zeros((3, classes, classes, classes))
+    diagonal[label, label, label] = shares[label]
+    first[label, value, label] = shares[label] / classes
+    modular[value, (value + label) % classes, label] = shares[label] / classes
     tables = {"shared": diagonal, "unique to the first": first, "synergy (a sum, modulo)": modular}
     return [
         Twin(name, table, _SEPARATIONS, tuple(max(4, size) for size in dimensions[:2]))
@@ -214,7 +210,14 @@ def calibrate_like(
         tell: called with a progress message before each sample.
     """
     table = read_table(like, reading=PLAIN if schema is None else schema.reading())
-    inputs = gather(schema or _guessed(table, target), table, modalities, None).about(target)
+    if schema is None:
+        schema = infer(table, [target]).schema
+        if len(schema.modalities) < 2:
+            raise ConfigurationError(
+                f"All columns of the table were guessed to be one modality, {', '.join(schema.modalities)}, "
+                "but a comparison needs two. State the columns of each modality in a schema (--schema)."
+            )
+    inputs = gather(schema, table, modalities, None).about(target)
     labels = label_columns(inputs.values)
     if labels is not None:
         raise ConfigurationError(
@@ -225,16 +228,6 @@ def calibrate_like(
     classes = prepare_target(inputs.values, inputs.name, bins, settings.folds, inputs.sort)
     dimensions = tuple(array.shape[1] for array in inputs.material.arrays.values())
     return calibrate(classes, dimensions, repeats, settings, tell)
-
-
-def _guessed(table: Table, target: str) -> Schema:
-    schema = infer(table, [target]).schema
-    if len(schema.modalities) < 2:
-        raise ConfigurationError(
-            f"All columns of the table were guessed to be one modality, {', '.join(schema.modalities)}, but "
-            "a comparison needs two. State the columns of each modality in a schema (--schema)."
-        )
-    return schema
 
 
 def _estimate(twin: Twin, records: int, seed: int, settings: Settings) -> dict[str, float]:

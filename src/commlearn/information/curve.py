@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from commlearn.information.estimate import Measured, QuantityKey, measure, quantities
+from commlearn.information.estimate import Quantity, QuantityKey, measure
 from commlearn.information.evidence import Evidence, Logs, best_logs
-from commlearn.information.experts.standard_errors import half_width, standard_error
-from commlearn.information.settings import Settings
+from commlearn.information.experts.folds import half_width, standard_error
+from commlearn.information.material import Settings
 from commlearn.seeds import numpy_generator
 
 _LEAST = 200  # fewest records in a half
@@ -54,81 +54,95 @@ class Curve:
         }
 
 
-def learning_curve(evidence: Evidence, logs: Logs, measured: Measured, settings: Settings) -> Curve:
+def learning_curve(evidence: Evidence, logs: Logs, settings: Settings) -> Curve:
     """Repeat the estimate on halves of the records (on one half if there are many), refitting everything.
 
     If `settings.curve` is False, the curve contains only the estimate on all records.
     """
-    full = _Point(np.arange(len(evidence.labels)), measured, _gains(evidence, logs, measured, settings))
-    part_settings = replace(settings, repeats=1)
-    parts = _parts(evidence, part_settings) if settings.curve else []
-    halves = [_point(rows, part, part_settings) for rows, part in parts]
+    full = _point(evidence, logs, settings)
+    chosen = _parts(evidence, settings) if settings.curve else []
+    once = replace(settings, repeats=1)
+    halves = [_point(half, best_logs(half, once)[0], settings) for _, half in chosen]
     records = len(evidence.labels)
     grouped = ({records // 2: halves} if halves else {}) | {records: [full]}
     return Curve(
-        _numbers(grouped), _worth(grouped, evidence.names), _growth(measured, halves, evidence.groups)
+        {
+            key: {
+                size: _mean([point.numbers[key].bits for point in points]) for size, points in grouped.items()
+            }
+            for key in full.numbers
+        },
+        {
+            name: [
+                _mean_gain(size, [point.gains[name] for point in points]) for size, points in grouped.items()
+            ]
+            for name in evidence.names
+        },
+        _growth(full, halves, [rows for rows, _ in chosen], evidence.groups),
     )
 
 
-@dataclass(frozen=True)
-class _Point:
+class _Point(NamedTuple):
     """All estimates on one set of records."""
 
-    rows: np.ndarray
-    measured: Measured
+    numbers: dict[QuantityKey, Quantity]
     gains: dict[str, Gain]
 
 
-def _point(rows: np.ndarray, part: Evidence, settings: Settings) -> _Point:
-    logs, _ = best_logs(part, settings)
-    measured = measure(logs, part.labels)
-    return _Point(rows, measured, _gains(part, logs, measured, settings))
+def _point(evidence: Evidence, logs: Logs, settings: Settings) -> _Point:
+    measured = measure(logs, evidence.labels)
+    labels, groups, names = evidence.labels, evidence.groups, measured.names
+    weight = len(labels) / (np.bincount(labels)[labels] * len(np.unique(labels)))  # for balanced accuracy
+    gains, ladder = {}, measured.ladder
+    for name in names:
+        rest = tuple(other for other in names if other != name)
+        gain = ladder[names] - ladder[rest]
+        correct = [(logs[subset].argmax(axis=1) == labels).astype(float) for subset in (names, rest)]
+        hits = weight * (correct[0] - correct[1])
+        accuracy = float(hits.mean())
+        width, accuracy_width = (
+            half_width(standard_error(shares, groups), settings.level, groups)
+            for shares in (gain.shares, hits)
+        )
+        gains[name] = Gain(
+            len(labels),
+            gain.bits,
+            (gain.bits - width, gain.bits + width),
+            accuracy,
+            (accuracy - accuracy_width, accuracy + accuracy_width),
+        )
+    return _Point(measured.numbers, gains)
 
 
-def _growth(measured: Measured, halves: list[_Point], groups: np.ndarray | None) -> dict[QuantityKey, Growth]:
+def _mean(numbers: list[float]) -> float:
+    return float(np.mean(numbers))
+
+
+def _mean_gain(size: int, gains: list[Gain]) -> Gain:
+    """Return the mean over the parts of one size; intervals stay as wide as those of a single part."""
+    low, high = np.mean([gain.bits_interval for gain in gains], axis=0)
+    accuracy_low, accuracy_high = np.mean([gain.accuracy_interval for gain in gains], axis=0)
+    return Gain(
+        size,
+        _mean([gain.bits for gain in gains]),
+        (float(low), float(high)),
+        _mean([gain.accuracy for gain in gains]),
+        (float(accuracy_low), float(accuracy_high)),
+    )
+
+
+def _growth(
+    full: _Point, halves: list[_Point], rows_of_halves: list[np.ndarray], groups: np.ndarray | None
+) -> dict[QuantityKey, Growth]:
     """Return the mean difference between each record's shares with all records and with half of them."""
     if not halves:
         return {}
-    rows = np.concatenate([half.rows for half in halves])
-    half_numbers = [quantities(half.measured) for half in halves]
+    rows, growth = np.concatenate(rows_of_halves), {}
     units = None if groups is None else np.unique(groups[rows], return_inverse=True)[1]
-    growth = {}
-    for key, number in quantities(measured).items():
-        change = number.shares[rows] - np.concatenate([numbers[key].shares for numbers in half_numbers])
+    for key, number in full.numbers.items():
+        change = number.shares[rows] - np.concatenate([half.numbers[key].shares for half in halves])
         growth[key] = Growth(float(change.mean()), standard_error(change, units))
     return growth
-
-
-def _numbers(grouped: Mapping[int, list[_Point]]) -> dict[QuantityKey, dict[int, float]]:
-    numbers: dict[QuantityKey, dict[int, float]] = {}
-    for size, points in grouped.items():
-        rows = [{key: value.bits for key, value in quantities(point.measured).items()} for point in points]
-        for key in rows[0]:
-            numbers.setdefault(key, {})[size] = float(np.mean([row[key] for row in rows]))
-    return numbers
-
-
-def _worth(grouped: Mapping[int, list[_Point]], names: tuple[str, ...]) -> dict[str, list[Gain]]:
-    """Return gains averaged over the parts of one size; intervals stay as wide as those of a single part."""
-    worth: dict[str, list[Gain]] = {}
-    for size, points in grouped.items():
-        for name in names:
-            gains = [point.gains[name] for point in points]
-            worth.setdefault(name, []).append(
-                Gain(
-                    size,
-                    float(np.mean([gain.bits for gain in gains])),
-                    _mean_interval([gain.bits_interval for gain in gains]),
-                    float(np.mean([gain.accuracy for gain in gains])),
-                    _mean_interval([gain.accuracy_interval for gain in gains]),
-                )
-            )
-    return worth
-
-
-def _mean_interval(intervals: list[tuple[float, float]]) -> tuple[float, float]:
-    low, high = np.mean(intervals, axis=0)
-    return float(low), float(high)
 
 
 def _parts(evidence: Evidence, settings: Settings) -> list[tuple[np.ndarray, Evidence]]:
@@ -144,8 +158,7 @@ def _parts(evidence: Evidence, settings: Settings) -> list[tuple[np.ndarray, Evi
         half[order] = np.arange(len(units)) % 2
     else:
         half = (draw.permutation(units.max() + 1) % 2)[units]
-    parts = [np.flatnonzero(half == 0)]
-    parts += [np.flatnonzero(half == 1)] if len(units) < _ONE_HALF else []
+    parts = [np.flatnonzero(half == part) for part in range(2 if len(units) < _ONE_HALF else 1)]
     candidates = [(rows, evidence.choose(rows, settings)) for rows in parts if _is_enough(evidence, rows)]
     return [(rows, part) for rows, part in candidates if not len(part.folds.unlearnable_classes(part.labels))]
 
@@ -155,27 +168,3 @@ def _is_enough(evidence: Evidence, rows: np.ndarray) -> bool:
     counts = np.bincount(evidence.labels[rows], minlength=int(evidence.labels.max()) + 1)
     groups = len(rows) if evidence.groups is None else len(np.unique(evidence.groups[rows]))
     return bool(counts.min() >= 2 * evidence.folds.count and groups >= 2 * evidence.folds.count)
-
-
-def _gains(evidence: Evidence, logs: Logs, measured: Measured, settings: Settings) -> dict[str, Gain]:
-    labels, groups, names = evidence.labels, evidence.groups, measured.names
-    weight = len(labels) / (np.bincount(labels)[labels] * len(np.unique(labels)))  # for balanced accuracy
-    gains = {}
-    for name in names:
-        rest = tuple(other for other in names if other != name)
-        gain = measured.ladder[names] - measured.ladder[rest]
-        correct = [(logs[subset].argmax(axis=1) == labels).astype(float) for subset in (names, rest)]
-        hits = weight * (correct[0] - correct[1])
-        accuracy = float(hits.mean())
-        width, accuracy_width = (
-            half_width(standard_error(shares, groups), settings.level, groups)
-            for shares in (gain.shares, hits)
-        )
-        gains[name] = Gain(
-            len(labels),
-            gain.bits,
-            (gain.bits - width, gain.bits + width),
-            accuracy,
-            (accuracy - accuracy_width, accuracy + accuracy_width),
-        )
-    return gains

@@ -18,16 +18,13 @@ from sklearn.linear_model import RidgeCV
 from sklearn.neighbors import NearestNeighbors
 
 from commlearn.information.curve import Curve
-from commlearn.information.estimate import information_in, information_of, subset_name
+from commlearn.information.estimate import cell_count, information_in, information_of, subset_name
 from commlearn.information.evidence import Evidence, Logs
 from commlearn.information.experts.folds import Folds, fit_linear, make_folds
 from commlearn.information.experts.posteriors import ignore_convergence_warnings
-from commlearn.information.material import Material, Target
+from commlearn.information.material import Material, Settings, Target
 from commlearn.information.pid.marginals import Array
-from commlearn.information.pid.quantise import cell_count
-from commlearn.information.settings import Settings
-from commlearn.information.uncertainty import LEARNABLE, Estimate, Limits
-from commlearn.information.views import View
+from commlearn.information.views import LEARNABLE, Estimate, Limits, View
 from commlearn.seeds import numpy_generator
 
 _PENALTIES = np.logspace(-2, 4, 7)
@@ -49,12 +46,12 @@ def gaussian_parts(evidence: Evidence, numbers: Array) -> dict[str, float]:
 
 def gaussian_note(evidence: Evidence, numbers: Array) -> str:
     """Return the Gaussian parts as a sentence."""
-    parts = gaussian_parts(evidence, numbers)
+    shared, unique1, unique2, synergy = gaussian_parts(evidence, numbers).values()
     first, second = evidence.names
     return (
         f"cross-check without classes: if everything were linear and Gaussian, {first} and {second} would "
-        f"share {parts['redundant']:.2f} bits, add {parts['unique1']:.2f} and {parts['unique2']:.2f} "
-        f"individually, and add {parts['synergistic']:.2f} only together"
+        f"share {shared:.2f} bits, add {unique1:.2f} and {unique2:.2f} individually, and add {synergy:.2f} "
+        "only together"
     )
 
 
@@ -76,21 +73,10 @@ _SAME_ORDER = 0.999  # rank correlation above which a column counts as the targe
 _LEAST_GROUPS, _IMPURITY = 20, 0.1  # fewest values of a column; highest impurity, relative to chance
 _NEIGHBOURS, _JUMP, _NEAR_SHARE = 16, 6.0, 0.25  # neighbours per record; factor of a jump; share of records
 _SAMPLE = 500  # records whose neighbours are searched
-
-
-def answer_warnings(target: str, columns: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Return a warning for each modality that reads the target's own column.
-
-    Example:
-        >>> answer_warnings("ill", {"labs": ["hb", "ill"], "notes": ["note"]})[0][:53]
-        "target 'ill' is itself a column that the modality 'la"
-    """
-    return tuple(
-        f"target '{target}' is itself a column that the modality '{name}' reads, which gives away the "
-        "answer; leave the column out of the modality, or choose another target"
-        for name, column_names in columns.items()
-        if target in column_names
-    )
+_RECOGNISED = (  # what follows from copies of records, before what groups are to keep together
+    "records with a copy on the other side of a fold can be recognised rather than predicted, so the numbers "
+    "are too high; pass groups= that keep"
+)
 
 
 @dataclass(frozen=True)
@@ -108,31 +94,24 @@ def leak_signs(material: Material, target: Target, evidence: Evidence, settings:
     dimension of a model's embedding that predicts the target was learned.
     """
     material = material.choose(target.rows)
-    arrays = material.arrays
-    severe = [
-        sign for name, values in material.given.items() for sign in _columns_that_answer(name, values, target)
-    ]
+    given = material.given.items()
+    severe = [sign for name, values in given for sign in _columns_that_answer(name, values, target)]
     severe += _near_copies(evidence)
     if evidence.groups is None:
-        copies, repeats = _copies(arrays)
-        severe += copies or _whole_copies(arrays, settings.seed)
-        severe += [
-            sign for name, values in material.given.items() for sign in _numbered_groups(name, values, target)
-        ]
-        return Signs(severe, [*repeats, *_lost_columns(evidence)])
-    blocks = tuple(evidence.blocks.values())
-    grouped = _information(blocks, evidence, evidence.folds)
-    ungrouped = _information(
-        blocks, evidence, make_folds(evidence.labels, None, settings.folds, settings.seed)
-    )
-    if ungrouped - grouped < _LEAKED_BITS:
-        return Signs(severe, _lost_columns(evidence))
-    warning = (
-        f"groups matter: a linear probe finds {ungrouped - grouped:.2f} bits more if a group may be on both "
-        "sides of a fold; if the groups are finer than the real dependence between records, these numbers "
-        "are still too high"
-    )
-    return Signs(severe, [warning, *_lost_columns(evidence)])
+        copies, others = _copies(material.arrays)
+        severe += copies or _whole_copies(material.arrays, settings.seed)
+        severe += [sign for name, values in given for sign in _numbered_groups(name, values, target)]
+    else:
+        ungrouped_folds = make_folds(evidence.labels, None, settings.folds, settings.seed)
+        leaked = _information(evidence, ungrouped_folds) - _information(evidence, evidence.folds)
+        others = []
+        if leaked >= _LEAKED_BITS:
+            others.append(
+                f"groups matter: a linear probe finds {leaked:.2f} bits more if a group may be on both sides "
+                "of a fold; if the groups are finer than the real dependence between records, these numbers "
+                "are still too high"
+            )
+    return Signs(severe, [*others, *_lost_columns(evidence)])
 
 
 def _lost_columns(evidence: Evidence) -> list[str]:
@@ -158,18 +137,15 @@ def _columns_that_answer(name: str, values: Array, target: Target) -> list[str]:
     """Return a warning about the first column that predicts the class, or the number, without error."""
     classes = len(target.classes)
     ranks = None if target.numbers is None else rankdata(target.numbers)
-    for index in range(values.shape[1]):
-        column = values[:, index]
+    for index, column in enumerate(values.T):
         if ranks is not None:
             varies = np.ptp(column) > 0
             predicts = varies and abs(np.corrcoef(rankdata(column), ranks)[0, 1]) > _SAME_ORDER
         else:
             order = np.lexsort((target.labels, column))
-            column, labels = column[order], target.labels[order]
-            changes = np.diff(labels) != 0
-            mixed = bool((changes & (np.diff(column) == 0)).any())
-            distinct = 1 + np.count_nonzero(np.diff(column))
-            predicts = not mixed and bool(changes.sum() < classes or distinct <= 2 * classes)
+            steps, changes = np.diff(column[order]), np.diff(target.labels[order]) != 0
+            mixed = (changes & (steps == 0)).any()
+            predicts = not mixed and (changes.sum() < classes or 1 + np.count_nonzero(steps) <= 2 * classes)
         if predicts:
             return [
                 f"column {index} of '{name}' predicts '{target.name}' without error: if it is the target, or "
@@ -181,8 +157,8 @@ def _columns_that_answer(name: str, values: Array, target: Target) -> list[str]:
 def _numbered_groups(name: str, values: Array, target: Target) -> list[str]:
     """Return a warning about the first column that seems to number groups of records with the same class."""
     records = len(values)
-    for index in range(values.shape[1]):
-        _, codes, counts = np.unique(values[:, index], return_inverse=True, return_counts=True)
+    for index, column in enumerate(values.T):
+        _, codes, counts = np.unique(column, return_inverse=True, return_counts=True)
         if not (_LEAST_GROUPS <= len(counts) <= records / 2 and counts.max() <= records / 10):
             continue
         table = np.zeros((len(counts), len(target.classes)))
@@ -226,20 +202,18 @@ def _near_copies(evidence: Evidence) -> list[str]:
         share = float(copied.mean())
         if share > _NEAR_SHARE:
             warnings.append(
-                f"{100 * share:.0f} % of the records have near-copies in {name}: records with a copy on the "
-                "other side of a fold can be recognised rather than predicted, so the numbers are too high; "
-                "pass groups= that keep near-copies together, or leave them out"
+                f"{100 * share:.0f} % of the records have near-copies in {name}: {_RECOGNISED} near-copies "
+                "together, or leave them out"
             )
     return warnings[:1]
 
 
-def _information(blocks: tuple[Array, ...], evidence: Evidence, folds: Folds) -> float:
-    labels = evidence.labels
+def _information(evidence: Evidence, folds: Folds) -> float:
+    blocks = tuple(evidence.blocks.values())
     with ignore_convergence_warnings():
-        probe = fit_linear(blocks, labels, folds, 0.1)
-    rows = np.arange(len(labels))
-    log = log_softmax(probe.logits([rows] * len(blocks)), axis=1)
-    return information_in(log, labels).bits
+        probe = fit_linear(blocks, evidence.labels, folds, 0.1)
+    log = log_softmax(probe.logits(folds.identity_rows(len(blocks))), axis=1)
+    return information_in(log, evidence.labels).bits
 
 
 def _copies(arrays: Mapping[str, Array]) -> tuple[list[str], list[str]]:
@@ -258,9 +232,8 @@ def _copies(arrays: Mapping[str, Array]) -> tuple[list[str], list[str]]:
             continue
         continuous = max(len(np.unique(column)) for column in values.T) > distinct / 2
         (copies if continuous else repeats).append(
-            f"'{name}' has {distinct} distinct values in {len(values)} records: records with a copy on the "
-            "other side of a fold can be recognised rather than predicted, so the numbers are too high; pass "
-            f"groups= that keep copies of '{name}' together"
+            f"'{name}' has {distinct} distinct values in {len(values)} records: {_RECOGNISED} copies of "
+            f"'{name}' together"
         )
     return copies, repeats
 
@@ -272,16 +245,13 @@ def _whole_copies(arrays: Mapping[str, Array], seed: int) -> list[str]:
     draw = numpy_generator(seed, "interactions copies")
     expected = _count_repeats([values[draw.permutation(records)] for values in rounded])
     repeated = _count_repeats(rounded)
-    distinct = records - repeated
-    columns = sum(values.shape[1] for values in rounded)
-    if columns < _LEAST_COLUMNS or distinct <= _LEAST_DISTINCT:
+    if sum(values.shape[1] for values in rounded) < _LEAST_COLUMNS or records - repeated <= _LEAST_DISTINCT:
         return []
     if repeated <= _COPIES * records + 2 * expected:
         return []
     return [
-        f"{repeated} of {records} records are the same as another one in all modalities: records with a copy "
-        "on the other side of a fold can be recognised rather than predicted, so the numbers are too high; "
-        "pass groups= that keep copies together, or leave them out"
+        f"{repeated} of {records} records are the same as another one in all modalities: {_RECOGNISED} "
+        "copies together, or leave them out"
     ]
 
 
@@ -324,23 +294,17 @@ def diagnose(
     The learning curve shows whether there are enough records; without one, their number decides.
     """
     labels = evidence.labels
-    names = view.names
-    cells = dict(zip(names, view.cells[0], strict=True))
-    per_cell = _per_cell(labels)
     parts = [*view.spectrum, *view.unique.values(), *(pair.redundant for pair in view.pairs)]
     expected = expected_error(parts, len(labels))
     doubts = list(severe)
     if curve.growth:
-        growth = curve.growth[information_of(names)].bits
+        growth = curve.growth[information_of(view.names)].bits
         if growth > max(_GROWTH, _GROWTH_SHARE * view.entropy):
-            half = len(labels) // 2
             doubts.append(
-                f"the total grew by {growth:.2f} bits from {half} to {len(labels)} records and has not "
-                f"levelled off; {expected}"
+                f"the total grew by {growth:.2f} bits from {len(labels) // 2} to {len(labels)} records and "
+                f"has not levelled off; {expected}"
             )
-    else:
-        doubts += _few_records(labels, expected)
-    doubts += _few_groups(evidence.groups, expected)
+    doubts += count_doubts(evidence, expected, records=not curve.growth)
     trusted = not doubts
     verdict = f"CANNOT BE TRUSTED: {doubts[0]}" if doubts else _verdict(view, limits)
     errors = {subset_name(subset): calibration_error(log, labels) for subset, log in logs.items()}
@@ -351,6 +315,8 @@ def diagnose(
         for name, error in errors.items()
         if error > _MISCALIBRATED + chance
     ]
+    cells = dict(zip(view.names, view.cells[0], strict=True))
+    per_cell = _per_cell(labels)
     diagnostics = Diagnostics(verdict, view.gap, errors, cells, per_cell, limits.learnable, trusted, seconds)
     return diagnostics, doubts
 
@@ -377,25 +343,16 @@ def expected_error(parts: Sequence[Estimate], records: int) -> str:
     return f"expect each part to be off by up to {bits:.2f} bits"
 
 
-def count_doubts(evidence: Evidence, expected: str) -> list[str]:
-    """Return doubts about the number of records and groups, for reports without a learning curve."""
-    return _few_records(evidence.labels, expected) + _few_groups(evidence.groups, expected)
-
-
-def _few_records(labels: np.ndarray, expected: str) -> list[str]:
-    doubts = []
-    if len(labels) < TRUSTED_RECORDS:
-        doubts.append(f"{len(labels)} records are fewer than {TRUSTED_RECORDS}; {expected}")
-    if (per_cell := _per_cell(labels)) < TRUSTED_PER_CELL:
-        sentence = f"{per_cell:.1f} records per class and cell are fewer than {TRUSTED_PER_CELL:.0f}"
-        doubts.append(f"{sentence}; {expected}")
-    return doubts
-
-
-def _few_groups(groups: np.ndarray | None, expected: str) -> list[str]:
-    if groups is None or (count := len(np.unique(groups))) >= TRUSTED_GROUPS:
-        return []
-    return [f"{count} groups are fewer than {TRUSTED_GROUPS}; {expected}"]
+def count_doubts(evidence: Evidence, expected: str, records: bool = True) -> list[str]:
+    """Return doubts about the number of groups and, for reports without a learning curve, of records."""
+    labels, groups, few = evidence.labels, evidence.groups, []
+    if records and len(labels) < TRUSTED_RECORDS:
+        few.append(f"{len(labels)} records are fewer than {TRUSTED_RECORDS}")
+    if records and (per_cell := _per_cell(labels)) < TRUSTED_PER_CELL:
+        few.append(f"{per_cell:.1f} records per class and cell are fewer than {TRUSTED_PER_CELL:.0f}")
+    if groups is not None and (count := len(np.unique(groups))) < TRUSTED_GROUPS:
+        few.append(f"{count} groups are fewer than {TRUSTED_GROUPS}")
+    return [f"{doubt}; {expected}" for doubt in few]
 
 
 def _per_cell(labels: np.ndarray) -> float:

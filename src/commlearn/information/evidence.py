@@ -10,21 +10,19 @@ from scipy.special import log_softmax
 from sklearn.utils.extmath import randomized_svd
 
 from commlearn.errors import ConfigurationError, DataError, Problems
-from commlearn.information.experts.folds import LINEAR, Folds, fit_linear, make_folds
+from commlearn.information.experts.folds import LINEAR, Folds, fit_linear, fit_stack, make_folds
 from commlearn.information.experts.posteriors import (
     Family,
     Posterior,
     Subset,
     all_subsets,
-    combined,
     fit_posteriors,
     linear_family,
     rich_family,
+    stack_posterior,
 )
-from commlearn.information.experts.stacking import fit_stack
-from commlearn.information.material import Material, Target, as_numbers
+from commlearn.information.material import Material, Settings, Target, as_numbers
 from commlearn.information.pid.marginals import Array
-from commlearn.information.settings import Settings
 from commlearn.kinds.rows import is_empty
 
 Logs = dict[Subset, Array]  # natural log p(y | A), (records, classes), held out
@@ -69,11 +67,19 @@ def gather_evidence(
     """Return the features, labels and folds of the records that have a target."""
     material = material.choose(target.rows)
     codes = None if groups is None else group_codes(groups[target.rows], settings.folds)
+    folds = make_folds(target.labels, codes, settings.folds, settings.seed)
+    problems = Problems(f"target '{target.name}'")
+    for label in folds.unlearnable_classes(target.labels):
+        problems.add(
+            f"all groups with class '{target.classes[label]}' are in one fold, so experts that hold this "
+            "fold out cannot learn it; give finer groups or leave the class out."
+        )
+    problems.raise_if_any(DataError)
     return Evidence(
         *_features(material.arrays, settings),
         {subset: components(array, settings.components) for subset, array in material.fused.items()},
         target.labels,
-        group_folds(target, codes, settings),
+        folds,
     )
 
 
@@ -89,11 +95,8 @@ def _features(arrays: Mapping[str, Array], settings: Settings) -> tuple[dict[str
 def group_codes(groups: np.ndarray, folds: int) -> np.ndarray:
     """Return groups as 0, 1, ...; each record without a group forms its own."""
     values = np.asarray(groups)
-    codes: np.ndarray
-    if values.dtype == object or values.dtype.kind in "US":
-        codes = np.unique([str(value) for value in values], return_inverse=True)[1]
-    else:
-        codes = np.unique(values, return_inverse=True)[1]
+    text = values.dtype.kind in "OUS"
+    codes = np.unique([str(value) for value in values] if text else values, return_inverse=True)[1]
     ungrouped = np.array([is_empty(value) for value in values])
     codes[ungrouped] = codes.max(initial=0) + 1 + np.arange(ungrouped.sum())
     codes = np.unique(codes, return_inverse=True)[1]
@@ -103,19 +106,6 @@ def group_codes(groups: np.ndarray, folds: int) -> np.ndarray:
             "groups, or Settings(folds=...)."
         )
     return codes
-
-
-def group_folds(target: Target, codes: np.ndarray | None, settings: Settings) -> Folds:
-    """Return folds, after checking that every class can be learned without any one of them."""
-    folds = make_folds(target.labels, codes, settings.folds, settings.seed)
-    problems = Problems(f"target '{target.name}'")
-    for label in folds.unlearnable_classes(target.labels):
-        problems.add(
-            f"all groups with class '{target.classes[label]}' are in one fold, so experts that hold this "
-            "fold out cannot learn it; give finer groups or leave the class out."
-        )
-    problems.raise_if_any(DataError)
-    return folds
 
 
 def best_logs(
@@ -134,24 +124,34 @@ def best_logs(
         folds = make_folds(labels, evidence.groups, settings.folds, settings.seed + 1000 * repeat)
         if not len(folds.unlearnable_classes(labels)):
             estimates.append(_logs_of_folds(replace(evidence, folds=folds), settings, tell)[0])
-    if len(estimates) == 1:
-        return logs, posteriors
-    mean = {
-        subset: log_softmax(np.mean([estimate[subset] for estimate in estimates], axis=0), axis=1)
-        for subset in logs
-    }
-    return mean, posteriors
+    if len(estimates) > 1:
+        logs = {
+            subset: log_softmax(np.mean([estimate[subset] for estimate in estimates], axis=0), axis=1)
+            for subset in logs
+        }
+    return logs, posteriors
 
 
 def _logs_of_folds(
     evidence: Evidence, settings: Settings, tell: Callable[[str], None]
 ) -> tuple[Logs, dict[Subset, Posterior]]:
-    """Return what `best_logs` returns, for a single division into folds."""
+    """Return what `best_logs` returns, for a single division into folds.
+
+    Each subset's posterior is combined with those of its fused embedding and of the subsets inside it. Either
+    every subset has a fused embedding or none has. Otherwise a larger subset would be credited with what the
+    fusion of a smaller one shows.
+    """
     posteriors = best_posteriors(evidence, all_subsets(evidence.names), settings, tell)
     logs = {subset: posterior.log for subset, posterior in posteriors.items()}
-    if len(evidence.names) <= MOST_FUSED:
-        logs |= _joined_by_fused(evidence, logs, settings, tell)
-    return logs, posteriors
+    fused = evidence.fused if len(evidence.names) <= MOST_FUSED else {}
+    joined: Logs = {}
+    for subset, block in fused.items():
+        tell(" + ".join(subset) + ", fused")
+        fused_log = _log_of_block(block, evidence, rich_family, settings)
+        parts = [logs[subset], fused_log, *(log for part, log in joined.items() if set(part) < set(subset))]
+        stack = fit_stack(parts, evidence.labels, evidence.folds)
+        joined[subset] = stack.combine(parts, evidence.folds.identity_rows(1))
+    return logs | joined, posteriors
 
 
 def best_posteriors(
@@ -175,22 +175,6 @@ def best_posteriors(
     )
 
 
-def _joined_by_fused(evidence: Evidence, logs: Logs, settings: Settings, tell: Callable[[str], None]) -> Logs:
-    """Combine each subset's posterior with those of its fused embedding and of the subsets inside it.
-
-    Either every subset has a fused embedding or none has. Otherwise a larger subset would be credited with
-    what the fusion of a smaller one shows.
-    """
-    joined: Logs = {}
-    for subset, block in evidence.fused.items():
-        tell(" + ".join(subset) + ", fused")
-        fused_log = _log_of_block(block, evidence, rich_family, settings)
-        parts = [logs[subset], fused_log, *(log for part, log in joined.items() if set(part) < set(subset))]
-        stack = fit_stack(parts, evidence.labels, evidence.folds)
-        joined[subset] = stack.combine(parts, evidence.folds.identity_rows(1))
-    return joined
-
-
 def linear_logs(evidence: Evidence, posteriors: Mapping[Subset, Posterior]) -> Logs:
     """Return the posteriors of a linear probe of the modalities side by side.
 
@@ -204,7 +188,7 @@ def linear_logs(evidence: Evidence, posteriors: Mapping[Subset, Posterior]) -> L
             if subset in posteriors
             else [fit_linear(blocks, evidence.labels, evidence.folds, strength) for strength in LINEAR]
         )
-        probes[subset] = combined(subset, linear, probes, evidence.labels, evidence.folds)
+        probes[subset] = stack_posterior(subset, linear, probes, evidence.labels, evidence.folds)
     return {subset: posterior.log for subset, posterior in probes.items()}
 
 
@@ -220,7 +204,6 @@ def fused_logs(evidence: Evidence, settings: Settings) -> Logs | None:
 
 
 def _log_of_block(block: Array, evidence: Evidence, family: Family, settings: Settings) -> Array:
-    """Return the held-out log posterior of one family of experts on one array."""
     name = ("fused",)
     fitted = fit_posteriors({name[0]: block}, [name], evidence.labels, evidence.folds, family, settings.seed)
     return fitted[name].log

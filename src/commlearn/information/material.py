@@ -1,9 +1,9 @@
-"""Inputs of a report: modalities as arrays of the same records, and the target's classes."""
+"""Inputs of a report: its settings, modalities as arrays of the same records, and the target's classes."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,43 @@ import torch
 from commlearn.errors import ConfigurationError, DataError, Problems, unknown
 from commlearn.information.pid.marginals import Array
 from commlearn.kinds.rows import is_empty
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a report; the documented figures were measured with the defaults."""
+
+    folds: int = 5  # number of folds; each record is judged by experts that did not see its fold
+    repeats: int | None = None  # divisions into folds to average over; default: 2 below 800 records, else 1
+    level: float = 0.9  # confidence level of the intervals
+    bootstrap: int = 30  # resamplings of the records, for the intervals of parts near zero
+    permutations: int = 119  # permutations in each null test
+    bins: int | None = None  # number of quantile classes of a continuous target; 8 if not given
+    components: int = 64  # most principal components of a modality
+    curve: bool = True  # repeat on halves, to see whether more data would change the answer
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        problems = Problems("settings")
+        for name, minimum in (("folds", 2), ("bootstrap", 0), ("permutations", 19), ("components", 1)):
+            if getattr(self, name) < minimum:
+                problems.add(f"{name} is {getattr(self, name)}; give at least {minimum}")
+        if self.repeats is not None and self.repeats < 1:
+            problems.add(f"repeats is {self.repeats}; give at least 1")
+        if not 0.5 <= self.level < 1:
+            problems.add(f"level is {self.level}; give a share from 0.5 to less than 1, such as 0.9")
+        if self.bins is not None and self.bins < 2:
+            problems.add(f"bins is {self.bins}; give at least 2 classes")
+        # scikit-learn's limit, less what further divisions add
+        maximum = 2**32 - 1 - 1000 * (self.repeats or 2)
+        if not 0 <= self.seed <= maximum:
+            problems.add(f"seed is {self.seed}; give a whole number from 0 to {maximum}")
+        problems.raise_if_any(ConfigurationError)
+
+    def repeats_of(self, records: int) -> int:
+        """Return how many times the records are divided into folds."""
+        return self.repeats or (2 if records < 800 else 1)  # the division matters if there are few records
+
 
 FEW = 20  # number of records of a class below which results for it are unreliable
 _MOST_CLASSES = 20  # distinct numbers above which a target counts as continuous
@@ -30,9 +67,9 @@ class Target:
     rows: np.ndarray  # positions of these records among all
     records: int  # number of all records, also those without a value
     numbers: np.ndarray | None = None  # the values behind the classes, if the target was continuous
-    notes: tuple[str, ...] = field(default=())  # what was done to the target
-    warnings: tuple[str, ...] = field(default=())  # what makes the result less certain
-    severe: tuple[str, ...] = field(default=())  # why the result cannot be trusted
+    notes: tuple[str, ...] = ()  # what was done to the target
+    warnings: tuple[str, ...] = ()  # what makes the result less certain
+    severe: tuple[str, ...] = ()  # why the result cannot be trusted
 
 
 def prepare_target(values: Any, name: str, bins: int | None, folds: int, sort: str | None = None) -> Target:
@@ -56,10 +93,16 @@ def prepare_target(values: Any, name: str, bins: int | None, folds: int, sort: s
             f"{len(series) - len(rows)} of {len(series)} records have no '{name}' and were left out"
         )
     numbers, notes = None, []
-    severe = [] if bins is not None or sort is not None else _code_doubts(present, name)
+    severe = _code_doubts(present, name) if bins is None and sort is None else ()
     binary = present.dtype.kind in "biuf" and present.nunique() <= 2
     if sort != "class" and not binary and (bins is not None or _is_continuous(present)):
-        numbers = _numbers(present, name)
+        numbers = pd.to_numeric(present, errors="coerce").to_numpy(dtype=np.float64)
+        if len(invalid := np.flatnonzero(~np.isfinite(numbers))):
+            raise DataError(
+                f"target '{name}' is to be cut into classes, but {present.iloc[invalid[0]]!r} is not a "
+                f"finite number ({len(invalid)} such values). Correct them, leave these records out, or, if "
+                "they are class names, leave out bins."
+            )
         codes, classes = _quantile_classes(numbers, bins or _BINS)
         notes.append(
             f"'{name}' is a number with {len(np.unique(numbers))} values; it was cut into {len(classes)} "
@@ -78,9 +121,9 @@ def prepare_target(values: Any, name: str, bins: int | None, folds: int, sort: s
         rows,
         len(series),
         numbers,
-        tuple(notes),
-        tuple(warnings),
-        tuple(severe),
+        notes=tuple(notes),
+        warnings=tuple(warnings),
+        severe=severe,
     )
 
 
@@ -114,34 +157,20 @@ def is_collection(cell: object) -> bool:
 def _is_continuous(values: pd.Series) -> bool:
     if values.dtype.kind not in "iuf":
         return False
-    distinct = values.nunique()
-    if values.dtype.kind == "f" and not (values == values.round()).all():
-        return bool(distinct > 2)
-    return bool(distinct > _MOST_CLASSES)
+    whole = values.dtype.kind != "f" or (values == values.round()).all()
+    return bool(values.nunique() > (_MOST_CLASSES if whole else 2))
 
 
-def _code_doubts(values: pd.Series, name: str) -> list[str]:
+def _code_doubts(values: pd.Series, name: str) -> tuple[str, ...]:
     """Return a doubt if whole numbers with few values may be codes of classes, not amounts."""
     distinct = values.nunique()
     whole = values.dtype.kind in "iuf" and bool((values == values.round()).all())
     if not (whole and _MOST_CLASSES < distinct <= _MOST_CODES and distinct * _LEAST_PER_CODE <= len(values)):
-        return []
-    return [
+        return ()
+    return (
         f"'{name}' has {distinct} whole values and was treated as a number: if they are class codes, the "
-        "results are about groups of neighbouring codes; give codes as text, or set bins= if it is a number"
-    ]
-
-
-def _numbers(values: pd.Series, name: str) -> np.ndarray:
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64)
-    invalid = np.flatnonzero(~np.isfinite(numbers))
-    if len(invalid):
-        raise DataError(
-            f"target '{name}' is to be cut into classes, but {values.iloc[invalid[0]]!r} is not a finite "
-            f"number ({len(invalid)} such values). Correct them, leave these records out, or, if they are "
-            "class names, leave out bins."
-        )
-    return numbers
+        "results are about groups of neighbouring codes; give codes as text, or set bins= if it is a number",
+    )
 
 
 def _quantile_classes(numbers: np.ndarray, bins: int) -> tuple[np.ndarray, list[str]]:
@@ -211,7 +240,7 @@ class Material:
     # Raw columns behind a model's embeddings, of tables and vectors with few of them; None without a model.
     columns: dict[str, Array] | None = None
     origin: str = "the given arrays"  # what the arrays are, in words
-    notes: tuple[str, ...] = field(default=())  # what a reader should know about the arrays
+    notes: tuple[str, ...] = ()  # what a reader should know about the arrays
 
     @property
     def records(self) -> int:
@@ -230,12 +259,11 @@ class Material:
 
     def choose(self, rows: np.ndarray) -> Material:
         """Return the material of some of the records."""
-        return Material(
-            {name: values[rows] for name, values in self.arrays.items()},
-            {subset: values[rows] for subset, values in self.fused.items()},
-            self.columns and {name: values[rows] for name, values in self.columns.items()},
-            self.origin,
-            self.notes,
+        return replace(
+            self,
+            arrays={name: values[rows] for name, values in self.arrays.items()},
+            fused={subset: values[rows] for subset, values in self.fused.items()},
+            columns=self.columns and {name: values[rows] for name, values in self.columns.items()},
         )
 
 

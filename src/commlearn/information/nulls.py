@@ -63,10 +63,8 @@ class Exchange:
         _, first, self.unit, self.sizes = np.unique(
             unit_codes, return_index=True, return_inverse=True, return_counts=True
         )
-        self.parts, self.whose = (
-            parts[first],
-            self.groups[first],
-        )  # part and group of each unit, which is the records of one group in one part
+        # Part and group of each unit, which is the records of one group in one part.
+        self.parts, self.whose = parts[first], self.groups[first]
         self.rows = np.argsort(self.unit, kind="stable")  # records, unit by unit
         self.starts = np.cumsum(self.sizes) - self.sizes
         self.place = np.empty(len(parts), dtype=np.intp)  # position of each record in its unit

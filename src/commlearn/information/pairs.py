@@ -14,14 +14,12 @@ import pandas as pd
 from commlearn.escapes import html_text
 from commlearn.information.diagnose import count_doubts, expected_error, leak_signs
 from commlearn.information.estimate import ATOMS, information_in
-from commlearn.information.evidence import Evidence, Logs, best_posteriors, gather_evidence
-from commlearn.information.experts.posteriors import Posterior, Subset
-from commlearn.information.material import Material, prepare_target
+from commlearn.information.evidence import Evidence, best_posteriors, gather_evidence
+from commlearn.information.experts.posteriors import Posterior, Subset, all_subsets
+from commlearn.information.material import Material, Settings, prepare_target
 from commlearn.information.nulls import missing_tests
-from commlearn.information.report import PRESENT
-from commlearn.information.settings import Settings
-from commlearn.information.uncertainty import LEARNABLE, Estimate, Limits, find_limits, with_interval
-from commlearn.information.views import Pair, make_view
+from commlearn.information.report import PRESENT, listed, parts_of_pair
+from commlearn.information.views import LEARNABLE, Estimate, Limits, find_limits, make_view, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,17 +48,14 @@ class PairReport:
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per number: quantity, of, bits, low, high, error, p, growing."""
-        rows = [
-            {"quantity": "information", "of": name, **number} for name, number in self.values["alone"].items()
-        ]
-        for pair in self.values["pairs"]:
-            rows += [{"quantity": part, "of": pair["name"], **pair[part]} for part in PARTS]
-        rows.append({"quantity": "total", "of": "all", **self.values["total"]})
-        return pd.DataFrame(rows)
+        rows = [("information", name, number) for name, number in self.values["alone"].items()]
+        rows += [(part, pair["name"], pair[part]) for pair in self.values["pairs"] for part in PARTS]
+        rows.append(("total", "all", self.values["total"]))
+        return pd.DataFrame([{"quantity": part, "of": of, **number} for part, of, number in rows])
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Return a figure with a bar for each pair; also write it to `path` if given."""
-        from commlearn.plot.interactions import pairs_figure
+        from commlearn.plot.decomposition import pairs_figure
 
         return pairs_figure(self.values, path)
 
@@ -70,12 +65,7 @@ class PairReport:
     def __str__(self) -> str:
         values = self.values
         width = max(map(len, ("modality", *values["alone"])))
-        singles = [f"{name:<{width}}  {Estimate(**number)}" for name, number in values["alone"].items()]
         pair_width = max(len("pair"), *(len(pair["name"]) for pair in values["pairs"]))
-        pairs = [
-            f"{pair['name']:<{pair_width}}  " + "".join(f"{pair[part]['bits']:>10.2f}" for part in PARTS)
-            for pair in values["pairs"]
-        ]
         heads = "".join(f"{head:>10}" for head in ("shared", "1st only", "2nd only", "synergy", "in all"))
         lines = [
             values["verdict"],
@@ -86,10 +76,13 @@ class PairReport:
             *(f"- {line}" for line in pairs_in_words(values)),
             "",
             f"{'modality':<{width}}  bits on its own",
-            *singles,
+            *(f"{name:<{width}}  {Estimate(**number)}" for name, number in values["alone"].items()),
             "",
             f"{'pair':<{pair_width}}  {heads}",
-            *pairs,
+            *(
+                f"{pair['name']:<{pair_width}}  " + "".join(f"{pair[part]['bits']:>10.2f}" for part in PARTS)
+                for pair in values["pairs"]
+            ),
             "",
             f"With {len(values['modalities'])} modalities, only pairs are measured, not every subset: choose "
             "up to five to see what three or more provide only together. All numbers are lower bounds, from "
@@ -119,12 +112,10 @@ def pair_values(
     singles: dict[str, Estimate] = {}
     pairs, totals = [], []
     for pair_names in measured_pairs:
-        logs: Logs = {
-            subset: posteriors[subset].log for subset in ((pair_names[0],), (pair_names[1],), pair_names)
-        }
+        logs = {subset: posteriors[subset].log for subset in all_subsets(pair_names)}
         view = make_view(logs, evidence, settings, limits=limits)
         singles |= {modality: view.ladder[(modality,)] for modality in pair_names}
-        pairs.append(_pair(view.pairs[0]))
+        pairs.append({"name": " + ".join(pair_names), **parts_of_pair(view.pairs[0])})
         totals += [view.measured.total] if view.measured else []
     for modality in names:
         if modality not in singles:  # in none of the pairs that were read
@@ -136,8 +127,8 @@ def pair_values(
     tell("leaks")
     signs = leak_signs(material, target, evidence, settings)
     parts = [Estimate(**pair[part]) for pair in pairs for part in PARTS]
-    doubts = [*target.severe, *signs.severe]
-    doubts += count_doubts(evidence, expected_error(parts, len(labels)))
+    expected = expected_error(parts, len(labels))
+    doubts = [*target.severe, *signs.severe, *count_doubts(evidence, expected)]
     return {
         "verdict": f"CANNOT BE TRUSTED: {doubts[0]}" if doubts else _verdict(limits),
         "target": name,
@@ -202,30 +193,19 @@ def _left_out(names: Sequence[str], measured_pairs: Sequence[Subset]) -> list[st
     ]
 
 
-def _pair(pair: Pair) -> dict[str, Any]:
-    quantities = {part: asdict(getattr(pair, part)) for part in PARTS}
-    name = " + ".join([*pair.first, *pair.second])
-    return {"name": name, "first": list(pair.first), "second": list(pair.second), **quantities}
-
-
 def pairs_in_words(values: Mapping[str, Any]) -> list[str]:
     """Return sentences on who knows most alone, which pair shares most, and which has the largest synergy."""
     singles, pairs = values["alone"], values["pairs"]
     best = max(singles, key=lambda name: singles[name]["bits"])
     shared = max(pairs, key=lambda pair: pair["redundant"]["bits"])
     joint = max(pairs, key=lambda pair: pair["synergistic"]["bits"])
+    both, joint_both = (" and ".join([*pair["first"], *pair["second"]]) for pair in (shared, joint))
+    alone = "none of them provides anything on its own"
+    together = "no two of them provide anything that neither provides on its own"
     findings = (
-        (
-            singles[best],
-            f"{best} provides most on its own: {{}}",
-            "none of them provides anything on its own",
-        ),
-        (shared["redundant"], f"{_both(shared)} share most: {{}}", "no two of them share anything"),
-        (
-            joint["synergistic"],
-            f"{_both(joint)} have the largest synergy: {{}}",
-            "no two of them provide anything that neither provides on its own",
-        ),
+        (singles[best], f"{best} provides most on its own: {{}}", alone),
+        (shared["redundant"], f"{both} share most: {{}}", "no two of them share anything"),
+        (joint["synergistic"], f"{joint_both} have the largest synergy: {{}}", together),
     )
     return [
         fallback if _is_nothing(part) else part_in_words(sentence, part)
@@ -233,14 +213,9 @@ def pairs_in_words(values: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _both(pair: Mapping[str, Any]) -> str:
-    return " and ".join([*pair["first"], *pair["second"]])
-
-
 def share_in_words(names: list[str], total: Mapping[str, Any], entropy: float) -> str:
-    listing = f"{', '.join(names[:-1])} and {names[-1]}"
     return (
-        f"{listing} provide {Estimate(**total)} of the {entropy:.2f} bits needed for certainty "
+        f"{listed(names)} provide {Estimate(**total)} of the {entropy:.2f} bits needed for certainty "
         f"({100 * total['bits'] / entropy:.0f} %)"
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -16,16 +16,16 @@ from commlearn.escapes import file_name_part, html_text
 from commlearn.information.curve import Curve, Gain, Growth
 from commlearn.information.diagnose import Diagnostics
 from commlearn.information.estimate import ATOMS, QuantityKey, atoms_of_two, information_of, subset_name
-from commlearn.information.material import Target
+from commlearn.information.material import Settings, Target
 from commlearn.information.nulls import Combination
-from commlearn.information.settings import Settings
-from commlearn.information.uncertainty import Estimate
-from commlearn.information.views import Pair, View
+from commlearn.information.views import Estimate, Pair, View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from commlearn.information.pairs import PairReport
+
+_VIEWS = ("data", "linear", "representation", "raw", "model")
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class InteractionReport:
     curve: Curve
     diagnostics: Diagnostics
     settings: Settings
-    warnings: tuple[str, ...] = field(default=())
-    notes: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -89,13 +89,7 @@ class InteractionReport:
     @property
     def views(self) -> dict[str, View]:
         """The views that the report has, by name."""
-        views = {
-            "data": self.data,
-            "linear": self.linear,
-            "representation": self.representation,
-            "raw": self.raw,
-            "model": self.model,
-        }
+        views = {name: getattr(self, name) for name in _VIEWS}
         return {name: view for name, view in views.items() if view is not None}
 
     def contributions(self) -> pd.DataFrame:
@@ -113,21 +107,69 @@ class InteractionReport:
                 "A report that was read back does not contain the records' shares. Call interactions() again "
                 "to get them."
             )
-        first, second = next(iter(measured.pairs))
         columns = {f"I({subset_name(s)})": quantity.shares for s, quantity in measured.ladder.items()}
-        parts = atoms_of_two(measured, first, second)
+        parts = atoms_of_two(measured, self.atoms.first, self.atoms.second)
         columns |= {name: part.shares for name, part in parts.items()}
         label = np.array(self.target.classes, dtype=object)[self.target.labels]
         return pd.DataFrame({"record": self.target.rows, "label": label} | columns)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all but the records' shares as JSON-compatible values, with settings, seed and version."""
-        return report_values(self)
+        labels, curve = self.target.labels, self.curve
+        points = {
+            key: {str(n): bits for n, bits in bits_at.items()} for key, bits_at in curve.numbers.items()
+        }
+        return {
+            "verdict": self.verdict,
+            "target": self.target.name,
+            "records": self.records,
+            "classes": {name: int((labels == label).sum()) for label, name in enumerate(self.target.classes)},
+            "modalities": list(self.modalities),
+            "where": self.where,
+            "entropy": self.entropy,
+            "level": self.settings.level,
+            "version": version("commlearn"),
+            "seed": self.settings.seed,
+            "settings": asdict(self.settings),
+            "views": {name: _view(view) for name, view in self.views.items()},
+            "combination": asdict(self.combination),
+            "curve": {str(key): dict(bits) for key, bits in points.items()},
+            "extrapolated": {str(key): bits for key, bits in curve.extrapolated().items()},
+            "growth": [{**_key(key), **asdict(change)} for key, change in curve.growth.items()],
+            "points": [{**_key(key), "bits": bits} for key, bits in points.items()],
+            "worth": {name: [asdict(gain) for gain in gains] for name, gains in curve.worth.items()},
+            "diagnostics": asdict(self.diagnostics),
+            "warnings": list(self.warnings),
+            "notes": list(self.notes),
+            "words": str(self),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> InteractionReport:
         """Rebuild the report from its values; it prints and plots as before but lacks the records' shares."""
-        return cls(**report_fields(values))
+        counts = values["classes"]
+        labels = np.repeat(np.arange(len(counts)), list(counts.values()))
+        names, entropy = tuple(values["modalities"]), values["entropy"]
+        views = {name: _read_view(view, names, entropy) for name, view in values["views"].items()}
+        fields: dict[str, Any] = {name: views.get(name) for name in _VIEWS}
+        return cls(
+            Target(values["target"], labels, tuple(counts), np.arange(len(labels)), len(labels)),
+            values["where"],
+            **fields,
+            combination=Combination(**values["combination"]),
+            curve=Curve(
+                {
+                    _read_key(row): {int(n): bits for n, bits in row["bits"].items()}
+                    for row in values["points"]
+                },
+                {name: [_read_gain(gain) for gain in gains] for name, gains in values["worth"].items()},
+                {_read_key(row): Growth(row["bits"], row["error"]) for row in values["growth"]},
+            ),
+            diagnostics=Diagnostics(**values["diagnostics"]),
+            settings=Settings(**values["settings"]),
+            warnings=tuple(values["warnings"]),
+            notes=tuple(values["notes"]),
+        )
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per number: view, quantity, of, bits, low, high, error, p, growing."""
@@ -138,14 +180,39 @@ class InteractionReport:
         )
 
     def __str__(self) -> str:
-        return in_words(self)
+        name, total = self.target.name, self.data.total
+        lines = [
+            self.verdict,
+            f"Information about '{name}' in {listed(self.modalities)} ({self.records} records, "
+            f"{len(self.target.classes)} classes; {self.where}), in bits: one bit answers one yes-or-no "
+            f"question with even odds, and certainty about '{name}' takes {self.entropy:.2f} bits.",
+            f"Together they provide {total}: {100 * total.bits / self.entropy:.0f} % of certainty.",
+            *(f"Warning: {text}" for text in self.warnings if not self.verdict.endswith(text)),
+            "",
+            *(_two(self) if len(self.modalities) == 2 else _many(self)),
+            "",
+            *_ladder(self),
+            "",
+            _droppable(self),
+            *_linear(self),
+            *_views(self),
+            *_more_data(self),
+            "",
+            *(f"Note: {note}." for note in self.notes),
+            "Assumed, not tested: unique (hence shared) information depends only on how each modality "
+            "relates to the target on its own; records are drawn independently, or in the given groups.",
+            f"Intervals: {100 * self.settings.level:.0f} %; 'at least' gives the lower end where the upper "
+            "one is open. The numbers describe these arrays as these experts read them: they are lower "
+            "bounds on what the raw data contain.",
+        ]
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         return html_text(self)
 
     def plot(self, path: str | Path | None = None) -> Figure:
         """Return the figure; also write it to `path` if given."""
-        from commlearn.plot.interactions import interaction_figure
+        from commlearn.plot.decomposition import interaction_figure
 
         return interaction_figure(self.to_dict(), path)
 
@@ -177,9 +244,7 @@ class LabelReports:
         return pd.concat(frames, ignore_index=True)
 
     def __str__(self) -> str:
-        skipped = [
-            f"Warning: label '{label}' was left out: {reason}" for label, reason in self.skipped.items()
-        ]
+        skipped = (f"Warning: label '{label}' was left out: {why}" for label, why in self.skipped.items())
         return "\n\n".join([*skipped, *map(str, self.reports.values())])
 
     def _repr_html_(self) -> str:
@@ -189,46 +254,9 @@ class LabelReports:
         """Return one figure per label; the label is appended to the file name."""
         figures = {}
         for label, report in self.reports.items():
-            labelled_path = (
-                None if path is None else Path(path).with_stem(f"{Path(path).stem}-{file_name_part(label)}")
-            )
-            figures[label] = report.plot(labelled_path)
+            own = None if path is None else Path(path).with_stem(f"{Path(path).stem}-{file_name_part(label)}")
+            figures[label] = report.plot(own)
         return figures
-
-
-def report_values(report: InteractionReport) -> dict[str, Any]:
-    """Return the report as dictionaries and lists, the values of `InteractionReport.to_dict`."""
-    labels, worth = report.target.labels, report.curve.worth
-    return {
-        "verdict": report.verdict,
-        "target": report.target.name,
-        "records": report.records,
-        "classes": {name: int((labels == label).sum()) for label, name in enumerate(report.target.classes)},
-        "modalities": list(report.modalities),
-        "where": report.where,
-        "entropy": report.entropy,
-        "level": report.settings.level,
-        "version": version("commlearn"),
-        "seed": report.settings.seed,
-        "settings": asdict(report.settings),
-        "views": {name: _view(view) for name, view in report.views.items()},
-        "combination": asdict(report.combination),
-        "curve": {
-            str(key): {str(n): bits for n, bits in points.items()}
-            for key, points in report.curve.numbers.items()
-        },
-        "extrapolated": {str(key): bits for key, bits in report.curve.extrapolated().items()},
-        "growth": [{**_key(key), **asdict(change)} for key, change in report.curve.growth.items()],
-        "points": [
-            {**_key(key), "bits": {str(n): bits for n, bits in points.items()}}
-            for key, points in report.curve.numbers.items()
-        ],
-        "worth": {name: [asdict(gain) for gain in gains] for name, gains in worth.items()},
-        "diagnostics": asdict(report.diagnostics),
-        "warnings": list(report.warnings),
-        "notes": list(report.notes),
-        "words": str(report),
-    }
 
 
 def _view(view: View) -> dict[str, Any]:
@@ -245,7 +273,10 @@ def _view(view: View) -> dict[str, Any]:
             }
             for subset, value in view.ladder.items()
         ],
-        "pairs": [_pair(pair) for pair in view.pairs],
+        "pairs": [
+            {**parts_of_pair(pair), "bounds_of_redundant": [pair.least_redundant, pair.most_redundant]}
+            for pair in view.pairs
+        ],
         "spectrum": [asdict(value) for value in view.spectrum],
         "unique": {name: asdict(value) for name, value in view.unique.items()},
         "non_exclusive": asdict(view.non_exclusive),
@@ -254,43 +285,14 @@ def _view(view: View) -> dict[str, Any]:
     }
 
 
-def _pair(pair: Pair) -> dict[str, Any]:
-    return {
-        "first": list(pair.first),
-        "second": list(pair.second),
-        **{name: asdict(getattr(pair, name)) for name in ATOMS},
-        "total": asdict(pair.total),
-        "bounds_of_redundant": [pair.least_redundant, pair.most_redundant],
-    }
+def parts_of_pair(pair: Pair) -> dict[str, Any]:
+    """Return the two subsets of a pair, its parts and its total, as plain values."""
+    parts = {name: asdict(getattr(pair, name)) for name in (*ATOMS, "total")}
+    return {"first": list(pair.first), "second": list(pair.second), **parts}
 
 
 def _key(key: QuantityKey) -> dict[str, Any]:
     return {"part": key.part, "subsets": [list(subset) for subset in key.subsets]}
-
-
-def report_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of an `InteractionReport`, from the dictionaries of `report_values`."""
-    counts = values["classes"]
-    labels = np.repeat(np.arange(len(counts)), list(counts.values()))
-    target = Target(values["target"], labels, tuple(counts), np.arange(len(labels)), len(labels))
-    names, entropy = tuple(values["modalities"]), values["entropy"]
-    views = {name: _read_view(view, names, entropy) for name, view in values["views"].items()}
-    curve = Curve(
-        {_read_key(row): {int(n): bits for n, bits in row["bits"].items()} for row in values["points"]},
-        {name: [_read_gain(gain) for gain in gains] for name, gains in values["worth"].items()},
-        {_read_key(row): Growth(row["bits"], row["error"]) for row in values["growth"]},
-    )
-    return {
-        "target": target,
-        "where": values["where"],
-        **{name: views.get(name) for name in ("data", "linear", "representation", "raw", "model")},
-        "combination": Combination(**values["combination"]),
-        "curve": curve,
-        "diagnostics": Diagnostics(**values["diagnostics"]),
-        "settings": Settings(**values["settings"]),
-        "warnings": tuple(values["warnings"]),
-        "notes": tuple(values["notes"]),
-    }
 
 
 def _read_key(row: Mapping[str, Any]) -> QuantityKey:
@@ -315,39 +317,6 @@ def _read_view(view: Mapping[str, Any], names: tuple[str, ...], entropy: float) 
 PRESENT = 0.05  # largest p-value at which a part is called present
 ROUNDED = 0.005  # bits below which a number is printed as 0.00
 _LOWER = "  Synergy counts only what these experts could learn; there may be more that is harder to learn."
-
-
-def in_words(report: InteractionReport) -> str:
-    """Return the report as text, one finding per line; the first line says whether to trust it."""
-    lines = [
-        report.verdict,
-        *_opening(report),
-        *(f"Warning: {text}" for text in report.warnings if not report.verdict.endswith(text)),
-        "",
-    ]
-    lines += _two(report) if len(report.modalities) == 2 else _many(report)
-    lines += [
-        "",
-        *_ladder(report),
-        "",
-        *_droppable(report),
-        *_linear(report),
-        *_views(report),
-        *_more_data(report),
-    ]
-    return "\n".join([*lines, "", *_assumptions(report)])
-
-
-def _opening(report: InteractionReport) -> list[str]:
-    total = report.data.total
-    share = 100 * total.bits / report.entropy
-    return [
-        f"Information about '{report.target.name}' in {_listed(report.modalities)} ({report.records} "
-        f"records, {len(report.target.classes)} classes; {report.where}), in bits: one bit answers one "
-        f"yes-or-no question with even odds, and certainty about '{report.target.name}' takes "
-        f"{report.entropy:.2f} bits.",
-        f"Together they provide {total}: {share:.0f} % of certainty.",
-    ]
 
 
 def _two(report: InteractionReport) -> list[str]:
@@ -430,7 +399,7 @@ def _ladder(report: InteractionReport) -> list[str]:
     return lines
 
 
-def _droppable(report: InteractionReport) -> list[str]:
+def _droppable(report: InteractionReport) -> str:
     """Return a sentence on the modality whose loss costs least."""
     view, names = report.data, report.modalities
     costs = {}
@@ -439,25 +408,23 @@ def _droppable(report: InteractionReport) -> list[str]:
         costs[name] = (view.total.bits - view.ladder[rest].bits, view.accuracy[names] - view.accuracy[rest])
     name = min(costs, key=lambda candidate: costs[candidate][0])
     bits, points = costs[name]
-    return [
+    return (
         f"Cheapest to drop: {name}, at a cost of {bits:.2f} bits and {100 * points:.1f} points of accuracy."
-    ]
+    )
 
 
 def _linear(report: InteractionReport) -> list[str]:
     mlp, linear = _synergy(report.data), _synergy(report.linear)
     if mlp.bits < 0.02 or (mlp.p or 0) > PRESENT:
         return []
-    part = min(linear.bits, mlp.bits)
+    finding = "A linear probe of the modalities side by side sees "
     if linear.bits < 0.1 * mlp.bits:
-        finding = (
-            "A linear probe of the modalities side by side sees none of the synergy; non-linear experts do"
-        )
+        finding += "none of the synergy; non-linear experts do"
     elif linear.bits < 0.7 * mlp.bits:
-        finding = "A linear probe of the modalities side by side sees part of the synergy"
+        finding += "part of the synergy"
     else:
         finding = "The synergy can be read linearly"
-    return [f"{finding} ({part:.2f} of {mlp.bits:.2f} bits)."]
+    return [f"{finding} ({min(linear.bits, mlp.bits):.2f} of {mlp.bits:.2f} bits)."]
 
 
 def _synergy(view: View) -> Estimate:
@@ -469,24 +436,22 @@ def _synergy(view: View) -> Estimate:
     )
 
 
+def _orders(view: View) -> str:
+    return ", ".join(f"S({order}) {part.bits:.2f}" for order, part in enumerate(view.spectrum, 1))
+
+
 def _views(report: InteractionReport) -> list[str]:
-    lines = []
     views = {
         "RAW columns (the best experts, no model)": report.raw,
         "REPRESENTATION (a linear probe of the model's own embedding)": report.representation,
         "MODEL (its own predictions)": report.model,
     }
-    for name, view in views.items():
-        if view is not None:
-            if len(report.modalities) == 2:
-                parts = _parts(view.pairs[0])
-            else:
-                parts = ", ".join(f"S({k}) {part.bits:.2f}" for k, part in enumerate(view.spectrum, 1))
-            lines.append(
-                f"{name}: {parts}; {view.total.bits:.2f} bits in total, compared with "
-                f"{report.data.total.bits:.2f} in the DATA view."
-            )
-    return lines
+    return [
+        f"{name}: {_parts(view.pairs[0]) if len(view.names) == 2 else _orders(view)}; "
+        f"{view.total.bits:.2f} bits in total, compared with {report.data.total.bits:.2f} in the DATA view."
+        for name, view in views.items()
+        if view is not None
+    ]
 
 
 def _more_data(report: InteractionReport) -> list[str]:
@@ -505,23 +470,9 @@ def _more_data(report: InteractionReport) -> list[str]:
         return lines
     *_, previous, current = sorted(points)
     gain = points[current] - points[previous]
-    if gain > max(0.02, report.data.total.error):
-        finding = "More records would probably raise the total: it grew"
-    else:
-        finding = "More records would change the total little: it moved"
-    return [*lines, f"{finding} by {gain:+.2f} bits from {previous} to {current} records."]
-
-
-def _assumptions(report: InteractionReport) -> list[str]:
-    lines = [f"Note: {note}." for note in report.notes]
-    return [
-        *lines,
-        "Assumed, not tested: unique (hence shared) information depends only on how each modality relates to "
-        "the target on its own; records are drawn independently, or in the given groups.",
-        f"Intervals: {100 * report.settings.level:.0f} %; 'at least' gives the lower end where the upper one "
-        "is open. The numbers describe these arrays as these experts read them: they are lower bounds on "
-        "what the raw data contain.",
-    ]
+    grew = gain > max(0.02, report.data.total.error)
+    change = "probably raise the total: it grew" if grew else "change the total little: it moved"
+    return [*lines, f"More records would {change} by {gain:+.2f} bits from {previous} to {current} records."]
 
 
 def _tested(value: Estimate) -> str:
@@ -538,5 +489,6 @@ def _p(value: float) -> str:
     return "< 0.01" if value < 0.01 else f"= {value:.2f}"
 
 
-def _listed(names: tuple[str, ...]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return two or more names as text, such as "a, b and c"."""
     return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +15,21 @@ from commlearn.batch import Modality, Spec
 from commlearn.datasets import READERS
 from commlearn.datasets.trifeature import Objects, Trifeature, draw_pairs, pair_records
 from commlearn.errors import ConfigurationError, DataError, unknown
-from commlearn.information.diagnose import answer_warnings
+from commlearn.information.experts.posteriors import all_subsets
 from commlearn.information.material import MOST_MODALITIES, Material, chosen_names, from_arrays, is_collection
 from commlearn.information.pid.marginals import Array
-from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells
 from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.vector import Vector
 from commlearn.methods.base import Method
 from commlearn.probes.readout_rows import CrossFitRows, rows_to_cross_fit
-from commlearn.records import Column, Records
+from commlearn.records import Column, Records, presence
 from commlearn.seeds import numpy_generator
 from commlearn.tables.formats.reading import PLAIN
+from commlearn.tables.roles import encode_target
 from commlearn.tables.schema import Schema
 from commlearn.tables.signal import moments
 from commlearn.tables.table import Table, read_table
-from commlearn.tables.targets import encode_target
 from commlearn.trained.embed import embed, method_owner
 
 _CHUNK = 1024  # records read at a time
@@ -44,14 +42,10 @@ def schema_of(columns: Mapping[str, Any], table: Table) -> Schema:
     kinds: dict[str, Any] = {}
     for name, entry in columns.items():
         names = [entry] if isinstance(entry, str) else list(entry)
-        lists = len(names) == 1 and names[0] in table.frame and _holds_lists(table.frame[names[0]])
+        column = table.frame.get(names[0]) if len(names) == 1 else None
+        lists = column is not None and any(np.ndim(cell) == 1 for cell in column.dropna().head(1))
         kinds[name] = Vector(names[0]) if lists else Tabular(names)
     return Schema(kinds)
-
-
-def _holds_lists(cells: pd.Series) -> bool:
-    present = cells.dropna()
-    return bool(len(present)) and np.ndim(present.iloc[0]) == 1
 
 
 def raw_arrays(records: Records) -> dict[str, Array]:
@@ -118,15 +112,7 @@ _FLATTEN: dict[str, Any] = {
 }
 
 
-_PAIRS = 6000
-_BLOCKS = 5
-
-
-def trifeature_of(model: Any) -> Trifeature | None:
-    """Return the Trifeature experiment of a model; None if it was trained on other data."""
-    options = dict(model.experiment.data) if hasattr(model, "experiment") else {}
-    reader = READERS[options.pop("name")](**options) if options.get("name") in READERS else None
-    return reader if isinstance(reader, Trifeature) else None
+_PAIRS, _BLOCKS = 6000, 5  # pairs of images, and blocks of images that they are drawn within
 
 
 def own_records(model: Any) -> CrossFitRows:
@@ -135,8 +121,9 @@ def own_records(model: Any) -> CrossFitRows:
     If the method saw no labels, they are its training records; otherwise, those it was not trained on. For a
     run on a table, they are the rows that passing this table would give.
     """
-    reader = trifeature_of(model)
-    if reader is None:
+    options = dict(model.experiment.data) if hasattr(model, "experiment") else {}
+    reader = READERS[options.pop("name")](**options) if options.get("name") in READERS else None
+    if not isinstance(reader, Trifeature):
         rows = rows_to_cross_fit(model, with_targets=True)
         if not rows.records.targets:
             raise DataError(
@@ -199,7 +186,7 @@ class GatheredInputs:
     read: Callable[[Any], tuple[Any, str]]  # returns the values of a target for all records, and its name
     records: int  # number of records in the source
     rows: np.ndarray  # positions of the records that have all modalities
-    groups: np.ndarray | None  # groups of these records
+    groups: np.ndarray | None  # groups of all records
     targets: Mapping[str, str | None] = field(default_factory=dict)  # targets that are stated, with sorts
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)  # table columns of each modality
     offered: int | None = None  # number of records before any trained on with labels were left out
@@ -208,12 +195,17 @@ class GatheredInputs:
     def about(self, target: Any) -> TargetInputs:
         values, name = self.read(target)
         _check_length(f"target '{name}'", values, self.records)
-        warnings = answer_warnings(name, self.columns) if isinstance(target, str) else ()
+        warnings = tuple(
+            f"target '{name}' is itself a column that the modality '{modality}' reads, which gives away the "
+            "answer; leave the column out of the modality, or choose another target"
+            for modality, columns in self.columns.items()
+            if isinstance(target, str) and name in columns
+        )
         return TargetInputs(
             self.material,
             values.iloc[self.rows] if isinstance(values, pd.DataFrame) else values[self.rows],
             name,
-            self.groups,
+            None if self.groups is None else self.groups[self.rows],
             self.rows if self.places is None else self.places[self.rows],
             self.records if self.offered is None else self.offered,
             warnings,
@@ -296,15 +288,15 @@ def _of_columns(
     schema = source if isinstance(source, Schema) else schema_of(source, table)
     chosen_schema = replace(schema.only(chosen_names(schema.modalities, modalities)), id=None)
     records = chosen_schema.read(table, chosen_schema.learn(table), empty=True)
-    complete, positions = _complete(records)
+    complete, positions, notes = _complete(records)
     arrays = from_arrays(raw_arrays(complete), None)
-    material = replace(arrays, origin="raw columns, no model", notes=_dropped(records, complete))
+    material = replace(arrays, origin="raw columns, no model", notes=notes)
     return GatheredInputs(
         material,
         lambda target: _target(schema, table, None, target),
         len(records),
         positions,
-        _choose_rows(_groups(groups, table, schema, len(records)), positions),
+        _groups(groups, table, schema, len(records)),
         schema.targets,
         {name: kind.columns() for name, kind in chosen_schema.modalities.items()},
     )
@@ -321,46 +313,39 @@ def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: A
     schema: Schema | None = getattr(model, "schema", None)
     rows = own_records(model) if data is None else rows_to_cross_fit(model, data, names)
     records, table = rows.records, rows.table
-    complete, positions = _complete(replace(records, columns={name: records.columns[name] for name in names}))
+    columns = {name: records.columns[name] for name in names}
+    complete, positions, notes = _complete(replace(records, columns=columns))
+    subsets = all_subsets(names)[len(names) :] if len(names) <= MOST_MODALITIES else []  # two or more
     material = Material(
         from_arrays({name: embed(model, complete, [name], blocks="learned") for name in names}, None).arrays,
-        _fused(model, complete, names),
+        {
+            subset: np.asarray(embed(model, complete, list(subset), blocks="learned"), dtype=np.float64)
+            for subset in subsets
+        },
         own_columns(complete),
         f"embeddings of {rows.source}" if rows.source else "embeddings by the model",
-        (*((rows.warning,) if rows.warning else ()), *_dropped(records, complete)),
+        (rows.warning, *notes) if rows.warning else notes,
     )
-    if groups is not None and not isinstance(groups, str):
-        groups = rows.select(groups)
+
+    def of_records(values: Any) -> Any:
+        """Reduce values to the records that are used; a name stays as it is."""
+        return values if values is None or isinstance(values, str) else rows.select(values)
+
+    groups = of_records(groups)
     group_values = records.held_together if groups is None else _groups(groups, table, schema, len(records))
     sorts = schema.targets if schema else {}
     targets = {**(sorts if table else {}), **{name: sorts.get(name) for name in records.targets}}
     return GatheredInputs(
         material,
-        lambda target: _target(schema, table, records, _of_records(target, rows)),
+        lambda target: _target(schema, table, records, of_records(target)),
         len(records),
         positions,
-        _choose_rows(group_values, positions),
+        group_values,
         targets,
         {name: schema.modalities[name].columns() for name in names} if schema and table else {},
         rows.offered,
         rows.positions,
     )
-
-
-def _of_records(target: Any, rows: CrossFitRows) -> Any:
-    """Reduce the values of a target to the records that are used; a name stays as it is."""
-    return target if target is None or isinstance(target, str) else rows.select(target)
-
-
-def _fused(model: Any, records: Records, names: Sequence[str]) -> dict[tuple[str, ...], Any]:
-    """Return the model's own embedding of each subset of two or more; none if there are too many subsets."""
-    if len(names) > MOST_MODALITIES:
-        return {}
-    return {
-        subset: np.asarray(embed(model, records, list(subset), blocks="learned"), dtype=np.float64)
-        for size in range(2, len(names) + 1)
-        for subset in combinations(names, size)
-    }
 
 
 def own_columns(records: Records) -> dict[str, Array]:
@@ -439,20 +424,14 @@ def _groups(groups: Any, table: Table | None, schema: Schema | None, records: in
     return values
 
 
-def _complete(records: Records) -> tuple[Records, np.ndarray]:
-    """Return the records that have all of the modalities, and their positions."""
+def _complete(records: Records) -> tuple[Records, np.ndarray, tuple[str, ...]]:
+    """Return the records that have all of the modalities, their positions, and a note if some have not."""
     present = np.all([presence(column) for column in records.columns.values()], axis=0)
     rows = np.flatnonzero(present)
     if not len(rows):
         raise DataError(f"No record has all of {', '.join(records.columns)}; compare fewer modalities.")
-    return (records if present.all() else records.choose(rows)), rows
-
-
-def _dropped(records: Records, complete: Records) -> tuple[str, ...]:
-    if len(records) == len(complete):
-        return ()
-    return (f"{len(records) - len(complete)} of {len(records)} records lack a modality and were left out",)
-
-
-def _choose_rows(values: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
-    return None if values is None else values[rows]
+    if present.all():
+        return records, rows, ()
+    missing = len(records) - len(rows)
+    note = f"{missing} of {len(records)} records lack a modality and were left out"
+    return records.choose(rows), rows, (note,)

@@ -1,29 +1,169 @@
-"""One view of the data: the decomposition of posteriors, with the uncertainty of all its numbers."""
+"""One view of the data: the decomposition of posteriors, with the uncertainty of all its numbers.
+
+It comes from standard errors, a bootstrap near zero, and a planted synergy that the experts have to find.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from commlearn.information.curve import Growth
 from commlearn.information.estimate import (
-    ATOMS,
+    Decomposition,
     Measured,
+    Quantity,
     QuantityKey,
+    atoms_of_two,
     information_of,
     measure,
-    quantities,
     united,
 )
 from commlearn.information.evidence import Evidence
-from commlearn.information.experts.posteriors import Subset
-from commlearn.information.experts.standard_errors import tail
+from commlearn.information.experts.folds import correction, half_width, make_folds, standard_error, tail
+from commlearn.information.experts.models import Recipe, fit_networks, fit_reduced, logistic, pair_directions
+from commlearn.information.experts.posteriors import (
+    Subset,
+    ignore_convergence_warnings,
+    stack_posterior,
+    workers,
+)
+from commlearn.information.material import Settings
 from commlearn.information.nulls import label_tests
 from commlearn.information.pid.marginals import Array
-from commlearn.information.settings import Settings
-from commlearn.information.uncertainty import Estimate, Limits, bootstrap, resampled_weights, with_interval
+from commlearn.seeds import numpy_generator
+
+REACH = 1.5  # factor on the last doubling's growth that may still be missing: 1 if errors fall as 1 / records
+GROWS, GROWS_SHARE = 0.03, 0.05  # growth above which a number still grows: bits, and share of it
+WHOLE = 0.005  # bits below certainty that still count as certainty
+LEARNABLE = 0.6  # share of a planted synergy below which synergies may be missed
+_DIRECTIONS = 8  # most directions of a modality to learn; the bits that they cost are the resolution
+WIDER = 1.2  # factor on standard errors, as experts of several folds have learned from each other's records
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number of bits and its uncertainty."""
+
+    bits: float  # the estimate
+    low: float  # lower end of the interval
+    high: float  # upper end; H(Y), certainty, if the number is still growing
+    error: float  # standard error
+    p: float | None = None  # p-value of "it is zero", if tested
+    growing: bool = False  # experts have not learned all of it, so the number is a lower bound
+
+    def __str__(self) -> str:
+        if self.growing:
+            return f"at least {self.low:.2f} bits ({self.bits:.2f} found)"
+        return f"{self.bits:.2f} bits [{self.low:.2f}, {self.high:.2f}]"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Range of all numbers of a report, and what it cannot distinguish from nothing."""
+
+    most: float  # H(Y)
+    # Bits that learning the directions costs with this many records; fewer cannot be told from none.
+    resolution: float = 0.0
+    learnable: float = 1.0  # share of a planted synergy that was found
+
+
+def with_interval(
+    quantity: Quantity,
+    level: float,
+    limits: Limits,
+    draws: Array | None = None,
+    groups: np.ndarray | None = None,
+    growth: Growth | None = None,
+    combined: bool = False,
+) -> Estimate:
+    """Return a quantity with its interval.
+
+    The upper end reaches as far as the number would grow if its error fell as a power of the records between
+    1 / 2 and 1, plus the uncertainty of that growth. It is open if the number clearly grows, or if the
+    quantity is `combined` (about a combination, which may be hard to learn) and experts would miss a synergy.
+    """
+    growth = growth or Growth(0.0, 0.0)
+    error = max(standard_error(shares, groups) for shares in (quantity.shares, quantity.uncut))
+    if draws is not None and len(draws) > 1:
+        error = max(error, correction(groups) ** 0.5 * float(np.std(draws, ddof=1)))
+    width, growth_width = (WIDER * half_width(value, level, groups) for value in (error, growth.error))
+    above = REACH * max(growth.bits, 0.0) + float(np.hypot(width, REACH * growth_width))
+    below = REACH * min(growth.bits, 0.0) - width
+    grows = growth.bits > max(GROWS, GROWS_SHARE * quantity.bits)
+    certain = quantity.bits > limits.most - WHOLE  # no room left to grow
+    growing = not certain and (grows or (combined and limits.learnable < LEARNABLE))
+    high = quantity.bits + max(above, limits.resolution)
+    return Estimate(
+        quantity.bits,
+        low=min(max(quantity.bits + below, 0.0), limits.most),
+        high=limits.most if growing else min(high, limits.most),
+        error=error,
+        growing=growing,
+    )
+
+
+def find_limits(evidence: Evidence, settings: Settings, planted: bool = True) -> Limits:
+    """Return the bits that certainty takes, and the limits of what experts can see in these records.
+
+    `planted` says whether a synergy is planted in the two widest modalities, to see how much is found.
+    """
+    records, classes = len(evidence.labels), int(evidence.labels.max()) + 1
+    share = np.bincount(evidence.labels) / records
+    blocks = sorted(evidence.blocks.values(), key=lambda block: -block.shape[1])
+    directions = min(_DIRECTIONS, blocks[-1].shape[1])
+    return Limits(
+        most=-float(share @ np.log2(share)),
+        resolution=(classes - 1) * directions / (2 * records * float(np.log(2))),
+        learnable=learnable_share((blocks[0], blocks[1]), evidence.groups, settings) if planted else 1.0,
+    )
+
+
+def resampled_weights(records: int, count: int, seed: int, groups: np.ndarray | None = None) -> Array:
+    """Return how often each record is drawn, (count, records), with whole groups drawn together."""
+    draw = numpy_generator(seed, "interactions bootstrap")
+    units = records if groups is None else int(groups.max()) + 1
+    drawn = draw.multinomial(units, np.full(units, 1 / units), size=count).astype(np.float64)
+    return drawn if groups is None else drawn[:, groups]
+
+
+def learnable_share(blocks: tuple[Array, Array], groups: np.ndarray | None, settings: Settings) -> float:
+    """Return the share of a planted bit of synergy that experts find, from 0 to 1.
+
+    The planted labels depend only on the combination of two modalities: the XOR of a random half-space of
+    each. If experts find little of it, they would also miss such a combination in the true labels. A flat
+    learning curve does not rule that out, as it is flat at zero, too.
+    """
+    count, seed = settings.folds, settings.seed
+    draw = numpy_generator(seed, "interactions planted")
+    labels = _half_space(blocks[0], draw) ^ _half_space(blocks[1], draw)
+    if np.bincount(labels, minlength=2).min() < 2 * count:
+        return 0.0
+    folds = make_folds(labels, groups, count, seed)
+    if len(folds.unlearnable_classes(labels)):
+        return 0.0
+    recipe = Recipe(hidden=32, steps=True, copies=2)
+    choice = partial(pair_directions, rank=2)  # experts look for two pairs of directions
+    with ignore_convergence_warnings():
+        experts = [
+            fit_networks(blocks, labels, folds, seed, True, recipe, choice),
+            fit_reduced(blocks, labels, folds, choice, logistic),
+        ]
+    log = stack_posterior(("first", "second"), experts, {}, labels, folds).log
+    share = np.bincount(labels) / len(labels)
+    entropy = -float(np.log(share) @ share)
+    return float(np.clip(1 + log[np.arange(len(labels)), labels].mean() / entropy, 0.0, 1.0))
+
+
+def _half_space(block: Array, draw: np.random.Generator) -> np.ndarray:
+    """Return each record's side of a random plane through the median; all directions have equal weight."""
+    scale = block.std(axis=0)
+    side = block @ (draw.normal(size=block.shape[1]) / np.maximum(scale, 1e-9))
+    return (side > np.median(side)).astype(np.intp)
+
 
 # Number of classes above which resamplings are limited, and to how many.
 _MANY_CLASSES, _FEW_RESAMPLINGS = 20, 5
@@ -46,63 +186,28 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class View:
+class View(Decomposition[Estimate]):
     """Decomposition as seen by one family of experts."""
 
-    names: Subset  # names of the modalities, in order
-    entropy: float  # H(Y), the bits that certainty takes
-    gap: float  # largest certificate of its programs, in bits
-    cells: list[tuple[int, ...]]  # for each order, cells of the posterior of each subset of that size
-    numbers: dict[QuantityKey, Estimate]  # every quantity of the decomposition
     accuracy: dict[Subset, float]  # share of records that the posterior of each subset gets right
     balanced_accuracy: dict[Subset, float]  # mean of that share over the classes
     measured: Measured | None = None  # the underlying numbers, with each record's share; None if read back
 
     @property
-    def total(self) -> Estimate:
-        return self.ladder[self.names]
-
-    @property
-    def ladder(self) -> dict[Subset, Estimate]:
-        """I(A; Y) of every subset."""
-        return {key.subsets[0]: value for key, value in self.numbers.items() if key.part == "information"}
-
-    @property
     def pairs(self) -> list[Pair]:
         """Decompositions of each pair, and of each modality and the set of all others."""
-        return [self._pair(*key.subsets) for key in self.numbers if key.part == "redundant"]
-
-    @property
-    def spectrum(self) -> list[Estimate]:
-        """The order spectrum, S(1), ..., S(n)."""
-        orders = range(1, len(self.names) + 1)
-        return [self.numbers[QuantityKey(f"spectrum {order}", (self.names,))] for order in orders]
-
-    @property
-    def unique(self) -> dict[str, Estimate]:
-        """Unique information of each modality among all."""
-        return {name: self.numbers[QuantityKey("unique", ((name,),))] for name in self.names}
-
-    @property
-    def non_exclusive(self) -> Estimate:
-        """Information that more than one single modality carries."""
-        return self.numbers[QuantityKey("non_exclusive", (self.names,))]
-
-    @property
-    def shapley(self) -> dict[str, Estimate]:
-        """Shapley value of each modality."""
-        return {name: self.numbers[QuantityKey("shapley", ((name,),))] for name in self.names}
+        return [self._pair(*subsets) for subsets in self.compared]
 
     def _pair(self, first: Subset, second: Subset) -> Pair:
-        total = self.numbers[information_of(united(self.names, first, second))]
-        information1, information2 = (self.numbers[information_of(subset)].bits for subset in (first, second))
+        subsets = (first, second, united(self.names, first, second))
+        information1, information2, total = (self.numbers[information_of(subset)] for subset in subsets)
         return Pair(
             first,
             second,
-            **{part: self.numbers[QuantityKey(part, (first, second))] for part in ATOMS},
+            **atoms_of_two(self, first, second),
             total=total,
-            least_redundant=max(0.0, information1 + information2 - total.bits),
-            most_redundant=min(information1, information2),
+            least_redundant=max(0.0, information1.bits + information2.bits - total.bits),
+            most_redundant=min(information1.bits, information2.bits),
         )
 
 
@@ -118,30 +223,35 @@ def make_view(
     cells: dict[Subset, Array] = {}
     measured = measure(logs, labels, cells=cells)
     limits = limits or Limits(measured.entropy)
-    resamplings = min(
-        settings.bootstrap, _FEW_RESAMPLINGS if labels.max() >= _MANY_CLASSES else settings.bootstrap
-    )
+    resamplings = settings.bootstrap
+    if labels.max() >= _MANY_CLASSES:
+        resamplings = min(resamplings, _FEW_RESAMPLINGS)
     weights = resampled_weights(len(labels), resamplings, settings.seed, folds.groups)
-    draws = bootstrap(  # without resamplings that miss a class, which happens with few groups
-        lambda weight: measure(logs, labels, weight, _ROUGH, cells),
-        lambda resampled: {key: value.bits for key, value in quantities(resampled).items()},
-        weights[[np.bincount(labels, weights=weight).all() for weight in weights]],
-    )
+    # Without resamplings that miss a class, which happens with few groups; the experts are not refitted.
+    weights = weights[[np.bincount(labels, weights=weight).all() for weight in weights]]
+
+    def resampled(weight: Array) -> dict[QuantityKey, float]:
+        again = measure(logs, labels, weight, _ROUGH, cells)
+        return {key: value.bits for key, value in again.numbers.items()}
+
+    with workers() as pool:
+        draws = list(pool.map(resampled, weights))
     p_values = label_tests(logs, labels, folds, settings.permutations, settings.seed)
     numbers = {}
-    for key, value in quantities(measured).items():
-        change = growth.get(key)
+    for key, value in measured.numbers.items():
+        change = growth.get(key, Growth(0.0, 0.0))
+        resamples = np.array([draw[key] for draw in draws])
         number = with_interval(
-            value, settings.level, limits, draws.get(key), folds.groups, change, combined=_combined(key)
+            value, settings.level, limits, resamples, folds.groups, change, combined=_combined(key)
         )
-        bias = 0.0 if change is None else change.bits
-        numbers[key] = replace(number, p=_p_value(key, number, p_values, measured.names, folds.groups, bias))
+        p = _p_value(key, number, p_values, measured.names, folds.groups, change.bits)
+        numbers[key] = replace(number, p=p)
     correct = {subset: log.argmax(axis=1) == labels for subset, log in logs.items()}
     return View(
         measured.names,
         measured.entropy,
         measured.gap,
-        [union.cells for union in measured.unions],
+        measured.cells,
         numbers,
         accuracy={subset: float(hits.mean()) for subset, hits in correct.items()},
         balanced_accuracy={
@@ -179,7 +289,6 @@ def _p_value(
 
 
 def _combined(key: QuantityKey) -> bool:
-    """Whether a number is about a combination of modalities."""
     if key.part == "information":
         return len(key.subsets[0]) > 1
     return key.part == "synergistic" or (key.part.startswith("spectrum") and key.part != "spectrum 1")

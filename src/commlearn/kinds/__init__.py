@@ -10,17 +10,6 @@ from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.text import Text
 from commlearn.kinds.vector import Vector
 
-__all__ = [
-    "KINDS",
-    "Audio",
-    "Cells",
-    "Image",
-    "Kind",
-    "Problem",
-    "Series",
-    "Tabular",
-    "Text",
-    "Vector",
-]
+__all__ = ["KINDS", "Audio", "Cells", "Image", "Kind", "Problem", "Series", "Tabular", "Text", "Vector"]
 
 KINDS: dict[str, type[Kind]] = {kind.name: kind for kind in (Image, Text, Tabular, Series, Vector, Audio)}

@@ -60,8 +60,7 @@ class Audio(Kind):
     outside: bool = False  # paths may leave the table's folder
 
     def __post_init__(self) -> None:
-        valid = self.rate is None or (isinstance(self.rate, int) and RATES[0] <= self.rate <= RATES[1])
-        if not valid:
+        if self.rate is not None and not (isinstance(self.rate, int) and RATES[0] <= self.rate <= RATES[1]):
             raise ConfigurationError(
                 f"Audio rate is {self.rate!r}; give {RATES[0]} to {RATES[1]} samples per second."
             )

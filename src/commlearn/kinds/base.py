@@ -98,30 +98,26 @@ def plain(state: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(state))
 
 
-def check_learned(state: Mapping[str, Any] | None, where: str = "preprocessing") -> None:
+def check_learned(state: Any, where: str = "preprocessing", divisor: bool = False) -> None:
     """Refuse numbers that would make every record infinite or NaN.
 
     Args:
-        state: what each modality learned, as plain values.
+        state: what each modality learned, as plain values, or a part of it.
         where: what to call the state in messages.
+        divisor: whether values are divided by its numbers.
 
     Example:
         >>> check_learned({"labs": {"mean": [0.5], "scale": [0.0]}})
         Traceback (most recent call last):
         commlearn.errors.ConfigurationError: preprocessing.labs.scale.0 is 0.0; it should be above 0.
     """
-    if state is not None:
-        _check(state, where, divisor=False)
-
-
-def _check(value: Any, location: str, divisor: bool) -> None:
-    if isinstance(value, Mapping):
-        for key, entry in value.items():
-            _check(entry, f"{location}.{key}", key in DIVISORS)
-    elif isinstance(value, list | tuple):
-        for index, entry in enumerate(value):
-            _check(entry, f"{location}.{index}", divisor)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ConfigurationError(f"{location} is {value}; it should be a finite number.")
-    elif divisor and isinstance(value, int | float) and not value > 0:
-        raise ConfigurationError(f"{location} is {value}; it should be above 0.")
+    if isinstance(state, Mapping):
+        for key, entry in state.items():
+            check_learned(entry, f"{where}.{key}", key in DIVISORS)
+    elif isinstance(state, list | tuple):
+        for index, entry in enumerate(state):
+            check_learned(entry, f"{where}.{index}", divisor)
+    elif isinstance(state, float) and not math.isfinite(state):
+        raise ConfigurationError(f"{where} is {state}; it should be a finite number.")
+    elif divisor and isinstance(state, int | float) and not state > 0:
+        raise ConfigurationError(f"{where} is {state}; it should be above 0.")

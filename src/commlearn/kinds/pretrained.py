@@ -13,8 +13,14 @@ from torch import nn
 
 from commlearn.errors import ConfigurationError, Problems, unknown
 from commlearn.models.encoders.own import OWN
-from commlearn.models.encoders.pretrained_folder import fingerprint, locate, missing_extra
-from commlearn.models.encoders.pretrained_model import architecture_of, image_preparation, subwords
+from commlearn.models.encoders.pretrained_model import (
+    architecture_of,
+    fingerprint,
+    image_preparation,
+    locate,
+    missing_extra,
+    subwords,
+)
 
 
 @dataclass(frozen=True)

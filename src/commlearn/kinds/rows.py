@@ -232,8 +232,8 @@ class Unreadable:
                 cell = (name, problem.column, problem.row)
                 if isinstance(problem.row, int) and cell not in self._cells:
                     self._cells.add(cell)
-                    entry = dict(zip(("modality", "column", "row"), cell, strict=True))
-                    self.entries.append({**entry, "problem": problem.message})
+                    where = {"modality": name, "column": problem.column, "row": problem.row}
+                    self.entries.append({**where, "problem": problem.message})
 
 
 def _empty_cells(kind: Kind, cells: Cells, problems: tuple[Problem, ...]) -> Cells | None:
@@ -248,13 +248,8 @@ def _empty_cells(kind: Kind, cells: Cells, problems: tuple[Problem, ...]) -> Cel
             single = kind.name == "tabular" and problem.column in empty
             for column in (problem.column,) if single else columns:
                 empty[column][problem.row - cells.first_row] = True
-    changes = any((cells.frame[column].notna() & mask).any() for column, mask in empty.items())
-    if not changes:
+    empty = {column: mask for column, mask in empty.items() if mask.any()}
+    if not any((cells.frame[column].notna() & mask).any() for column, mask in empty.items()):
         return None
-    frame = cells.frame.assign(
-        **{
-            column: cells.frame[column].astype(object).mask(mask, None) if mask.any() else cells.frame[column]
-            for column, mask in empty.items()
-        }
-    )
-    return Cells(frame, cells.root, cells.first_row)
+    emptied = {name: cells.frame[name].astype(object).mask(mask, None) for name, mask in empty.items()}
+    return Cells(cells.frame.assign(**emptied), cells.root, cells.first_row)

@@ -13,11 +13,20 @@ import numpy as np
 import pandas as pd
 
 from commlearn.errors import DataError
-from commlearn.kinds.arrays import array_of, flat_lists, is_blank, shown
+from commlearn.kinds.arrays import (
+    Clock,
+    Steps,
+    array_of,
+    clock_of,
+    flat_lists,
+    is_blank,
+    shown,
+    side_by_side,
+    steps_of,
+)
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.numbers import LARGEST, outside, usual_range
 from commlearn.kinds.rows import LISTED, check_whole, first_ten, label, map_rows, named_columns, raise_errors
-from commlearn.kinds.steps import Clock, Steps, clock_of, side_by_side, steps_of
 from commlearn.records import Column, Sequences
 
 MOST_STEPS = 512  # default for the most steps of a series after averaging

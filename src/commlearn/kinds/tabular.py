@@ -88,28 +88,25 @@ class Tabular(Kind):
 
     def learn(self, cells: Cells) -> dict[str, Any]:
         """Return curves of numeric columns, names of categorical ones, and what forms learned."""
-        problems = [self._problems(cells, cells.frame[column]) for column in self.columns()]
-        raise_errors(
-            ", ".join(self.columns()),
-            [problem for column_problems in problems for problem in column_problems],
-        )
+        columns = {column: cells.frame[column] for column in self.columns()}
+        problems = [problem for values in columns.values() for problem in self._problems(cells, values)]
+        raise_errors(", ".join(columns), problems)
         state: dict[str, Any] = {"numbers": [], "categories": []}
         forms = {column: {"form": form} for column, form in self.forms.items()}
-        for column in self.columns():
-            values = cells.frame[column]
+        for column, values in columns.items():
             if column in forms:
                 forms[column] |= FORMS[self.forms[column]].learn(values)
-            for part, numbers, categories in self._parts(values, forms.get(column)):
+            for part, content in self._parts(values, forms.get(column)):
                 origin = {"column": column} | ({} if part is None else {"part": part})
-                if categories is not None:
-                    state["categories"].append({**origin, "names": self._names(categories)})
-                else:
-                    knots, scores = learn_curve(numbers)
+                if isinstance(content, np.ndarray):
+                    knots, scores = learn_curve(content)
                     state["numbers"].append({**origin, "knots": knots, "scores": scores})
+                else:
+                    state["categories"].append({**origin, "names": self._names(content)})
         state |= {"forms": forms} if forms else {}
         learned = [*state["numbers"], *state["categories"]]
         if not any(part.get("knots") or part.get("names") for part in learned):
-            raise DataError(f"{', '.join(self.columns())}: none of the training rows has a value.")
+            raise DataError(f"{', '.join(columns)}: none of the training rows has a value.")
         return state
 
     def read(self, cells: Cells, state: dict[str, Any]) -> Column:
@@ -159,17 +156,14 @@ class Tabular(Kind):
 
     def _parts(
         self, values: pd.Series, learned: dict[str, Any] | None
-    ) -> Iterator[tuple[str | None, np.ndarray, pd.Series | None]]:
+    ) -> Iterator[tuple[str | None, np.ndarray | pd.Series]]:
         """Yield the numbers or categories of a column; for a column with a form, each part with its name."""
-        empty = np.zeros(0)
         if learned is not None:
             parts = FORMS[learned["form"]].read(values, learned)
-            yield from ((name, numbers, None) for name, numbers in parts.numbers.items())
-            yield from ((name, empty, categories) for name, categories in parts.categories.items())
-        elif self._is_category(values):
-            yield None, empty, values
+            yield from parts.numbers.items()
+            yield from parts.categories.items()
         else:
-            yield None, numbers_of(values)[0], None
+            yield None, values if self._is_category(values) else numbers_of(values)[0]
 
     def _is_category(self, values: pd.Series) -> bool:
         return values.name in self.categorical or _sort(values) == "category"

@@ -22,7 +22,7 @@ from commlearn.batch import Modality, Spec
 from commlearn.errors import DataError
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.pretrained import Pretrained, ids_of
-from commlearn.kinds.rows import brief, check_whole, first_ten, is_empty, raise_errors
+from commlearn.kinds.rows import brief, check_whole, first_ten, is_empty, map_rows, raise_errors
 from commlearn.models.features import Texts
 
 PADDING, MASK, UNKNOWN = 0, 1, 2
@@ -81,7 +81,7 @@ class Text(Kind):
         return _concatenate(lists, tokenizer.ids, texts=texts)
 
     def check(self, cells: Cells) -> list[Problem]:
-        texts, problems = _decode(cells.frame[self.column].tolist(), self.column, cells.first_row)
+        texts, problems = self._decoded(cells)
         problems = first_ten(problems)
         filled = [text for text in texts if text]
         if not filled and not problems:
@@ -115,9 +115,13 @@ class Text(Kind):
         )
 
     def _texts(self, cells: Cells) -> list[str]:
-        texts, problems = _decode(cells.frame[self.column].tolist(), self.column, cells.first_row)
+        texts, problems = self._decoded(cells)
         raise_errors(self.column, problems)
-        return texts
+        return [text or "" for text in texts]
+
+    def _decoded(self, cells: Cells) -> tuple[list[str | None], list[Problem]]:
+        """Return the text of each row ("" = none), and a problem for each cell that is not text."""
+        return map_rows(cells.frame[self.column].tolist(), _text_of, self.column, cells.first_row)
 
 
 class Tokenizer:
@@ -208,25 +212,17 @@ def _concatenate(
     return Sentences(flat, np.concatenate([[0], lengths.cumsum()]), ids, reserved, tuple(texts))
 
 
-def _decode(cells: list[Any], column: str, first_row: int) -> tuple[list[str], list[Problem]]:
-    """Return the text of each row ("" = none), and a problem for each cell that is not text."""
-    texts, problems = [], []
-    for row, cell in enumerate(cells):
-        try:
-            if isinstance(cell, str):
-                cell.encode()
-                text = cell
-            elif isinstance(cell, bytes):
-                text = cell.decode()
-            elif is_empty(cell):
-                text = ""
-            else:
-                message = f"{brief(cell)} is of type {type(cell).__name__}; give text"
-                problems.append(Problem(message, column, row + first_row))
-                text = ""
-        except (UnicodeEncodeError, UnicodeDecodeError) as problem:
-            message = f"{brief(cell)} is not UTF-8 at position {problem.start + 1}; save the text as UTF-8"
-            problems.append(Problem(message, column, row + first_row))
-            text = ""
-        texts.append("" if is_empty(text) else text)
-    return texts, problems
+def _text_of(cell: Any) -> str:
+    if is_empty(cell):
+        return ""
+    if not isinstance(cell, str | bytes):
+        raise DataError(f"{brief(cell)} is of type {type(cell).__name__}; give text")
+    try:
+        text = cell.decode() if isinstance(cell, bytes) else cell
+        text.encode()
+    except (UnicodeEncodeError, UnicodeDecodeError) as problem:
+        position = problem.start + 1
+        raise DataError(
+            f"{brief(cell)} is not UTF-8 at position {position}; save the text as UTF-8"
+        ) from problem
+    return "" if is_empty(text) else text

@@ -74,12 +74,9 @@ class Vector(Kind):
         values, present, problems = self._matrix(cells, None)
         if problems:
             return first_ten(problems)
+        name = label(self.columns())
         if not present.any():
-            return [
-                Problem(
-                    "no row has a vector; name another column or drop the modality", label(self.columns())
-                )
-            ]
+            return [Problem("no row has a vector; name another column or drop the modality", name)]
         values = values[present]
         constant = np.flatnonzero(np.ptp(values, axis=0) == 0)
         if not len(constant):
@@ -88,20 +85,17 @@ class Vector(Kind):
         message = (
             f"{len(constant)} of {values.shape[1]} features are constant and carry no information: {indices}"
         )
-        return [Problem(message, label(self.columns()), level="warning")]
+        return [Problem(message, name, level="warning")]
 
     def _matrix(self, cells: Cells, features: int | None) -> tuple[np.ndarray, np.ndarray, list[Problem]]:
         """Return a new (records, features) float32 array, which rows are present, and the problems."""
         columns = [cells.frame[column] for column in self.columns()]
         if len(columns) > 1 or types.is_numeric_dtype(columns[0]):
             values, present, problems = _from_numbers(cells, columns)
+        elif (flat := flat_lists(columns[0])) is not None:
+            values, present, problems = _from_flat(*flat, features, self.columns()[0], cells.first_row)
         else:
-            flat = flat_lists(columns[0])
-            if flat is not None:
-                values, present, problems = _from_flat(*flat, features, cells.first_row)
-            else:
-                values, present, problems = self._from_cells(cells, columns[0].tolist(), features)
-            problems = [Problem(problem.message, label(self.columns()), problem.row) for problem in problems]
+            values, present, problems = self._from_cells(cells, columns[0].tolist(), features)
         if not problems:
             problems = _not_finite(values, label(self.columns()), cells.first_row)
         return values, present, problems
@@ -127,7 +121,7 @@ class Vector(Kind):
                 try:
                     values[row] = self._vector_of(cells, column[row], features)
                 except DataError as problem:
-                    problems.append(Problem(str(problem), row=cells.first_row + row))
+                    problems.append(Problem(str(problem), self.columns()[0], cells.first_row + row))
         return values, present, problems
 
     def _vector_of(self, cells: Cells, cell: Any, features: int) -> np.ndarray:
@@ -170,14 +164,16 @@ def _stack(chunk: list[Any], features: int) -> np.ndarray | None:
 
 
 def _from_flat(
-    flat: np.ndarray, lengths: np.ndarray, features: int | None, first_row: int
+    flat: np.ndarray, lengths: np.ndarray, features: int | None, column: str, first_row: int
 ) -> tuple[np.ndarray, np.ndarray, list[Problem]]:
     present = lengths > 0
     if features is None:
         features = Counter(lengths[present][:SAMPLE].tolist()).most_common(1)[0][0] if present.any() else 1
     wrong = np.flatnonzero(present & (lengths != features)).tolist()
     if wrong:
-        problems = [Problem(_wrong_length(int(lengths[row]), features), row=first_row + row) for row in wrong]
+        problems = [
+            Problem(_wrong_length(int(lengths[row]), features), column, first_row + row) for row in wrong
+        ]
         return np.zeros((0, features), np.float32), present, problems
     with np.errstate(over="ignore"):
         rows = flat.reshape(-1, features)

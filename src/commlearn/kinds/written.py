@@ -385,23 +385,15 @@ def _read_amounts(values: pd.Series, learned: Learned) -> Parts:
     """Return one column of numbers for each unit; units that cannot be converted are never mixed."""
     units = learned["units"]
 
-    def number_in(target: str) -> Callable[[Amount], float | None]:
-        conversions = {
-            unit: (factor, sign)
-            for unit, (unit_target, factor, sign) in units.items()
-            if unit_target == target
-        }
-        return lambda amount: (
-            amount.number(conversions[amount.unit][1]) * conversions[amount.unit][0]
-            if amount.unit in conversions
-            else None
-        )
+    def number_in(wanted: str, amount: Amount) -> float | None:
+        target, factor, sign = units.get(amount.unit, (None, 1.0, ""))
+        return amount.number(sign) * factor if target == wanted else None
 
     return _parse_numbers(
         values,
         amount_of,
         "a number, with or without a unit",
-        {target or WITHOUT_UNIT: number_in(target) for target, _, _ in units.values()},
+        {target or WITHOUT_UNIT: partial(number_in, target) for target, _, _ in units.values()},
         lambda amount: "" if amount.unit in units else "has a unit",
     )
 

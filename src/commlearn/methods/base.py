@@ -13,8 +13,7 @@ from torch.nn import Parameter
 from commlearn.batch import Batch, Modality, Subset, View, subset_name
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.methods.rows import Rows
-from commlearn.models.present import encode_present
-from commlearn.models.tokens import Tokens, pool
+from commlearn.models.tokens import Tokens, encode_present, pool
 from commlearn.objectives import retrieval_accuracy
 from commlearn.records import Records
 
@@ -127,12 +126,6 @@ class Method(nn.Module):
         if not requested:
             raise ConfigurationError(f"Name at least one modality: {', '.join(self.modalities)}.")
         return tuple(name for name in self.modalities if name in requested)
-
-
-def present_rows(view: View, subset: Subset) -> Tensor | None:
-    """Return which records have every modality of the subset, (batch,) bool; None if all do."""
-    masks = [mask for name in subset if (mask := view[name].present) is not None]
-    return torch.stack(masks).all(dim=0) if masks else None
 
 
 def pooled(method: Method, view: View, names: Sequence[str] | None = None) -> dict[str, Tensor]:

@@ -18,12 +18,19 @@ from commlearn.batch import Batch, Modality, Subset, merge, single_and_all, subs
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method, Step, Views, accuracies, term_weights, weighted_mean
 from commlearn.methods.rows import Rows, rows_of
-from commlearn.models.fused_parts import Contrast, Held, Objective, fused_parts, objective_of
+from commlearn.models.fused_parts import (
+    PREDICTED,
+    Contrast,
+    Held,
+    Objective,
+    SelfPrediction,
+    fused_parts,
+    mean_error,
+    objective_of,
+)
 from commlearn.models.heads import HEAD, Temperature, TemperatureChoice, term_temperatures
-from commlearn.models.present import project_present
-from commlearn.models.self_prediction import PREDICTED, SelfPrediction, mean_error
 from commlearn.models.token_means import TokenMeans
-from commlearn.models.tokens import Tokens
+from commlearn.models.tokens import Tokens, project_present
 from commlearn.objectives import comm_terms
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -16,7 +17,6 @@ from commlearn.methods.rows import Rows, rows_of
 from commlearn.methods.separate import Contrasts, SeparateHeads, mean_of
 from commlearn.models.fused_parts import Held, fused_parts
 from commlearn.models.heads import HEAD, TemperatureChoice, projection_head
-from commlearn.models.self_prediction import SelfPrediction
 from commlearn.models.token_means import TokenMeans
 from commlearn.models.tokens import Tokens, pool
 
@@ -99,10 +99,8 @@ class CoMMCrossSelf(CoMM):
         token_loss: Cross+Self with a head for each modality; its own encoders are not used.
         narrow: by modality, a linear map from its tokens to what Cross+Self sees and the embedding holds.
         token_weight: weight of that loss.
-        subsets: subsets to contrast with the full fusion; by default each modality alone, and all.
         temperature: CoMM's: a number, or a module if it is learned, changes or differs between terms.
-        beside: makes the vectors that an embedding holds next to the fused vector, if any.
-        prediction: heads that predict each modality from the fused vectors.
+        parts: CoMM's other arguments: subsets, beside and prediction.
 
     Example:
         >>> import torch
@@ -119,12 +117,10 @@ class CoMMCrossSelf(CoMM):
         token_loss: CrossSelf,
         narrow: Mapping[str, nn.Module],
         token_weight: float = 0.5,
-        subsets: Sequence[Subset] | None = None,
         temperature: float | nn.Module = 0.5,
-        beside: TokenMeans | None = None,
-        prediction: SelfPrediction | None = None,
+        **parts: Any,
     ) -> None:
-        super().__init__(encoders, fusion, head, subsets, temperature, beside=beside, prediction=prediction)
+        super().__init__(encoders, fusion, head, temperature=temperature, **parts)
         self.token_loss = token_loss
         self.narrow = nn.ModuleDict(narrow)
         self.token_weight = token_weight

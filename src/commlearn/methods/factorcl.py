@@ -24,8 +24,9 @@ from torch.nn import Parameter
 
 from commlearn.batch import Batch, View
 from commlearn.errors import ConfigurationError
-from commlearn.methods.base import Method, Step, Views, absent_as_zero, pooled, present_rows
+from commlearn.methods.base import Method, Step, Views, pooled
 from commlearn.methods.rows import gather
+from commlearn.methods.separate import concatenated
 from commlearn.methods.supcon import class_target
 from commlearn.models.heads import positive
 from commlearn.objectives import club_bound, leave_one_out_bound, nce_bound, near
@@ -45,7 +46,6 @@ class BoundCondition:
     """The condition of a bound."""
 
     condition: Tensor  # (records, features)
-
     weights: Tensor  # (records, records): weight of the column's record as a draw given the row's condition
 
 
@@ -200,10 +200,7 @@ class FactorCL(Method):
         return Step(zero, {"nothing": zero}, group=group)
 
     def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
-        chosen = self.subset(modalities, view)
-        vectors = pooled(self, view, chosen)
-        parts = [absent_as_zero(self.factors[name](vectors[name]), view[name]) for name in chosen]
-        return torch.cat(parts, dim=1)
+        return concatenated(self, view, modalities, self.factors)
 
 
 class SupervisedFactorCL(FactorCL):
@@ -214,25 +211,17 @@ class SupervisedFactorCL(FactorCL):
 
     Args:
         encoders: one for each of the two modalities.
-        factors: for each modality, a map to its shared and its unique factor side by side.
-        keepers: critics of lower bounds, by term.
-        removers: critics of upper bounds, by term.
         classes: a vector for each class.
         target: target whose classes are used; may be empty if the data have one target of classes.
+        parts: FactorCL's factors, keepers and removers.
     """
 
     views = Views(augmented=1, targets=True)
 
     def __init__(
-        self,
-        encoders: Mapping[str, nn.Module],
-        factors: Mapping[str, nn.Module],
-        keepers: Mapping[str, nn.Module],
-        removers: Mapping[str, nn.Module],
-        classes: nn.Embedding,
-        target: str = "",
+        self, encoders: Mapping[str, nn.Module], classes: nn.Embedding, target: str = "", **parts: Any
     ) -> None:
-        super().__init__(encoders, factors, keepers, removers)
+        super().__init__(encoders, **parts)
         self.classes = classes
         self.target = target
 
@@ -248,7 +237,7 @@ class SupervisedFactorCL(FactorCL):
         """Build FactorCL with labels, with room for `most_classes` classes."""
         positive(most_classes, "method.most_classes")
         modules = parts(encoders, width, factor, condition=factor)
-        return cls(encoders, **modules, classes=nn.Embedding(most_classes, factor), target=target)
+        return cls(encoders, nn.Embedding(most_classes, factor), target, **modules)
 
     def check_records(self, records: Records) -> None:
         self.target = class_target("factorcl-sup", self.target, records)
@@ -277,12 +266,8 @@ def parts(encoders: Mapping[str, nn.Module], width: int, factor: int, condition:
     """Return the maps to factors, and the critics of the lower and of the upper bounds."""
     positive(factor, "method.factor")
     factors = {name: nn.Linear(width, 2 * factor) for name in encoders}
-    keepers = {
-        "shared": PairCritic(factor, factor),
-        "unique1": PairCritic(factor, factor),
-        "unique2": PairCritic(factor, factor),
-        "unique_given": PairCritic(factor + condition, factor),
-    }
+    keepers = {name: PairCritic(factor, factor) for name in ("shared", "unique1", "unique2")}
+    keepers["unique_given"] = PairCritic(factor + condition, factor)
     removers = {
         "shared_given": PairCritic(factor + condition, factor),
         "unique_both": PairCritic(factor, factor),
@@ -296,28 +281,20 @@ Scored = dict[str, tuple[Tensor, Tensor, Tensor | None]]
 
 def lower_bound_pairs(factors: BatchFactors) -> Scored:
     """Return the information that lower bounds raise."""
-    first, second = factors.unique
+    (first, second), given = factors.unique, factors.unique_condition
     return {
         "shared": (*factors.shared, None),
         "unique1": (first, factors.tasks[0], None),
         "unique2": (second, factors.tasks[1], None),
-        "unique_given": (
-            torch.cat([first, factors.unique_condition.condition], 1),
-            second,
-            factors.unique_condition.weights,
-        ),
+        "unique_given": (torch.cat([first, given.condition], 1), second, given.weights),
     }
 
 
 def upper_bound_pairs(factors: BatchFactors) -> Scored:
     """Return the information that upper bounds lower."""
-    first, second = factors.shared
+    (first, second), given = factors.shared, factors.shared_condition
     return {
-        "shared_given": (
-            torch.cat([first, factors.shared_condition.condition], 1),
-            second,
-            factors.shared_condition.weights,
-        ),
+        "shared_given": (torch.cat([first, given.condition], 1), second, given.weights),
         "unique_both": (*factors.unique, None),
     }
 
@@ -329,11 +306,7 @@ def fixed_critic_scores(critic: nn.Module, left: Tensor, right: Tensor) -> Tenso
 
 def complete_rows(view: View, modalities: Sequence[str]) -> Tensor:
     """Return the positions, over all ranks, of the records that have all modalities."""
-    rows = present_rows(view, tuple(modalities))
-    if rows is None:
-        example = next(iter(view.values())).values
-        rows = torch.ones(len(example), dtype=torch.bool, device=example.device)
-    return gather(rows).nonzero()[:, 0]
+    return gather(torch.stack([view[name].there for name in modalities]).all(dim=0)).nonzero()[:, 0]
 
 
 def choose(pair: Pair, rows: Tensor) -> Pair:

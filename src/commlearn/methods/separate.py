@@ -11,7 +11,7 @@ from commlearn.batch import Batch, Subset, View, merge, subset_name
 from commlearn.methods.base import Method, Step, absent_as_zero, pooled
 from commlearn.methods.rows import Rows, rows_of
 from commlearn.models.heads import positive
-from commlearn.models.present import project_present
+from commlearn.models.tokens import project_present
 from commlearn.objectives import info_nce, retrieval_accuracy
 
 Contrasts = dict[Subset, list[tuple[Tensor, Tensor]]]

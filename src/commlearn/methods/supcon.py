@@ -18,7 +18,7 @@ from commlearn.models.encoders.own import token_encoders
 from commlearn.models.fused_parts import Held, fused_parts
 from commlearn.models.fusion import Fusion
 from commlearn.models.heads import HEAD, TemperatureChoice, positive, projection_head
-from commlearn.models.present import project_present
+from commlearn.models.tokens import project_present
 from commlearn.objectives import retrieval_accuracy, supcon
 from commlearn.records import Records
 from commlearn.tables.streamed import StreamedRecords

@@ -16,8 +16,7 @@ from commlearn.models.encoders.own import OWN
 from commlearn.models.encoders.pretrained import pretrained
 from commlearn.models.encoders.tabular import FIXED
 from commlearn.models.features import FeatureBlocks, FixedFeatures
-from commlearn.models.fusion import Fusion
-from commlearn.models.fusion_variants import ClassAttentionFusion, ConcatFusion, CrossAttentionFusion
+from commlearn.models.fusion import ClassAttentionFusion, ConcatFusion, CrossAttentionFusion, Fusion
 
 
 def attention(modalities: Sequence[str], width: int, layers: int = 1, heads: int = 8) -> Fusion:
@@ -46,11 +45,8 @@ def concat_linear(modalities: Sequence[str], width: int) -> ConcatFusion:
 
 def concat_mlp(modalities: Sequence[str], width: int, hidden: int = 512) -> ConcatFusion:
     """Build a fusion that concatenates mean tokens and applies an MLP."""
-    return ConcatFusion(
-        modalities,
-        width,
-        nn.Sequential(nn.ReLU(), nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width)),
-    )
+    after = nn.Sequential(nn.ReLU(), nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width))
+    return ConcatFusion(modalities, width, after)
 
 
 FUSIONS: dict[str, Callable[..., nn.Module]] = {
@@ -112,13 +108,15 @@ def build_encoders(
         if encoder == FIXED:
             source = _features(features, name)
         elif encoder == OWN:
-            source = _module(copies, name)
+            if name not in copies:
+                raise not_passed(name)
+            source = copies.pop(name)
         encoders[name] = build(source, width, **options)
     for name in copies:
+        readers = [other for other in specs if encoder_part(chosen, other, specs)["name"] == OWN]
         raise ConfigurationError(
             f"A module was passed as the encoder of '{name}', but only these modalities have such an "
-            f"encoder: "
-            f"{', '.join(name for name in specs if encoder_part(chosen, name, specs)['name'] == OWN)}."
+            f"encoder: {', '.join(readers)}."
         )
     return encoders
 
@@ -148,20 +146,12 @@ def encoder_part(
 
 
 def _features(features: FeatureBlocks | None, name: str) -> FixedFeatures:
-    """Return the fixed features of a modality whose encoder is `fixed`."""
     if features is None or name not in features.each:
         raise ConfigurationError(
             f"The encoder {FIXED} of '{name}' needs the modality's fixed features, but there are none. Set "
             "model.features=fixed, or choose another encoder."
         )
     return features.each[name]
-
-
-def _module(modules: dict[str, nn.Module], name: str) -> nn.Module:
-    """Remove the user's module for a modality from those that were passed, and return it."""
-    if name not in modules:
-        raise not_passed(name)
-    return modules.pop(name)
 
 
 def not_passed(name: str) -> ConfigurationError:

@@ -10,6 +10,10 @@ subsets:
 3. With one layer, the contribution of a modality (its score maximum, its sum of weights, its weighted
    mean) does not depend on the subset: it is computed once, and subsets only add contributions up.
    If tokens are few, each goes through the value matrix once, and all subsets through the rest at once.
+
+The other fusions, at the end of this file, have its interface. They are deeper at less cost, or measure what
+attention is worth. Each takes any number of modalities and any subset of them. A modality that a record lacks
+(all of its tokens are padding) changes nothing, as if it were not in the subset.
 """
 
 from __future__ import annotations
@@ -24,10 +28,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from commlearn.batch import Subset
-from commlearn.models.tokens import Tokens, tokens_of
+from commlearn.models.tokens import Tokens, pool, tokens_of
 
+Parts = Mapping[str, Tensor | Tokens]
 FEW = 16  # most tokens per record for which all subsets are fused together
-CLS = ""  # no modality has this name
 SLOPE = 1.702  # slope of the sigmoid in the quick-GELU
 
 
@@ -62,9 +66,7 @@ class Fusion(nn.Module):
         self.layers = nn.ModuleList(FusionLayer(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
 
-    def forward(
-        self, parts: Mapping[str, Tensor | Tokens], subsets: Iterable[Subset]
-    ) -> dict[Subset, Tensor]:
+    def forward(self, parts: Parts, subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
         """Return the embedding of each subset, (batch, width).
 
         Args:
@@ -73,12 +75,16 @@ class Fusion(nn.Module):
             subsets: subsets of the modalities, such as `[("image",), ("image", "text")]`.
         """
         tokens, subsets = tokens_of(parts), list(subsets)
+        if not subsets:
+            return {}
         if len(self.layers) > 1:
             return {subset: self._fuse_deep([tokens[name] for name in subset]) for subset in subsets}
         inputs = {name: tokens[name] for name in dict.fromkeys(name for subset in subsets for name in subset)}
         eager = not torch.compiler.is_compiling()  # a compiled graph takes any number of tokens
         if eager and sum(part.values.shape[1] for part in inputs.values()) <= FEW:
-            return self._fuse_few(inputs, subsets)
+            layer = cast(FusionLayer, self.layers[0])
+            rows = self.norm(layer.conclude_few(self.cls[None], inputs, subsets))  # (subsets * batch, width)
+            return dict(zip(subsets, rows.chunk(len(subsets)), strict=True))
         return {subset: self.norm(row) for subset, row in self.first_layer(tokens, subsets).items()}
 
     def first_layer(self, tokens: Mapping[str, Tokens], subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
@@ -93,14 +99,6 @@ class Fusion(nn.Module):
             subset: layer.conclude(cls[:, 0], [cls_reading, *(readings[name] for name in subset)])
             for subset in subsets
         }
-
-    def _fuse_few(self, tokens: Mapping[str, Tokens], subsets: Sequence[Subset]) -> dict[Subset, Tensor]:
-        """Fuse few tokens with one layer: all subsets go through its matrices side by side."""
-        if not subsets:
-            return {}
-        layer = cast(FusionLayer, self.layers[0])
-        rows = self.norm(layer.conclude_few(self.cls[None], tokens, subsets))  # (subsets * batch, width)
-        return dict(zip(subsets, rows.chunk(len(subsets)), strict=True))
 
     def _fuse_deep(self, tokens: list[Tokens]) -> Tensor:
         """Fuse with several layers: compute all but the last in full, then only the [CLS] row of the last."""
@@ -121,9 +119,8 @@ class Reading(NamedTuple):
 
     def split(self, askers: int) -> list[Reading]:
         """Split a reading made with the heads of several queries side by side into one reading for each."""
-        return [
-            Reading(*part) for part in zip(*(tensor.chunk(askers, dim=1) for tensor in self), strict=True)
-        ]
+        parts = zip(*(tensor.chunk(askers, dim=1) for tensor in self), strict=True)
+        return [Reading(*part) for part in parts]
 
 
 class AttentionLayer(nn.Module):
@@ -198,9 +195,9 @@ class FusionLayer(AttentionLayer):
     def conclude_few(self, cls: Tensor, tokens: Mapping[str, Tokens], subsets: Sequence[Subset]) -> Tensor:
         """Return the [CLS] rows of several subsets, (subsets * batch, width), projecting each token once."""
         reader = self.reader(cls)[0].T  # (width, heads)
-        sequences = {CLS: Tokens(cls[None]), **tokens}
-        projections = {name: self._score(reader, part) for name, part in sequences.items()}
-        cls_score, cls_value = projections[CLS]  # (1, 1, heads), (1, 1, heads, features)
+        cls_token = Tokens(cls[None])  # (1, 1, width)
+        cls_score, cls_value = self._score(reader, cls_token)  # (1, 1, heads), (1, 1, heads, features)
+        projections = {name: self._score(reader, part) for name, part in tokens.items()}
         contexts = []
         for subset in subsets:
             scores = torch.cat([projections[name][0] for name in subset], dim=1)  # (batch, length, heads)
@@ -226,13 +223,116 @@ class FusionLayer(AttentionLayer):
 
 def prepend(cls: Tensor, tokens: list[Tokens]) -> Tokens:
     """Join [CLS] and the tokens of all given modalities into one sequence."""
-    batch = tokens[0].values.shape[0]
-    return joined([Tokens(cls.expand(batch, 1, -1)), *tokens])
-
-
-def joined(tokens: list[Tokens]) -> Tokens:
-    """Join the tokens of all given modalities into one sequence."""
-    values = torch.cat([part.values for part in tokens], dim=1)
-    if all(part.padding is None for part in tokens):
+    parts = [Tokens(cls.expand(tokens[0].values.shape[0], 1, -1)), *tokens]
+    values = torch.cat([part.values for part in parts], dim=1)
+    if all(part.padding is None for part in parts):
         return Tokens(values)
-    return Tokens(values, torch.cat([~part.real for part in tokens], dim=1))
+    return Tokens(values, torch.cat([~part.real for part in parts], dim=1))
+
+
+class ClassAttentionFusion(Fusion):
+    """A fusion whose learned token reads the encoders' unchanged tokens again in every layer.
+
+    Each further layer costs one reading of the tokens, by all subsets at once, whereas a transformer
+    layer costs all its products for every token and subset. With one layer this is the same as `Fusion`.
+    (Class attention, from CaiT.)
+    """
+
+    def forward(self, parts: Parts, subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
+        """Return the embedding of each subset, (batch, width)."""
+        tokens = tokens_of(parts)
+        rows = self.first_layer(tokens, subsets)
+        for layer in self.layers[1:]:
+            rows = self._read_again(cast(FusionLayer, layer), rows, tokens)
+        return {subset: self.norm(row) for subset, row in rows.items()}
+
+    def _read_again(
+        self, layer: FusionLayer, rows: dict[Subset, Tensor], tokens: Mapping[str, Tokens]
+    ) -> dict[Subset, Tensor]:
+        """Return the rows after one more layer; each modality is read once for all subsets that have it."""
+        readers = {subset: layer.reader(row) for subset, row in rows.items()}  # (batch, heads, width)
+        readings = {
+            subset: [layer.read(readers[subset], Tokens(row[:, None]))] for subset, row in rows.items()
+        }
+        for name, sequence in tokens.items():
+            matching = [subset for subset in rows if name in subset]
+            if matching:
+                combined = layer.read(torch.cat([readers[subset] for subset in matching], dim=1), sequence)
+                for subset, part in zip(matching, combined.split(len(matching)), strict=True):
+                    readings[subset].append(part)
+        return {subset: layer.conclude(row, readings[subset]) for subset, row in rows.items()}
+
+
+class ConcatFusion(nn.Module):
+    """A fusion that concatenates mean tokens, zeros for modalities not in the subset, and maps the result.
+
+    The first linear map of concatenated vectors is a sum of one map per modality, each of which is
+    computed once for all subsets.
+    """
+
+    def __init__(self, modalities: Sequence[str], width: int, after: nn.Module | None = None) -> None:
+        super().__init__()
+        joint = nn.Linear(len(modalities) * width, width)  # only its initial values are used
+        self.bias = nn.Parameter(joint.bias.detach().clone())
+        weights = joint.weight.detach().chunk(len(modalities), dim=1)
+        maps = zip(modalities, (part.clone() for part in weights), strict=True)
+        self.maps = nn.ParameterDict(dict(maps))
+        self.after = after or nn.Identity()
+
+    def forward(self, parts: Parts, subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
+        """Return the embedding of each subset, (batch, width)."""
+        tokens = tokens_of(parts)
+        mapped = {name: F.linear(pool(sequence), self.maps[name]) for name, sequence in tokens.items()}
+        return {
+            subset: self.after(torch.stack([mapped[name] for name in subset]).sum(dim=0) + self.bias)
+            for subset in subsets
+        }
+
+
+class CrossAttentionFusion(nn.Module):
+    """A fusion that lets each modality's tokens read those of the others in the subset, then averages them.
+
+    A learned token is always among those that are read, so that a single modality has something to read too.
+    """
+
+    def __init__(self, width: int, layers: int = 1, heads: int = 8) -> None:
+        super().__init__()
+        check_sizes(width, layers, heads)
+        self.none = nn.Parameter(torch.randn(width) * 0.02)
+        self.layers = nn.ModuleList(CrossLayer(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, parts: Parts, subsets: Iterable[Subset]) -> dict[Subset, Tensor]:
+        """Return the embedding of each subset, (batch, width)."""
+        tokens = tokens_of(parts)
+        return {subset: self._fuse({name: tokens[name] for name in subset}) for subset in subsets}
+
+    def _fuse(self, tokens: dict[str, Tokens]) -> Tensor:
+        for layer in self.layers:
+            tokens = {
+                name: Tokens(
+                    layer(own, self._join_others([tokens[other] for other in tokens if other != name], own)),
+                    own.padding,
+                )
+                for name, own in tokens.items()
+            }
+        means = torch.stack([pool(sequence) for sequence in tokens.values()])  # (modalities, batch, width)
+        masks = [sequence.real.any(dim=1) for sequence in tokens.values()]
+        present = torch.stack(masks).to(means.dtype)  # (modalities, batch)
+        count = present.sum(dim=0).clamp(min=1)[:, None]
+        return self.norm((means * present[..., None]).sum(dim=0) / count)
+
+    def _join_others(self, others: list[Tokens], own: Tokens) -> Tokens:
+        """Join the learned token and the others' tokens into one sequence."""
+        batch = own.values.shape[0]
+        values = torch.cat([self.none.expand(batch, 1, -1), *(part.values for part in others)], dim=1)
+        start = torch.zeros(batch, 1, dtype=torch.bool, device=values.device)
+        return Tokens(values, torch.cat([start, *(~part.real for part in others)], dim=1))
+
+
+class CrossLayer(AttentionLayer):
+    """A layer in which tokens attend to other tokens."""
+
+    def forward(self, own: Tokens, others: Tokens) -> Tensor:  # (batch, length, width)
+        context = Tokens(self.norm(others.values), others.padding)
+        return self.attend(own.values, self.norm(own.values), context)

@@ -14,8 +14,6 @@ from commlearn.errors import ConfigurationError, unknown
 
 TemperatureChoice = float | Literal["learned"] | dict[str, float | Literal["learned"] | dict[str, float]]
 """A number, `learned`, `{start: .., end: ..}` over the training, or a mapping from terms to any of these."""
-
-
 HEAD = (512, 256)  # hidden and output features of the published head
 TERMS = ("full", "single")  # names for the term of all modalities, and for the terms of single modalities
 
@@ -44,24 +42,21 @@ class Temperature(nn.Module):
 
     def __init__(self, start: float, end: float | None = None) -> None:
         super().__init__()
-        self.start = start
-        self.end = start if end is None else end
+        self.start, self.end = start, start if end is None else end
 
     def forward(self, progress: float = 0.0) -> float:
         return half_cosine(self.start, self.end, progress)
 
 
 class LearnedTemperature(nn.Module):
-    """A temperature that is learned as a logarithm and never falls below 0.01."""
+    """A temperature that is learned as a logarithm, from 0.1, and never falls below 0.01."""
 
-    lowest = 0.01
-
-    def __init__(self, start: float = 0.1) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.log = nn.Parameter(torch.tensor(math.log(start)))
+        self.log = nn.Parameter(torch.tensor(math.log(0.1)))
 
     def forward(self, progress: float = 0.0) -> Tensor:
-        return self.log.exp().clamp(min=self.lowest)
+        return self.log.exp().clamp(min=0.01)
 
 
 class TermTemperatures(nn.Module):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from commlearn.batch import Subset, all_but_one
-from commlearn.models.textures import PATTERNS
+from commlearn.models.features.pictures import PATTERNS
 from commlearn.models.tokens import Tokens, pool
 
 PACE = 0.02  # weight of the newest batch in the running moments
@@ -140,7 +140,7 @@ class TokenMeans(nn.Module):
         if not self.training:
             return
         tokens = self.chosen(tokens)
-        present = {name: _present(part) for name, part in tokens.items()}
+        present = {name: part.real.any(dim=1) for name, part in tokens.items()}
         for name, norm in self.norms.items():
             means = pool(tokens[name]).float()
             if present[name].sum() < 2:
@@ -165,15 +165,13 @@ class TokenMeans(nn.Module):
                 continue
             means = self._standard(name, pool(tokens[name]))
             padded = tokens[name].padding is not None
-            present = _present(tokens[name])[:, None]
+            present = tokens[name].real.any(dim=1)[:, None]
             parts.append(torch.where(present, means, self._guess(name)(fused)) if padded else means)
         return torch.cat(parts, dim=1)
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        state_dict.setdefault(f"{prefix}steps", torch.zeros((), dtype=torch.long))  # older runs lack it
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
+        state.setdefault(f"{prefix}steps", torch.zeros((), dtype=torch.long))  # older runs lack it
+        super()._load_from_state_dict(state, prefix, *args)
 
     def _standard(self, name: str, means: Tensor) -> Tensor:
         norm = cast(nn.BatchNorm1d, self.norms[name])
@@ -194,20 +192,10 @@ class TextureMeans(TokenMeans):
         super().__init__(modalities, PATTERNS, fused)
 
     def chosen(self, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
-        return {name: _textures(part) for name, part in tokens.items()}
-
-
-def _textures(tokens: Tokens) -> Tokens:
-    """Return the energies as one token; zeros if the tokens hold none, as when only sizes are needed."""
-    energies = tokens.textures
-    if energies is None:
-        energies = tokens.values.new_zeros(len(tokens), PATTERNS)
-    padding = None if tokens.padding is None else tokens.padding.all(dim=1, keepdim=True)
-    return Tokens(energies[:, None], padding, tokens.present)
-
-
-def _present(tokens: Tokens) -> Tensor:
-    """Return which records have any token, (batch,) bool."""
-    if tokens.padding is None:
-        return torch.ones(tokens.values.shape[0], dtype=torch.bool, device=tokens.values.device)
-    return ~tokens.padding.all(dim=1)
+        """Return the energies as one token; zeros if the tokens hold none, as when only sizes are needed."""
+        energies = {}
+        for name, part in tokens.items():
+            values = part.values.new_zeros(len(part), PATTERNS) if part.textures is None else part.textures
+            padding = None if part.padding is None else part.padding.all(dim=1, keepdim=True)
+            energies[name] = Tokens(values[:, None], padding, part.present)
+        return energies

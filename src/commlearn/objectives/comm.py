@@ -112,14 +112,11 @@ def _few_terms(
     order = [full, *(subset for subset in first if subset != full)]
     rows = torch.stack([view[subset] for view in (first, second) for subset in order])
     rows = unit_rows(rows, temperature)  # (2 * subsets, N, dim)
-    (first_rows, second_rows), (first_sums, second_sums) = (
-        rows.chunk(2),
-        log_sums_within(rows, groups).chunk(2),
-    )
+    first_rows, second_rows = rows.chunk(2)
+    first_sums, second_sums = log_sums_within(rows, groups).chunk(2)
     halves = contrast(first_rows, second_rows[0], first_sums, second_sums[0], groups)  # (subsets,)
-    reverse = contrast(
-        second_rows[1:], first_rows[0], second_sums[1:], first_sums[0], groups
-    )  # (subsets - 1,)
+    reverse = contrast(second_rows[1:], first_rows[0], second_sums[1:], first_sums[0], groups)
+    # one contrast for the full fusion, the mean of two for each other subset
     terms = torch.cat([halves[:1], (halves[1:] + reverse) / 2])
     by_subset = dict(zip(order, terms.unbind(), strict=True))
     return {subset: by_subset[subset] for subset in first}

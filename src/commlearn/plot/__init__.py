@@ -11,12 +11,11 @@ Example:
 
 from __future__ import annotations
 
+from commlearn.plot.comparison import absences, budgets, differences, verdict
 from commlearn.plot.decomposition import information
 from commlearn.plot.gallery import gallery
-from commlearn.plot.probes import audit, ladder
-from commlearn.plot.records import embedding_map
-from commlearn.plot.training import losses, metric
-from commlearn.plot.verdict import absences, budgets, differences, verdict
+from commlearn.plot.projection import embedding_map
+from commlearn.plot.training import audit, ladder, losses, metric
 
 __all__ = [
     "absences",

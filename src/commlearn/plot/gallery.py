@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
@@ -11,19 +10,17 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 
-from commlearn.augmentations.text import MASK
+from commlearn.augmentations.sequence import MASK
 from commlearn.batch import Modality
 from commlearn.config.build import build_augmentations
 from commlearn.errors import ConfigurationError, unknown
-from commlearn.kinds.arrays import presence
 from commlearn.kinds.rows import evenly_spaced
 from commlearn.kinds.text import RESERVED
 from commlearn.plot.style import Panels, Picture, styled
-from commlearn.records import Dataset, Records
+from commlearn.records import Dataset, Records, presence
 from commlearn.trained.embed import method_owner, with_encoder_features
 
 OTHERS = 32  # records of the same batch, from which an augmentation may take values
-
 WORDS = 16  # words of a text that fit on a small picture
 
 
@@ -55,16 +52,11 @@ def gallery(
             version.draw(cell)
             if not number:
                 cell.set_title("clean" if not column else f"version {column}", fontsize=8)
-        _share_scale(grid[number])
+        drawn = [cell for cell in grid[number] if cell.lines or cell.containers]
+        limits = [cell.get_ylim() for cell in drawn]
+        for cell in drawn:  # one record's versions have the same scale, so that they can be compared
+            cell.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
     return grid
-
-
-def _share_scale(row: Sequence[Axes]) -> None:
-    """Give the lines and bars of one record's versions the same scale, so that they can be compared."""
-    drawn = [cell for cell in row if cell.lines or cell.containers]
-    limits = [cell.get_ylim() for cell in drawn]
-    for cell in drawn:
-        cell.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
 
 
 @dataclass(frozen=True)
@@ -82,20 +74,16 @@ class ModalityVersion:
             pixels = np.moveaxis(self.values, 0, -1)
             axes.imshow(pixels.astype(float).clip(0, 255) / (255 if pixels.dtype == np.uint8 else 1))
         elif self.kind == "text":
-            axes.text(0, 1, self.text(), va="top", fontsize=7, transform=axes.transAxes)
+            lines = wrap(" ".join(self.words[:WORDS]), 15, break_long_words=False)
+            text = "\n".join([*lines, "..."] if len(self.words) > WORDS else lines)
+            axes.text(0, 1, text, va="top", fontsize=7, transform=axes.transAxes)
+            axes.set_axis_off()
         elif self.values.ndim == 2:
             axes.plot(self.values[:, :4], lw=0.8)
         else:
             axes.bar(range(len(self.values)), np.nan_to_num(self.values), width=1.0)
         axes.set_xticks([])
         axes.set_yticks([])
-        if self.kind == "text":
-            axes.set_axis_off()
-
-    def text(self) -> str:
-        """Return the first words, in lines short enough for a small picture."""
-        lines = wrap(" ".join(self.words[:WORDS]), 15, break_long_words=False)
-        return "\n".join([*lines, *(["..."] if len(self.words) > WORDS else [])])
 
 
 def versions_of(
@@ -140,8 +128,7 @@ def _make_version(modality: Modality, row: int, kind: str, words: Any) -> Modali
 
 def _words_of(ids: np.ndarray, words: Any) -> tuple[str, ...]:
     """Return the words of the training's vocabulary, with a block for masked tokens and a dot for others."""
-    first = RESERVED
     return tuple(
-        "▮" if token == MASK else words[token - first] if first <= token < first + len(words) else "·"
+        "▮" if token == MASK else words[token - RESERVED] if 0 <= token - RESERVED < len(words) else "·"
         for token in ids.tolist()
     )

@@ -15,38 +15,24 @@ from matplotlib.figure import Figure
 
 from commlearn.probes.ladder import subset_label
 
-COLOURS = (  # modality colours, here and in the report: Okabe-Ito, darkened until each is visible on white
-    "#0072b2",
-    "#c47d00",
-    "#00855f",
-    "#b8578f",
-    "#2f8fc6",
-    "#c25500",
-    "#968800",
-    "#555555",
-)
+# modality colours, here and in the report: Okabe-Ito, darkened until each is visible on white
+COLOURS = ("#0072b2", "#c47d00", "#00855f", "#b8578f", "#2f8fc6", "#c25500", "#968800", "#555555")
 TICK = 22  # characters of a name at an axis, at most
 INK, LINE, QUIET = "#1c2430", "#d5dae1", "#7a8594"
 STYLE: Any = {
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"), INK),
+    **dict.fromkeys(("axes.spines.right", "axes.spines.top", "legend.frameon"), False),
     "axes.prop_cycle": cycler(color=COLOURS),
     "axes.edgecolor": QUIET,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "axes.labelcolor": INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlecolor": INK,
     "axes.titlelocation": "left",
     "axes.titlesize": "medium",
     "font.size": 9.0,
     "grid.color": LINE,
     "grid.linewidth": 0.6,
     "legend.fontsize": 8.0,
-    "legend.frameon": False,
-    "text.color": INK,
     "text.parse_math": False,  # a column named "$x$" is not a formula
-    "xtick.color": INK,
-    "ytick.color": INK,
 }
 
 
@@ -84,7 +70,7 @@ class Panels(np.ndarray):
         return Picture._repr_png_(self.flat[0].figure)
 
 
-def new_axes(width: float = 4.6, height: float = 2.8) -> Axes:
+def new_axes(width: float, height: float) -> Axes:
     figure = Picture(figsize=(width, height), layout="constrained")
     return figure.subplots(subplot_kw={"axes_class": PictureAxes})
 
@@ -99,16 +85,13 @@ def side_by_side(heights: Sequence[float], width: float, first: float = 1.0) -> 
     """
     steps = sorted(set(heights))
     figure = Picture(figsize=(width, steps[-1] + 0.6), layout="constrained")
+    widths = [first, *[1.0] * (len(heights) - 1)]
     grid = figure.add_gridspec(
-        len(steps),
-        len(heights),
-        width_ratios=[first, *[1.0] * (len(heights) - 1)],
-        height_ratios=np.diff([0, *steps]),
+        len(steps), len(heights), width_ratios=widths, height_ratios=np.diff([0, *steps])
     )
-    axes = [
+    return figure, [
         figure.add_subplot(grid[: steps.index(height) + 1, column]) for column, height in enumerate(heights)
     ]
-    return figure, axes
 
 
 def legible(name: Any, most: int = 36) -> str:
@@ -121,7 +104,7 @@ def legible(name: Any, most: int = 36) -> str:
     return f" {text}" if text.startswith("_") else text
 
 
-def joined(subset: str, whole: Sequence[str] = (), most: int = 2 * TICK) -> str:
+def joined(subset: str, whole: Sequence[str] = ()) -> str:
     """Return an axis label for a subset, with names cut to fit; large subsets are named by what they lack.
 
     Example:
@@ -133,7 +116,7 @@ def joined(subset: str, whole: Sequence[str] = (), most: int = 2 * TICK) -> str:
     text = subset_label(subset, whole)
     names = text.removeprefix("all but ").split("+")
     start = text[: len(text) - len("+".join(names))]
-    return start + " + ".join(legible(name, (most - len(start)) // len(names)) for name in names)
+    return start + " + ".join(legible(name, (2 * TICK - len(start)) // len(names)) for name in names)
 
 
 def modality_colours(names: Iterable[str]) -> dict[str, str]:
@@ -182,14 +165,7 @@ def name_ends(axes: Axes, ends: Mapping[str, tuple[float, float, str]]) -> None:
             fontsize=8,
             va="center",
             annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": colour,
-                "lw": 1,
-                "relpos": (0, 0.5),
-                "shrinkA": 1,
-                "shrinkB": 2,
-            },
+            arrowprops=dict(arrowstyle="-", color=colour, lw=1, relpos=(0, 0.5), shrinkA=1, shrinkB=2),
         )
 
 

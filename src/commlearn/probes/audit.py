@@ -13,10 +13,10 @@ from commlearn.augmentations import Augmentation
 from commlearn.batch import to_device
 from commlearn.config.build import build_augmentations
 from commlearn.errors import ConfigurationError, DataError
-from commlearn.kinds.arrays import presence
-from commlearn.probes import Outcome, Vectors, chosen_targets, has_label, probe_vectors
+from commlearn.probes.probe import Vectors, chosen_targets, has_label, probe_vectors
 from commlearn.probes.readout_rows import readout_rows
-from commlearn.records import Dataset, Records
+from commlearn.probes.results import Outcome, score_of
+from commlearn.records import Dataset, Records, presence
 from commlearn.seeds import numpy_generator, torch_generator
 from commlearn.trained.embed import method_owner, with_encoder_features
 
@@ -66,12 +66,7 @@ class Audit:
 
 
 def audit_augmentations(
-    model: Any,
-    data: Any,
-    target: str,
-    strengths: Sequence[int] = (1, 2),
-    records: int = 2000,
-    seed: int = 0,
+    model: Any, data: Any, target: str, strengths: Sequence[int] = (1, 2), records: int = 2000, seed: int = 0
 ) -> Audit:
     """Measure how well a probe predicts a target from each modality, clean and augmented.
 
@@ -155,6 +150,6 @@ def _embedded(
 
 def _destroys(clean: Outcome, result: Any) -> bool:
     """Whether most of the score above chance is gone, and not only within the intervals' uncertainty."""
-    before, after = (getattr(scored, scored.measure) for scored in (clean.result, result))
     chance, (low, _) = clean.result.chance, clean.result.interval
-    return bool(low > chance and result.interval[1] < low and after - chance < LOST * (before - chance))
+    before, after = score_of(clean.result) - chance, score_of(result) - chance
+    return bool(low > chance and result.interval[1] < low and after < LOST * before)

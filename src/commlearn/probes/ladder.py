@@ -12,22 +12,19 @@ import numpy as np
 
 from commlearn.batch import Subset, subset_name
 from commlearn.errors import ConfigurationError, DataError, DataWarning, unknown
-from commlearn.kinds.arrays import presence
 from commlearn.methods.base import Method
-from commlearn.probes import (
-    Outcome,
+from commlearn.probes.measures import main_score, measured, strata_of
+from commlearn.probes.probe import (
     Vectors,
     check_targets,
     chosen_targets,
     has_label,
     parts_to_read,
     probe_vectors,
-    score_of,
 )
-from commlearn.probes.measures import main_score, measured, strata_of
 from commlearn.probes.readout_rows import readout_rows
-from commlearn.probes.results import Interval
-from commlearn.records import Dataset, Records
+from commlearn.probes.results import Interval, Outcome, score_of
+from commlearn.records import Dataset, Records, presence
 from commlearn.trained.embed import (
     NotFiniteError,
     embed,
@@ -117,7 +114,7 @@ def _checked(subsets: Sequence[Sequence[str]], modalities: Subset) -> list[Subse
     return chosen
 
 
-def subsets_of(modalities: Sequence[str], pairs_up_to: int = PAIRS_UP_TO) -> list[Subset]:
+def subsets_of(modalities: Sequence[str]) -> list[Subset]:
     """Return each modality alone, pairs if there are few modalities, and all together.
 
     Example:
@@ -126,7 +123,7 @@ def subsets_of(modalities: Sequence[str], pairs_up_to: int = PAIRS_UP_TO) -> lis
     """
     names = tuple(modalities)
     singles: list[Subset] = [(name,) for name in names]
-    pairs: list[Subset] = list(combinations(names, 2)) if 2 < len(names) <= pairs_up_to else []
+    pairs: list[Subset] = list(combinations(names, 2)) if 2 < len(names) <= PAIRS_UP_TO else []
     return singles if len(names) == 1 else [*singles, *pairs, names]
 
 
@@ -154,17 +151,17 @@ def embed_subsets(
     model: Any, records: Records, subsets: Sequence[Subset], tell: Callable[[str], None] | None = None
 ) -> dict[str, Embedded]:
     """Embed records, without augmentation, by each subset of modalities; encodes each modality only once."""
-    present = {
+    present = {  # may read the modality, so once for all subsets
         name: presence(records.columns[name]) for name in dict.fromkeys(sum(subsets, ())) if len(records)
     }
-    trained = method_owner(model)
-    records = with_encoder_features(records, trained if isinstance(trained, Method) else trained.method)
     rows = {
         subset: np.flatnonzero(np.any([present[name] for name in subset], axis=0))
         if present
         else np.zeros(0, int)
         for subset in subsets
     }
+    trained = method_owner(model)
+    records = with_encoder_features(records, trained if isinstance(trained, Method) else trained.method)
     parts: dict[Subset, list[np.ndarray]] = {subset: [] for subset in subsets}
     for start in range(0, max(len(records), 1), ENCODED):
         end = min(start + ENCODED, len(records))
@@ -262,8 +259,5 @@ def _rung(parts: Sequence[Embedded], data: Dataset, target: str, seed: int) -> O
         for part, part_records in zip(parts, records, strict=True)
     ]
     outcome = probe_vectors(data, *vectors, targets=target, seed=seed)[target]
-    missing = sum(
-        len(part_records) - len(part.rows) for part, part_records in zip(parts[:2], records[:2], strict=True)
-    )
-    result = outcome.result
-    return replace(outcome, result=replace(result, dropped=result.dropped + missing))
+    missing = sum(map(len, records[:2])) - sum(len(part.rows) for part in parts[:2])
+    return replace(outcome, result=replace(outcome.result, dropped=outcome.result.dropped + missing))

@@ -56,11 +56,11 @@ def auprc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.n
 
 
 def mean_over_labels(
-    measure: object, scores: np.ndarray, positive: np.ndarray, weights: np.ndarray
+    measure: Callable[..., np.ndarray], scores: np.ndarray, positive: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """Return the mean of `auroc` or `auprc` over labels, without labels that all or no test records have."""
     by_label = [
-        measure(scores[:, label], positive[:, label], weights)  # type: ignore[operator]
+        measure(scores[:, label], positive[:, label], weights)
         for label in range(positive.shape[1])
         if 0 < positive[:, label].sum() < len(positive)
     ]
@@ -159,15 +159,8 @@ def draws(
     block = max(1, AT_A_TIME // max(len(strata), 1))
     for start in range(0, count, block):
         size = min(block, count - start)
-        weights = [_draw_weights(stratum, size, generator) for _, stratum in sides]
-        yield (
-            weights[0]
-            if groups is None
-            else np.prod(
-                [unit_weights[:, units] for unit_weights, (units, _) in zip(weights, sides, strict=True)],
-                axis=0,
-            )
-        )
+        drawn = [(_draw_weights(stratum, size, generator), units) for units, stratum in sides]
+        yield drawn[0][0] if groups is None else np.prod([each[:, units] for each, units in drawn], axis=0)
 
 
 def _draw_weights(stratum: np.ndarray, size: int, generator: np.random.Generator) -> np.ndarray:
@@ -226,8 +219,7 @@ def measured(
             for start in range(0, len(block), step):
                 for name, measure in measures.items():
                     values[name].append(measure(block[start : start + step]))
-        ones = np.ones((1, len(strata)), dtype=np.float32)
-        plain = {name: float(measure(ones)[0]) for name, measure in measures.items()}
+        plain = {name: float(measure(equal_weights(len(strata)))[0]) for name, measure in measures.items()}
     factor, margin = widening(strata, groups), unseen_errors(strata, groups)
     results = {}
     for name, value in plain.items():
@@ -288,21 +280,15 @@ def interval_over_repeats(
         )
         quantile = (1 + level) / 2
         t_factor = float(t.ppf(quantile, freedom) / norm.ppf(quantile))
-        drawn = drawn + repeat_variance**0.5 * norm.ppf(_spread_evenly(len(drawn)))
+        evenly = numpy_generator(0, "comparison repeats").permutation(
+            (np.arange(len(drawn)) + 0.5) / len(drawn)
+        )
+        drawn = drawn + repeat_variance**0.5 * norm.ppf(evenly)
     return interval_of(drawn, centre, t_factor, limits, level)
 
 
-def _spread_evenly(count: int) -> np.ndarray:
-    """Return evenly spaced numbers between 0 and 1, in random order."""
-    return numpy_generator(0, "comparison repeats").permutation((np.arange(count) + 0.5) / count)
-
-
 def interval_of(
-    values: np.ndarray,
-    centre: float = 0.0,
-    factor: float = 1.0,
-    limits: tuple[float, float] = (-np.inf, np.inf),
-    level: float = 0.95,
+    values: np.ndarray, centre: float, factor: float, limits: tuple[float, float], level: float = 0.95
 ) -> tuple[float, float]:
     """Return the central interval of the draws, widened about the centre by a factor.
 

@@ -12,10 +12,8 @@ from threadpoolctl import threadpool_limits
 
 from commlearn.batch import as_names
 from commlearn.errors import ConfigurationError, DataError, DataWarning, DivergedError, Problems, unknown
-from commlearn.probes.classes import classes_of, read_classes
-from commlearn.probes.labels import label_names, read_labels
-from commlearn.probes.neighbours import neighbour_classes, neighbour_numbers
-from commlearn.probes.numbers import read_numbers
+from commlearn.probes.linear import classes_of, label_names, read_classes, read_labels, read_numbers
+from commlearn.probes.nearest import neighbour_classes, neighbour_numbers
 from commlearn.probes.readout_rows import readout_rows
 from commlearn.probes.results import LabelsResult, NumberResult, Outcome, ProbeResult
 from commlearn.records import Dataset, Records
@@ -124,16 +122,23 @@ def probe_vectors(
     fit, test, *rest = parts
     validation = rest[0] if rest and len(rest[0].records) else None
     chosen = chosen_targets(data, targets, kind)
-    _check_finite(parts)
+    count = sum(int((~np.isfinite(part.rows).all(axis=1)).sum()) for part in parts)
+    if count:
+        raise DivergedError(
+            f"The embeddings of {count} of {sum(len(part.rows) for part in parts)} records are not finite: "
+            "the training diverged, or the records hold extreme values. Lower training.learning_rate, or "
+            "correct the records."
+        )
     outcomes = {}
     with threadpool_limits(limits=1):  # small products: threads only wait for each other
         for name, sort in chosen.items():
             try:
                 rows, labels, labelled = _labelled(fit, name, "training")
                 test_rows, test_labels, test_labelled = _labelled(test, name, "test")
+                held_together, resampled = fit.records.held_together, test.records.resampled
                 groups = (
-                    _select(fit.records.held_together, labelled),
-                    _select(test.records.resampled, test_labelled),
+                    None if held_together is None else held_together[labelled],
+                    None if resampled is None else resampled[test_labelled],
                 )
                 options: dict[str, Any] = {"seed": seed, "groups": groups}
                 if sort == "multilabel" and validation is not None:
@@ -225,10 +230,6 @@ def _labelled(part: Vectors, name: str, part_name: str) -> tuple[np.ndarray, np.
     return part.rows[labelled], labels, labelled
 
 
-def _select(groups: np.ndarray | None, mask: np.ndarray) -> np.ndarray | None:
-    return None if groups is None else groups[mask]
-
-
 def _labels(records: Records, name: str, part_name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return which records have the target, and their labels; raise an error if they cannot be used."""
     labels = records.targets[name]
@@ -244,13 +245,3 @@ def _labels(records: Records, name: str, part_name: str) -> tuple[np.ndarray, np
             "score means nothing. Split the data differently, or score other rows."
         )
     return labelled, values
-
-
-def _check_finite(parts: Sequence[Vectors]) -> None:
-    count = sum(int((~np.isfinite(part.rows).all(axis=1)).sum()) for part in parts)
-    if count:
-        raise DivergedError(
-            f"The embeddings of {count} of {sum(len(part.rows) for part in parts)} records are not finite: "
-            "the training diverged, or the records hold extreme values. Lower training.learning_rate, or "
-            "correct the records."
-        )

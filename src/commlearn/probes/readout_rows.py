@@ -99,15 +99,10 @@ def rows_to_cross_fit(
         modalities: modalities to read; all if not given.
         with_targets: whether to read the targets of a table's schema, too.
     """
-    trained = method_owner(model)
-    if data is None and (table := own_table(trained)) is not None:
-        data = table
+    trained, own = method_owner(model), data is None
+    table_rows: Table | None = None
     if data is None:
         data = _own_data(trained, "A report on interactions")
-        source = "the run's own data set"
-    else:
-        source = ""
-    table_rows = None
     if isinstance(data, Dataset):
         records = data.test if _saw_labels(trained) else data.fit
     elif isinstance(data, Records):
@@ -120,15 +115,16 @@ def rows_to_cross_fit(
         table_records = reader.records(table_rows, with_targets, modalities, empty=True)
         records = named_records(table_records, row_names(table_rows, schema))
     mask = _unseen(trained, len(records), records.keys, records.groups)
-    if mask.all():
-        return CrossFitRows(records, table_rows, _describe(len(records), source))
     rows = np.flatnonzero(mask)
+    source = f"{len(rows)} records of the run's own data set" if own and table_rows is None else ""
+    if mask.all():
+        return CrossFitRows(records, table_rows, source)
     if table_rows is not None:
         table_rows = replace(table_rows, frame=table_rows.frame.iloc[rows].reset_index(drop=True))
     return CrossFitRows(
         records.choose(rows),
         table_rows,
-        _describe(len(rows), source),
+        source,
         f"{len(mask) - len(rows)} of {len(mask)} records were trained on with labels ({_labels(trained)}), "
         "or belong to a group that was, and were left out",
         rows,
@@ -153,10 +149,6 @@ def held_out(
         units = np.arange(records)
     count = int(units.max()) + 1
     return np.isin(units, generator.permutation(count)[: max(1, round(share * count))])
-
-
-def _describe(records: int, source: str) -> str:
-    return f"{records} records of {source}" if source else ""
 
 
 def own_table(model: Any) -> str | None:
@@ -200,9 +192,8 @@ def _parts_of_table(trained: Trained, source: Source, with_targets: bool) -> Dat
     names = row_names(table, schema)
     records = named_records(trained.records(table, with_targets), names)
     rows = trained.split(table, names)
-    if "test" not in rows and schema.split is None and not trained.saw_labels and records.keys is not None:
-        units = records.keys if records.groups is None else records.groups
-        part = parts_of_names(units, 0.0, TEST_SHARE, int(trained.experiment.data.get("seed", 0)))
+    if "test" not in rows and schema.split is None and not trained.saw_labels and names is not None:
+        part = parts_of_names(names.units, 0.0, TEST_SHARE, int(trained.experiment.data.get("seed", 0)))
         rows = {"train": np.flatnonzero(part == 0), "test": np.flatnonzero(part == 2)}
         _warn(
             f"The model was trained, without labels, on all {len(records)} rows, including those scored "
@@ -315,9 +306,8 @@ def _copies_together(test: Records) -> Records:
         return test
     first = np.unique(test.keys, return_index=True)[1]
     copies = len(test) - len(first)
-    if copies < COPIES * len(test) or not any(
-        _tells_apart(column, first) for column in test.columns.values()
-    ):
+    distinct = (_tells_apart(column, first) for column in test.columns.values())
+    if copies < COPIES * len(test) or not any(distinct):
         return test
     _warn(f"{copies} of {len(test)} test rows are copies of other test rows; intervals count them as one.")
     return replace(test, units=test.keys)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
-
-from commlearn.storage.plain_json import json_text
 
 Interval = tuple[float, float]
 Groups = tuple[np.ndarray | None, np.ndarray | None]
@@ -120,8 +117,3 @@ class Outcome:
     truth: np.ndarray  # (records,) codes of classes, or (records, outputs) numbers or 0/1 labels
     predicted: np.ndarray  # shaped like truth
     groups: np.ndarray | None = None  # group of each record: (records,), or (records, sides) for pairs
-
-
-def to_json(results: Mapping[str, Any]) -> str:
-    """Return the results by target as JSON, with null for figures that could not be measured (NaN)."""
-    return json_text(results)

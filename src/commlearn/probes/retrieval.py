@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import singledispatch
+from functools import partial, singledispatch
 from typing import Any
 
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
-from torch import Tensor, nn
+from torch import Tensor
 
 from commlearn.batch import Subset, View, to_device
 from commlearn.errors import ConfigurationError, DataError, DivergedError, unknown
-from commlearn.kinds.arrays import presence
 from commlearn.methods import CLIP, CMC, METHODS, CoMM, COrAL, CrossSelf, Method, SupCon
 from commlearn.methods.base import absent_as_zero, pooled
-from commlearn.probes.measures import SHARE, Measure, accuracy, measured
+from commlearn.probes.measures import SHARE, accuracy, measured
 from commlearn.probes.nearest import unit
-from commlearn.records import Records
+from commlearn.records import Records, presence
 from commlearn.trained.embed import Blocks, embed, features_of, method_owner
 
 BLOCK = 1024  # queries processed at once
@@ -69,7 +68,7 @@ def retrieval(
         raise DataError(f"Retrieval needs at least 2 records with {', '.join(names)}; there are {len(rows)}.")
     chosen = records.choose(rows)
     rank_of_each = ranks(*(comparable_vectors(model, chosen, side, blocks) for side in (query, gallery)))
-    parts = {str(k): _within(rank_of_each, k) for k in top if k <= len(rows)}
+    parts = {str(k): partial(accuracy, rank_of_each <= k) for k in top if k <= len(rows)}
     groups = None if records.resampled is None else records.resampled[rows]
     recalls = measured(parts, np.zeros(len(rows), dtype=np.int64), seed, groups, SHARE)
     return RetrievalResult(
@@ -113,11 +112,6 @@ def ranks(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _within(rank_of_each: np.ndarray, k: int) -> Measure:
-    """Return a measure: the share of the records whose rank is at most k."""
-    return lambda weights: accuracy(rank_of_each <= k, weights)
-
-
 @singledispatch
 def comparable(method: Any, view: View, subset: Subset) -> Tensor:
     """Return a subset's vectors in the space where the method compares subsets, (batch, dim)."""
@@ -131,13 +125,15 @@ def comparable(method: Any, view: View, subset: Subset) -> Tensor:
 
 
 @comparable.register
-def _clip(method: CLIP, view: View, subset: Subset) -> Tensor:
-    return _mean_of_present(method.projectors, pooled(method, view, subset), view)
-
-
-@comparable.register
-def _heads(method: CrossSelf | CMC, view: View, subset: Subset) -> Tensor:
-    return _mean_of_present(method.heads, pooled(method, view, subset), view)
+def _projected(method: CLIP | CrossSelf | CMC, view: View, subset: Subset) -> Tensor:
+    """Return the mean projection over the modalities that a record has, (batch, dim)."""
+    heads = method.projectors if isinstance(method, CLIP) else method.heads
+    projected = {name: heads[name](rows) for name, rows in pooled(method, view, subset).items()}
+    present = {
+        name: absent_as_zero(torch.ones_like(projected[name][:, :1]), view[name]) for name in projected
+    }
+    total = torch.stack([projected[name] * present[name] for name in projected]).sum(dim=0)
+    return total / torch.stack(list(present.values())).sum(dim=0).clamp(min=1)
 
 
 @comparable.register
@@ -147,16 +143,6 @@ def _comm(method: CoMM, view: View, subset: Subset) -> Tensor:
 
 for aligned in (COrAL, SupCon):  # their loss aligns only views of all modalities
     comparable.register(aligned, comparable.dispatch(object))
-
-
-def _mean_of_present(heads: nn.ModuleDict, vectors: Mapping[str, Tensor], view: View) -> Tensor:
-    """Return the mean projection over the modalities that a record has, (batch, dim)."""
-    projected = {name: heads[name](rows) for name, rows in vectors.items()}
-    present = {
-        name: absent_as_zero(torch.ones_like(projected[name][:, :1]), view[name]) for name in projected
-    }
-    total = torch.stack([projected[name] * present[name] for name in projected]).sum(dim=0)
-    return total / torch.stack(list(present.values())).sum(dim=0).clamp(min=1)
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""From a trained model to the page and its files."""
+"""From a trained model to the page, made from the templates next to this file, and its files."""
 
 from __future__ import annotations
 
@@ -8,23 +8,45 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from commlearn.config.places import file_inside
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import commlearn
+from commlearn.config.configuration import to_mapping
+from commlearn.config.places import file_inside, settings_without_places
 from commlearn.errors import RunError
 from commlearn.escapes import spreadsheet_text
-from commlearn.reports.charts import draw
-from commlearn.reports.findings import Findings, find
+from commlearn.plot.style import COLOURS
+from commlearn.probes.ladder import subset_label
+from commlearn.probes.results import MEASURES, score_of
+from commlearn.reports.cards import (
+    MOST,
+    bars_of,
+    cards_of,
+    doubtful,
+    information_rows,
+    rungs_of,
+    sentences,
+    warnings_of,
+)
+from commlearn.reports.charts import Chart, curves, draw
+from commlearn.reports.findings import Findings
 from commlearn.reports.information import information
-from commlearn.reports.knowledge import information_rows
-from commlearn.reports.page import page
+from commlearn.reports.map import DOTS, SHAPES, code_class, dots, map_data
+from commlearn.reports.records import clipped
 from commlearn.reports.source import Source, source
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.plain_json import json_text, values_of_file
+from commlearn.storage.plain_yaml import yaml_text
 from commlearn.trained.run import Run
 
 PAGE, INTERACTIONS = "report.html", "interactions.json"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+PLAIN = {"", "schema", "table", "data", "config", "embedder"}  # names that say nothing about the content
 
 
 @dataclass(frozen=True)
@@ -75,12 +97,10 @@ def report(
     if out is None and subject.root is None:
         raise RunError("The model is not in a folder; specify a folder for the report: out=...")
     folder = Path(out) if out is not None else _default_folder(subject)
-    decompositions = (
-        _decompose(subject, bool(targets), seed, tell) if interactions else _load_decompositions(subject)
-    )
-    findings = find(subject, decompositions, seed, tell)
+    parts = _decompose(subject, bool(targets), seed, tell) if interactions else _load_decompositions(subject)
+    findings = Findings(subject, parts, seed, tell)
     tell("drawing")
-    charts = draw(findings)
+    charts = list(draw(findings))
     html = page(findings, charts).encode()
     files = {f"{chart.name}.png": chart.png for chart in charts}
     files["report.json"] = json_text(findings.to_dict(), 1, ascii_only=False).encode()
@@ -110,23 +130,28 @@ def _write(folder: Path, files: Mapping[str, bytes], run: Run | None) -> None:
 
 def tables(findings: Findings) -> dict[str, str]:
     """Return the contents of the page's tables, as CSV."""
-    probes: list[Sequence[Any]] = [("target", "subset", "measure", "score", "low", "high", "test_records")]
-    for target, rungs in findings.ladder.items():
-        for name, result in rungs.items():
-            score = getattr(result, result.measure)
-            probes.append((target, name, result.measure, score, *result.interval, result.test_records))
-    points: list[Sequence[Any]] = [("record", "projection", "subset", "x", "y")]
-    for projection, layouts in findings.maps.items():
-        for subset, layout in layouts.items():
-            points += [
-                (name, projection, subset, *xy)
-                for name, xy in zip(findings.cards.names, layout.tolist(), strict=True)
-            ]
-    bits: list[Sequence[Any]] = [("target", "where", "part", "bits", "low", "high", "p")]
-    for name, values in findings.interactions.items():
-        bits += [(name, *row) for row in information_rows(values)] if "problem" not in values else []
-    extra = {"information.csv": _csv(bits)} if len(bits) > 1 else {}
-    return {"probes.csv": _csv(probes), "map.csv": _csv(points), **extra}
+    probes = [
+        (target, name, result.measure, score_of(result), *result.interval, result.test_records)
+        for target, rungs in findings.ladder.items()
+        for name, result in rungs.items()
+    ]
+    points = [
+        (name, projection, subset, *xy)
+        for projection, layouts in findings.maps.items()
+        for subset, layout in layouts.items()
+        for name, xy in zip(findings.cards.names, layout.tolist(), strict=True)
+    ]
+    bits = [
+        (name, *row)
+        for name, values in findings.interactions.items()
+        if "problem" not in values
+        for row in information_rows(values)
+    ]
+    files = {
+        "probes.csv": _csv("target subset measure score low high test_records", probes),
+        "map.csv": _csv("record projection subset x y", points),
+    }
+    return files | ({"information.csv": _csv("target where part bits low high p", bits)} if bits else {})
 
 
 def _decompose(
@@ -147,16 +172,88 @@ def _load_decompositions(subject: Source) -> dict[str, dict[str, Any]]:
     if path is None or not path.exists():
         return {}
     try:
-        stored = values_of_file(path)
-        requested = {name: values for name, values in stored.items() if values["of"] in subject.targets}
-        return {
-            name: values for name, values in requested.items() if "problem" in values or "verdict" in values
-        }
+        stored = values_of_file(path).items()
+        requested = {name: values for name, values in stored if values["of"] in subject.targets}
+        return {name: one for name, one in requested.items() if "problem" in one or "verdict" in one}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
         raise RunError(f"{path} is damaged: {problem}. Delete it, or create it again.") from problem
 
 
-def _csv(rows: Sequence[Sequence[Any]]) -> str:
+def _csv(head: str, rows: Sequence[Sequence[Any]]) -> str:
     text = io.StringIO()
-    csv.writer(text).writerows([map(spreadsheet_text, row) for row in rows])
+    csv.writer(text).writerows(map(spreadsheet_text, row) for row in [head.split(), *rows])
     return text.getvalue()
+
+
+def page(findings: Findings, drawn: list[Chart]) -> str:
+    """Return the whole document."""
+    trained = findings.source.trained
+    whole = list(next(iter(findings.maps.values())).values())[-1]  # all modalities, by the first projection
+    script, css = (
+        (resources.files("commlearn.reports") / name).read_text(encoding="utf-8")
+        for name in ("page.js", "page.css")
+    )
+    css += "".join(sprite.css(number) for number, sprite in enumerate(findings.cards.sprites))
+    settings = yaml_text(settings_without_places(to_mapping(trained.experiment)), allow_unicode=True)
+    template = environment().get_template("page.html")
+    return template.render(
+        f=findings,
+        title=title_of(findings.source),
+        policy=POLICY,
+        css=Markup(css),
+        js=Markup(script),
+        about=_about(findings),
+        parameters=sum(parameter.numel() for parameter in trained.method.parameters()),
+        colour={name: index % len(COLOURS) for index, name in enumerate(trained.specs)},  # --c0 to --c7
+        cards=cards_of(findings),
+        warnings=warnings_of(findings),
+        most=MOST,
+        rungs={target: rungs_of(findings, target) for target in findings.ladder},
+        dots=dots(whole, findings.colourings),
+        map_data=map_data(findings.maps, findings.colourings, findings.cards, findings.near),
+        curves=curves(findings.metrics),
+        verdicts={part.name: part.svg for part in drawn if part.svg},
+        settings=settings,
+        command=_command_of(findings.source),
+        version=commlearn.__version__,
+    )
+
+
+def environment() -> Environment:
+    """Return the templates' environment: it escapes what is not marked as HTML and rejects unknown names."""
+    templates = Environment(
+        loader=PackageLoader("commlearn.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {"subset_label": subset_label, "clipped": clipped}
+    functions = (bars_of, code_class, doubtful, information_rows, sentences)
+    templates.globals |= {function.__name__: function for function in functions}
+    templates.globals |= {"measures": MEASURES, "outlines": DOTS, "shapes": SHAPES}
+    return templates
+
+
+def title_of(source: Source) -> str:
+    """Return the first meaningful name: of the training, its table, or the table's folder."""
+    names = [source.trained.experiment.name]
+    if table := source.trained.experiment.data.get("table"):
+        path = Path(str(table)).resolve()
+        names += [path.stem, path.parent.name]
+    return next((name for name in names if name.lower() not in PLAIN), "Your records")
+
+
+def _command_of(read: Source) -> str:
+    experiment = read.trained.experiment
+    saved = "" if read.run else "# the settings below, saved as config.yaml\n"
+    return f"{saved}commlearn train config.yaml --out again --seed {experiment.seed}\ncommlearn report again"
+
+
+def _about(findings: Findings) -> str:
+    experiment, run = findings.source.trained.experiment, findings.source.run
+    started = findings.source.versions().get("started", "")
+    parts: list[Any] = [f"method {experiment.method['name']}", experiment.variant, f"seed {experiment.seed}"]
+    kind = "exported" if findings.source.root else ""  # otherwise an Embedder in memory
+    parts += [f"{run.step} steps" if run else kind, f"started {started[:10]}" if started else ""]
+    return ", ".join(part for part in parts if part)

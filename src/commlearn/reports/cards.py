@@ -1,18 +1,18 @@
-"""The opening of the page: a card for each target, and at most five warnings, each with a remedy."""
+"""What the page says: a card for each target, warnings with remedies, what modalities provide together."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from commlearn.probes import MEASURES, ProbeResult, score_of
+from commlearn.information.pairs import pairs_in_words, part_in_words, share_in_words
+from commlearn.plot.decomposition import most_informative, parts_of
 from commlearn.probes.ladder import Gain, subset_label
+from commlearn.probes.results import MEASURES, ProbeResult, score_of
 from commlearn.reports.findings import Findings
-from commlearn.reports.knowledge import Part, bars_of, doubtful
 
-GUESS = "No probe predicts it better than chance."
 MOST, FEW, GAPS, COLLAPSED = 5, 50, 0.5, 2.0  # most warnings; too few test records, present, directions
 FEWEST_COMPARED = 10  # test records, below which no card says which modality is better
 
@@ -37,6 +37,17 @@ class Rung:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One piece of a bar."""
+
+    label: str
+    modality: str | None  # the modality that says it alone; None if shared or taking several together
+    bits: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Card:
     """One target: how well it is read, compared with what, and what that means."""
 
@@ -46,10 +57,10 @@ class Card:
     rival: Rung | None
     verdict: str
     compared: bool  # whether the verdict is from a comparison
-    bar: list[Part] = field(default_factory=list)
-    entropy: float = 0.0  # bits needed for certainty: the length of the bar
-    bar_of: str = ""  # what the bar is about, if not all modalities and the target
-    doubt: str = ""  # why the bar must not be shown
+    bar: list[Part]
+    entropy: float  # bits needed for certainty: the length of the bar
+    bar_of: str  # what the bar is about, if not all modalities and the target
+    doubt: str  # why the bar must not be shown
 
     @property
     def bits(self) -> float:
@@ -61,7 +72,6 @@ class ReportWarning:
     """What is wrong, and what to do about it."""
 
     text: str
-
     remedy: str
 
 
@@ -87,9 +97,8 @@ def rung(label: str, result: Any, modality: str | None = None) -> Rung:
 
 
 def _card(findings: Findings, target: str) -> Card:
-    rungs = findings.ladder[target]
+    rungs, bar = findings.ladder[target], _bar(findings, target)
     values = (findings.verdict or {"targets": {}})["targets"].get(target)
-    bar, entropy, bar_of, doubt = _bar(findings, target)
     if values is not None:
         budget = list(values["budgets"].values())[-1]
         method = findings.source.trained.experiment.method["name"]
@@ -97,26 +106,13 @@ def _card(findings: Findings, target: str) -> Card:
             reader, best_rival = (_reader(values, budget, name) for name in (method, budget["rival"]))
             method_lines = (line for line in values["words"] if f"({method})" in line)
             words = next(method_lines, values["words"][0])
-            measure = MEASURES[values["measure"]]
-            return Card(target, measure, reader, best_rival, words, True, bar, entropy, bar_of, doubt)
-    names = list(rungs)
-    singles = {name: rungs[name] for name in names if "+" not in name}
-    best = max(singles, key=lambda name: score_of(singles[name]))
-    combined = rung("all together" if len(names) > 1 else names[0], rungs[names[-1]])
-    rival = rung(f"{best} alone", singles[best], best) if len(names) > 1 else None
+            return Card(target, MEASURES[values["measure"]], reader, best_rival, words, True, *bar)
+    name, whole = list(rungs.items())[-1]
+    best = max((name for name in rungs if "+" not in name), key=lambda name: score_of(rungs[name]))
+    combined = rung("all together" if len(rungs) > 1 else name, whole)
+    rival = rung(f"{best} alone", rungs[best], best) if len(rungs) > 1 else None
     words = gain_words(rungs, findings.gains[target])
-    return Card(
-        target,
-        MEASURES[rungs[names[-1]].measure],
-        combined,
-        rival,
-        words,
-        False,
-        bar,
-        entropy,
-        bar_of,
-        doubt,
-    )
+    return Card(target, MEASURES[whole.measure], combined, rival, words, False, *bar)
 
 
 def _reader(values: Mapping[str, Any], budget: Mapping[str, Any], name: str) -> Rung:
@@ -143,79 +139,63 @@ def _bar(findings: Findings, target: str) -> tuple[list[Part], float, str, str]:
 
 def warnings_of(findings: Findings) -> list[ReportWarning]:
     """Return what a reader must know first, most serious first; the page shows the first five."""
-    overall_rank = list(findings.ranks.items())[-1:]
-    warnings = [
-        ReportWarning(
-            f"The embeddings use only {rank:.1f} directions: all records are almost at the same point.",
-            "Lower training.learning_rate, strengthen the augmentations, or train on more records.",
-        )
-        for name, rank in overall_rank
-        if rank < min(COLLAPSED, findings.dims[name])
-    ]
+    return list(dict.fromkeys(_warnings(findings)))
+
+
+def _warnings(findings: Findings) -> Iterator[ReportWarning]:
+    for name, rank in list(findings.ranks.items())[-1:]:
+        if rank < min(COLLAPSED, findings.dims[name]):
+            yield ReportWarning(
+                f"The embeddings use only {rank:.1f} directions: all records are almost at the same point.",
+                "Lower training.learning_rate, strengthen the augmentations, or train on more records.",
+            )
     for target, rungs in findings.ladder.items():
-        if all(result.interval[0] <= result.chance for result in rungs.values()):
-            warnings.append(
-                ReportWarning(
-                    f"No probe predicts {target} better than chance.",
-                    "Check labels and inputs with commlearn check; if they are right, train for longer, or "
-                    "accept that these modalities carry no information about it.",
-                )
+        if _is_guess(rungs):
+            yield ReportWarning(
+                f"No probe predicts {target} better than chance.",
+                "Check labels and inputs with commlearn check; if they are right, train for longer, or "
+                "accept that these modalities carry no information about it.",
             )
-    warnings += [
-        _split(text, "Weaken that augmentation.")
-        for text in (findings.audit.warnings if findings.audit else [])
-    ]
-    metric_warnings = [str(text) for entry in findings.metrics[-1:] for text in entry.get("warnings", ())]
-    warnings += [
-        _split(text, "Look at the curves at the end of this page.")
-        for text in (*findings.source.trained.warnings, *metric_warnings)
-    ]
-    warnings += _decomposition_warnings(findings.interactions)
+    for text in findings.audit.warnings if findings.audit else ():
+        yield _split(text, "Weaken that augmentation.")
+    logged = [str(text) for entry in findings.metrics[-1:] for text in entry.get("warnings", ())]
+    for text in (*findings.source.trained.warnings, *logged):
+        yield _split(text, "Look at the curves at the end of this page.")
+    yield from _decomposition_warnings(findings.interactions)
     if findings.ladder and 0 < findings.counts["test"] < FEW:  # otherwise nothing has an interval
-        warnings.append(
-            ReportWarning(
-                f"There are only {findings.counts['test']} test records, so every interval is wide.",
-                "Score more rows: commlearn report RUN TABLE.",
+        yield ReportWarning(
+            f"There are only {findings.counts['test']} test records, so every interval is wide.",
+            "Score more rows: commlearn report RUN TABLE.",
+        )
+    if copies := sum(same for *_, same in (findings.alike.pairs if findings.alike else ())):
+        yield ReportWarning(
+            f"{copies} pairs of test records are the same in every cell.",
+            "Remove them, or keep them in one part of the split with a group column: commlearn check.",
+        )
+    for name, share in findings.present.items():
+        if share < GAPS:
+            yield ReportWarning(
+                f"{100 * (1 - share):.0f} % of the test records have no {name}.",
+                f"Fill it in, or leave it out: the scores of {name} are based on few records.",
             )
-        )
-    copies = sum(same for *_, same in (findings.alike.pairs if findings.alike else ()))
-    if copies:
-        warnings.append(
-            ReportWarning(
-                f"{copies} pairs of test records are the same in every cell.",
-                "Remove them, or keep them in one part of the split with a group column: commlearn check.",
-            )
-        )
-    warnings += [
-        ReportWarning(
-            f"{100 * (1 - share):.0f} % of the test records have no {name}.",
-            f"Fill it in, or leave it out: the scores of {name} are based on few records.",
-        )
-        for name, share in findings.present.items()
-        if share < GAPS
-    ]
-    return list(dict.fromkeys(warnings))
 
 
-def _decomposition_warnings(interactions: Mapping[str, Mapping[str, Any]]) -> list[ReportWarning]:
-    """Return the reasons to doubt the bits, each once for all the targets that it is about."""
+def _decomposition_warnings(interactions: Mapping[str, Mapping[str, Any]]) -> Iterator[ReportWarning]:
+    """Yield the reasons to doubt the bits, each once for all the targets that it is about."""
     targets: dict[tuple[str, str], list[str]] = {}
     for target, values in interactions.items():
         for text in values.get("warnings", ()):
             reason, separator, _ = text.partition("; expect each part")  # the amount differs between targets
             targets.setdefault((reason, separator), []).append(target)
-    return [
-        ReportWarning(
-            f"Too few records to decompose {', '.join(names)}: {reason}.",
-            "Take the bits as a hint, and label more records that have all modalities.",
-        )
-        if separator
-        else _split(
-            f"Decomposing {', '.join(names)}: {reason}",
-            f"See commlearn interactions RUN --target {interactions[names[0]]['of']}.",
-        )
-        for (reason, separator), names in targets.items()
-    ]
+    for (reason, separator), names in targets.items():
+        if separator:
+            yield ReportWarning(
+                f"Too few records to decompose {', '.join(names)}: {reason}.",
+                "Take the bits as a hint, and label more records that have all modalities.",
+            )
+        else:
+            remedy = f"See commlearn interactions RUN --target {interactions[names[0]]['of']}."
+            yield _split(f"Decomposing {', '.join(names)}: {reason}", remedy)
 
 
 def _split(text: str, remedy: str) -> ReportWarning:
@@ -227,18 +207,18 @@ def _split(text: str, remedy: str) -> ReportWarning:
 
 def gain_words(rungs: Mapping[str, Any], gain: Gain | None) -> str:
     """Describe what several modalities add to the best one alone, on the records that have that one."""
-    if all(result.interval[0] <= result.chance for result in rungs.values()):
-        return GUESS
+    if _is_guess(rungs):
+        return "No probe predicts it better than chance."
     if gain is None:
         return "There is only one modality, so nothing to compare it with." if len(rungs) == 1 else ""
     if gain.records < FEWEST_COMPARED:
         return f"Only {gain.records} test records: too few to say which modality is better."
     result = rungs[gain.best]
+    best = f"The best single modality is {gain.best} with {_score(result)}"
     scope = f" on the {gain.records} records that have it; on these" if gain.without else ";"
     size, (low, high) = _difference(abs(gain.score), result), gain.interval
     if not math.isfinite(high - low):
-        reason = "there are too few groups to say what the others add"
-        return f"The best single modality is {gain.best} with {_score(result)}; {reason}."
+        return f"{best}; there are too few groups to say what the others add."
     if low > 0:
         comparison = f"together they add {size}"
     elif high < 0:
@@ -246,8 +226,11 @@ def gain_words(rungs: Mapping[str, Any], gain: Gain | None) -> str:
     else:
         comparison = "what they add together could be chance" if low < high else "together they add nothing"
     limits = " to ".join(_difference(limit, result, sign="+") for limit in gain.interval)
-    best = f"The best single modality is {gain.best} with {_score(result)}"
     return f"{best}{scope} {comparison} ({limits})."
+
+
+def _is_guess(rungs: Mapping[str, Any]) -> bool:
+    return all(result.interval[0] <= result.chance for result in rungs.values())
 
 
 def _score(result: Any) -> str:
@@ -261,3 +244,62 @@ def _difference(gain: float, result: Any, sign: str = "") -> str:
     if isinstance(result, ProbeResult):
         return f"{100 * gain:{sign}.0f}" + ("" if sign else " points")
     return f"{gain:{sign}.2f}" + ("" if sign else f" of {MEASURES[result.measure]}")
+
+
+def bars_of(values: Mapping[str, Any]) -> dict[str, list[Part]]:
+    """Return a bar for each view or, with many modalities, for each pair, the one that knows most first."""
+    views = values["views"] if "alone" not in values else {p["name"]: p for p in most_informative(values)}
+    bars: dict[str, list[Part]] = {name: [] for name in views}
+    for name, view in views.items():
+        for label, part in parts_of(view).items():
+            modality = label.removeprefix("only ") if label.startswith("only ") else None
+            bars[name].append(Part(label, modality, part["bits"], part["low"], part["high"]))
+    return bars
+
+
+def doubtful(values: Mapping[str, Any]) -> bool:
+    """Return whether the numbers must not be shown without saying that they cannot be trusted."""
+    return str(values["verdict"]).startswith("CANNOT BE TRUSTED")
+
+
+def sentences(values: Mapping[str, Any]) -> list[str]:
+    """Return the findings as sentences, the most telling first."""
+    names, entropy = values["modalities"], values["entropy"]
+    if "alone" in values:
+        return [values["verdict"], share_in_words(names, values["total"], entropy), *pairs_in_words(values)]
+    view = values["views"]["data"]
+    lines = [values["verdict"], share_in_words(names, view["total"], entropy)]
+    if len(names) == 2:
+        pair, (first, second) = view["pairs"][0], names
+        return [
+            *lines,
+            part_in_words(f"{first} and {second} share {{}}", pair["redundant"]),
+            part_in_words(f"{first} adds {{}} to {second}", pair["unique1"]),
+            part_in_words(f"{second} adds {{}} to {first}", pair["unique2"]),
+            part_in_words("{} is available only from both together", pair["synergistic"]),
+        ]
+    lines.append(part_in_words("{} can be read from more than one of them", view["non_exclusive"]))
+    lines += [
+        part_in_words(f"{{}} can be read from {name} only", part) for name, part in view["unique"].items()
+    ]
+    orders = enumerate(view["spectrum"][1:], 2)
+    return lines + [part_in_words(f"{{}} needs {order} of them together", part) for order, part in orders]
+
+
+def information_rows(values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Return what the chart shows and what each subset knows: view or pair, part, bits, low, high, p."""
+    if "alone" in values:
+        rows = [_row("alone", name, part) for name, part in values["alone"].items()]
+        for pair in values["pairs"]:
+            rows += [_row(pair["name"], *entry) for entry in parts_of(pair).items()]
+            rows.append(_row(pair["name"], "total", pair["total"]))
+        return [*rows, _row("all", "total", values["total"])]
+    rows = []
+    for name, view in values["views"].items():
+        rows += [_row(name, f"I({' + '.join(rung['modalities'])})", rung) for rung in view["ladder"]]
+        rows += [_row(name, label, {**part, "p": None}) for label, part in parts_of(view).items()]
+    return rows
+
+
+def _row(view: str, part: str, quantity: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (view, part, quantity["bits"], quantity["low"], quantity["high"], quantity["p"])

@@ -4,70 +4,137 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
 from commlearn.errors import CommlearnError, RunError
-from commlearn.kinds.arrays import presence
 from commlearn.plot.projection import projections
-from commlearn.probes import has_label, parts_to_read
 from commlearn.probes.audit import Audit, audit_rows
-from commlearn.probes.ladder import Embedded, Gain, Ladder, embed_subsets, gain_of, outcomes_of, subsets_of
+from commlearn.probes.ladder import Embedded, embed_subsets, gain_of, outcomes_of, subsets_of
 from commlearn.probes.nearest import nearest, unit
-from commlearn.reports.columns import Look, looks
+from commlearn.probes.probe import has_label, parts_to_read
+from commlearn.probes.results import Outcome
+from commlearn.records import presence
 from commlearn.reports.map import Colouring, colouring, layouts
-from commlearn.reports.mistakes import Alike, Mistakes, alike, mistakes
-from commlearn.reports.pieces import Piece, examples, versions_seen
-from commlearn.reports.records import Cards, cards, shown_rows
+from commlearn.reports.records import (
+    Cards,
+    cards,
+    clipped,
+    examples,
+    looks,
+    number,
+    versions_seen,
+)
 from commlearn.reports.source import Source
+from commlearn.seeds import numpy_generator
 from commlearn.storage.plain_json import values_of_file
-from commlearn.training.diagnostics import effective_rank
+from commlearn.training.watch import effective_rank
 
+MOST = 1000  # records on the map
 ASKED, NEAREST = 4, 5  # records whose neighbours are shown, neighbours of each
-
 AUDITED = 1000  # records of a split that the audit uses
+HARDEST, PAIRS, MATRIX = 6, 6, 12  # most records, pairs, and classes for which every confusion is shown
+SAME = 0.995  # lowest cosine of two records that are listed as near-duplicates
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What was measured, section by section."""
+class Mistakes:
+    """Mistakes on one target."""
 
-    source: Source
-    counts: dict[str, int]  # records of each split
-    present: dict[str, float]  # by modality: share of test records that have it
-    classes: dict[str, dict[str, Any]]  # by target: how its values are distributed
-    metrics: list[dict[str, Any]]
-    ranks: dict[str, float]  # effective rank of the embeddings, by subset
-    dims: dict[str, int]
-    ladder: Ladder
-    gains: dict[str, Gain | None]  # by target
-    maps: dict[str, dict[str, np.ndarray]]
-    colourings: list[Colouring]
-    cards: Cards
-    neighbours: dict[str, dict[int, list[int]]]
-    near: dict[int, list[int]]  # neighbours of every shown record, by all modalities
-    columns: list[Look]
-    examples: list[tuple[int, list[Piece]]]
-    augmented_examples: dict[str, list[list[Piece]]]  # by modality: records, clean and augmented
-    mistakes: dict[str, Mistakes]  # by target
-    alike: Alike | None
-    interactions: dict[str, dict[str, Any]] = field(default_factory=dict)  # by target
-    audit: Audit | None = None
-    comparison: dict[str, Any] | None = None
-    verdict: dict[str, Any] | None = None  # verdict of that comparison
-    unscored: dict[str, tuple[str, str]] = field(default_factory=dict)  # targets: why, and what to do
-    notes: list[str] = field(default_factory=list)  # what else could not be measured, and why
+    wrong: int  # records that are wrong; 0 for a number, which is neither right nor wrong
+    records: int
+    hardest: list[tuple[int, str, str, str]]  # place among those shown; truth, answer, how hard
+    classes: tuple[str, ...] = ()  # classes of the matrix
+    matrix: tuple[tuple[int, ...], ...] = ()  # rows are the truth
+    confusions: tuple[tuple[str, str, int], ...] = ()  # truth, answer, records
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Pairs of shown records that are embedded at almost the same place."""
+
+    pairs: list[tuple[int, int, float, bool]]  # the closest: places, cosine, whether all cells are equal
+    count: int  # number of all such pairs
+    share: float  # their share of all pairs of records
+    closest: float  # cosine of the closest pair
+
+
+class Findings:
+    """What was measured, section by section: embed, probe and lay out, everything except the drawing."""
+
+    def __init__(
+        self, source: Source, interactions: dict[str, dict[str, Any]], seed: int, tell: Callable[[str], None]
+    ) -> None:
+        data, names, sorts = source.data, tuple(source.trained.specs), source.sorts
+        self.source = source
+        self.interactions = interactions  # by target
+        subsets = subsets_of(names)
+        test = embed_subsets(source.trained, data.test, subsets, tell)
+        self.unscored = source.unscored()  # targets: why, and what to do
+        targets = {target: sorts[target] for target in source.targets if target not in self.unscored}
+        parts = [
+            test if records is data.test else embed_subsets(source.trained, records, subsets, tell)
+            for records in (parts_to_read(data, targets) if targets else ())
+        ]
+        outcomes, problems = outcomes_of(parts, data, list(targets), seed, tell)
+        self.notes = list(problems.values())  # what else could not be measured, and why
+        rows = np.sort(numpy_generator(seed, "report records").permutation(len(data.test))[:MOST])
+        tell("laying out the map")
+        self.cards = cards(source, rows)
+        full_subset, whole = list(test.items())[-1]
+        near = nearest_records({full_subset: whole}, rows, range(len(rows)))
+        self.near = near[full_subset]  # neighbours of every shown record, by all modalities
+        self.mistakes: dict[str, Mistakes] = {}  # by target
+        for target, rungs in outcomes.items():
+            if full_subset in rungs:
+                fit_rows, outcome = parts[0][full_subset].rows, rungs[full_subset]
+                entry = mistakes(source, target, outcome, fit_rows, whole, self.cards, self.near)
+                if entry is not None:
+                    self.mistakes[target] = entry
+        self.counts = {  # records of each split
+            "train": len(data.train),
+            "probe": len(data.fit),
+            "test": len(data.test),
+        }
+        self.present = {  # by modality: share of test records that have it
+            name: float(presence(data.test.columns[name]).mean()) for name in names
+        }
+        self.classes = {  # by target: how its values are distributed
+            name: describe(values) for name, values in data.test.targets.items()
+        }
+        self.metrics = source.run.folder.metrics() if source.run else []
+        self.ranks = {  # effective rank of the embeddings, by subset
+            name: effective_rank(torch.from_numpy(part.vectors[:2000]))
+            for name, part in test.items()
+            if len(part.rows) > 2
+        }
+        self.dims = {name: part.vectors.shape[1] for name, part in test.items()}
+        self.ladder = {
+            target: {name: entry.result for name, entry in rungs.items()}
+            for target, rungs in outcomes.items()
+            if rungs
+        }
+        self.gains = {  # by target
+            target: gain_of(rungs, test, data.test.targets[target], sorts[target], seed)
+            for target, rungs in outcomes.items()
+        }
+        self.maps = layouts(test, rows, projections(), seed)
+        self.colourings = _colourings(source, rows)
+        self.neighbours = nearest_records(test, rows, typical_records(whole, rows, seed))
+        self.columns = looks(source)
+        self.examples = examples(source, self.cards)
+        self.augmented_examples = versions_seen(source)  # by modality: records, clean and augmented
+        self.alike = alike(source, whole, self.cards)
+        self.audit = _audit(source, list(targets), seed, tell)
+        self.comparison = _beside_run(source, "table.json", "methods")
+        self.verdict = _beside_run(source, "verdict.json", "targets")  # verdict of that comparison
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
-        ladder = {
-            target: {name: asdict(result) for name, result in rungs.items()}
-            for target, rungs in self.ladder.items()
-        }
+        names = self.cards.names
         return {
             "name": self.source.trained.experiment.name,
             "records": self.counts,
@@ -75,24 +142,23 @@ class Findings:
             "targets": self.classes,
             "effective_rank": self.ranks,
             "dimensions": self.dims,
-            "probes": ladder,
+            "probes": {
+                target: {name: asdict(result) for name, result in rungs.items()}
+                for target, rungs in self.ladder.items()
+            },
             "unscored": {target: " ".join(reason) for target, reason in self.unscored.items()},
             "interactions": self.interactions,
             "audit": self.audit.to_dict() if self.audit else None,
             "neighbours": {
-                name: {
-                    self.cards.names[r]: [self.cards.names[o] for o in others] for r, others in rows.items()
-                }
-                for name, rows in self.neighbours.items()
+                subset: {names[row]: [names[other] for other in others] for row, others in rows.items()}
+                for subset, rows in self.neighbours.items()
             },
             "missing": {f"{entry.of}: {entry.name}": entry.missing for entry in self.columns},
-            "mistakes": {target: entry.to_dict(self.cards.names) for target, entry in self.mistakes.items()},
+            "mistakes": {target: _plain(entry, names) for target, entry in self.mistakes.items()},
             "near_duplicates": None
             if self.alike is None
             else {
-                "pairs": [
-                    [self.cards.names[a], self.cards.names[b], cosine] for a, b, cosine, _ in self.alike.pairs
-                ],
+                "pairs": [[names[a], names[b], cosine] for a, b, cosine, _ in self.alike.pairs],
                 "count": self.alike.count,
                 "share": self.alike.share,
             },
@@ -103,99 +169,30 @@ class Findings:
         }
 
 
-def find(
-    source: Source,
-    interactions: dict[str, dict[str, Any]],
-    seed: int = 0,
-    tell: Callable[[str], None] = lambda line: None,
-) -> Findings:
-    """Embed, probe and lay out: everything except the drawing."""
-    data, names = source.data, tuple(source.trained.specs)
-    subsets = subsets_of(names)
-    test = embed_subsets(source.trained, data.test, subsets, tell)
-    unscored = source.unscored()
-    targets = {target: source.sorts[target] for target in source.targets if target not in unscored}
-    parts = [
-        test if records is data.test else embed_subsets(source.trained, records, subsets, tell)
-        for records in (parts_to_read(data, targets) if targets else ())
+def _plain(entry: Mistakes, names: Sequence[str]) -> dict[str, Any]:
+    hardest = [
+        {"record": names[at], "truth": true, "answer": answer} for at, true, answer, _ in entry.hardest
     ]
-    outcomes, problems = outcomes_of(parts, data, list(targets), seed, tell)
-    rows = shown_rows(len(data.test), seed=seed)
-    tell("laying out the map")
-    page_cards = cards(source, rows)
-    full_subset = list(test)[-1]
-    near = nearest_records({full_subset: test[full_subset]}, rows, range(len(rows)))[full_subset]
-    mistakes_by_target = {
-        target: mistakes(
-            source,
-            target,
-            rungs[full_subset],
-            parts[0][full_subset].rows,
-            test[full_subset],
-            page_cards,
-            near,
-        )
-        for target, rungs in outcomes.items()
-        if full_subset in rungs
-    }
-    return Findings(
-        source=source,
-        counts={"train": len(data.train), "probe": len(data.fit), "test": len(data.test)},
-        present={name: float(presence(data.test.columns[name]).mean()) for name in names},
-        classes={name: describe(values) for name, values in data.test.targets.items()},
-        metrics=source.run.folder.metrics() if source.run else [],
-        ranks={
-            name: effective_rank(torch.from_numpy(part.vectors[:2000]))
-            for name, part in test.items()
-            if len(part.rows) > 2
-        },
-        dims={name: part.vectors.shape[1] for name, part in test.items()},
-        ladder={
-            target: {name: entry.result for name, entry in rungs.items()}
-            for target, rungs in outcomes.items()
-            if rungs
-        },
-        gains={
-            target: gain_of(rungs, test, data.test.targets[target], source.sorts[target], seed)
-            for target, rungs in outcomes.items()
-        },
-        maps=layouts(test, rows, projections(), seed),
-        colourings=_colourings(source, rows),
-        cards=page_cards,
-        neighbours=nearest_records(test, rows, typical_records(test[full_subset], rows, seed)),
-        near=near,
-        columns=looks(source),
-        examples=examples(source, page_cards),
-        augmented_examples=versions_seen(source),
-        mistakes={target: entry for target, entry in mistakes_by_target.items() if entry is not None},
-        alike=alike(source, test[full_subset], page_cards),
-        interactions=interactions,
-        audit=_audit(source, list(targets), seed, tell),
-        comparison=_beside_run(source.root if source.run else None, "table.json", "methods"),
-        verdict=_beside_run(source.root if source.run else None, "verdict.json", "targets"),
-        unscored=unscored,
-        notes=list(problems.values()),
-    )
+    return {**asdict(entry), "hardest": hardest}
 
 
 def describe(values: np.ndarray) -> dict[str, Any]:
     """Describe how a target's values are distributed over the test records."""
-    labelled = has_label(values)
+    filled = values[has_label(values)]
+    shared = {"labelled": len(filled)}
     if values.ndim == 2:
-        return {"labelled": int(labelled.sum()), "outputs": values.shape[1]}
-    if values.dtype.kind == "f" and len(np.unique(values[labelled])) > 20:
-        quartiles = np.quantile(values[labelled], [0, 0.25, 0.5, 0.75, 1]).tolist()
-        return {"labelled": int(labelled.sum()), "quartiles": quartiles}
-    filled = values[labelled].tolist()
-    multilabel = bool(filled) and isinstance(filled[0], tuple)  # several labels per record: each counts
-    counts = Counter(str(label) for value in filled for label in (value if multilabel else (value,)))
-    ranked = sorted(counts, key=lambda label: (-counts[label], label))
-    return {"labelled": int(labelled.sum()), "classes": {label: counts[label] for label in ranked}}
+        return {**shared, "outputs": values.shape[1]}
+    if values.dtype.kind == "f" and len(np.unique(filled)) > 20:
+        return {**shared, "quartiles": np.quantile(filled, [0, 0.25, 0.5, 0.75, 1]).tolist()}
+    cells = filled.tolist()
+    multilabel = bool(cells) and isinstance(cells[0], tuple)  # several labels per record: each counts
+    counts = Counter(str(label) for value in cells for label in (value if multilabel else (value,)))
+    return {**shared, "classes": dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))}
 
 
-def _beside_run(root: Path | None, name: str, part: str) -> dict[str, Any] | None:
+def _beside_run(source: Source, name: str, part: str) -> dict[str, Any] | None:
     """Return a file of the comparison that a run is part of, if it holds the given part."""
-    for folder in [root, *root.parents[:3]] if root is not None else []:
+    for folder in (source.root, *source.root.parents[:3]) if source.run and source.root else ():
         path = folder / name
         if path.exists():
             try:
@@ -207,12 +204,11 @@ def _beside_run(root: Path | None, name: str, part: str) -> dict[str, Any] | Non
 
 
 def _colourings(source: Source, rows: np.ndarray) -> list[Colouring]:
-    targets = [*source.targets] or list(source.data.test.targets)
-    labels = {name: source.data.test.targets[name][rows] for name in targets}
+    labels = {name: values[rows] for name, values in source.data.test.targets.items()}
     return [
-        colouring(name, values, source.sorts[name])
-        for name, values in labels.items()
-        if has_label(values).any() and not (values.ndim == 2 and source.sorts[name] == "number")
+        colouring(name, labels[name], source.sorts[name])
+        for name in source.targets or labels
+        if has_label(labels[name]).any() and not (labels[name].ndim == 2 and source.sorts[name] == "number")
     ]
 
 
@@ -227,15 +223,15 @@ def _audit(source: Source, targets: Sequence[str], seed: int, tell: Callable[[st
         return None
 
 
-def typical_records(part: Embedded, rows: np.ndarray, seed: int, most: int = ASKED) -> list[int]:
+def typical_records(part: Embedded, rows: np.ndarray, seed: int) -> list[int]:
     """Return positions in `rows` of records from different regions: those nearest to cluster centres."""
     from sklearn.cluster import KMeans  # slow to import
 
     positions, vectors = part.among(rows)
     vectors = unit(vectors)
-    if len(positions) <= most:
+    if len(positions) <= ASKED:
         return positions.tolist()
-    most = min(most, len(np.unique(vectors.round(4), axis=0)))  # no more clusters than distinct vectors
+    most = min(ASKED, len(np.unique(vectors.round(4), axis=0)))  # no more clusters than distinct vectors
     centres = KMeans(most, n_init=1, random_state=seed).fit(vectors).cluster_centers_
     return sorted({int(positions[index]) for index in (vectors @ unit(centres).T).argmax(axis=0)})
 
@@ -247,13 +243,95 @@ def nearest_records(
 
     Records that a subset cannot embed have no neighbours there and are not neighbours of others.
     """
-    neighbours_by_subset: dict[str, dict[int, list[int]]] = {}
+    neighbours = {}
     for name, part in embedded.items():
         positions, vectors = part.among(rows)
         queries = np.flatnonzero(np.isin(positions, asked))
         units, indices = unit(vectors), np.arange(len(positions))
         others, _ = nearest(units[queries], units, count, apart=(indices[queries], indices))
-        neighbours_by_subset[name] = dict(
-            zip(positions[queries].tolist(), positions[others].tolist(), strict=True)
-        )
-    return neighbours_by_subset
+        neighbours[name] = dict(zip(positions[queries].tolist(), positions[others].tolist(), strict=True))
+    return neighbours
+
+
+def mistakes(
+    source: Source,
+    target: str,
+    outcome: Outcome,
+    fit_rows: np.ndarray,
+    whole: Embedded,
+    shown: Cards,
+    near: Mapping[int, Sequence[int]],
+) -> Mistakes | None:
+    """Return what the probe of all modalities got wrong; None for targets of several labels or numbers.
+
+    For classes, the hardest records are those whose neighbours are of other classes too; for numbers,
+    those furthest from their prediction.
+    """
+    labels = source.data.test.targets[target]
+    rows = whole.rows[has_label(labels[whole.rows])]  # the records that were scored, in their order
+    outputs = outcome.predicted.size // max(len(outcome.predicted), 1)
+    if source.sorts[target] == "multilabel" or outputs > 1:
+        return None
+    position_of = {row: position for position, row in enumerate(shown.rows.tolist())}
+    places = {index: position_of[row] for index, row in enumerate(rows.tolist()) if row in position_of}
+    truth, answers = outcome.truth.ravel(), outcome.predicted.ravel()
+    hardest: list[tuple[int, str, str, str]] = []
+    if source.sorts[target] == "number":
+        errors = np.abs(truth - answers)
+        for index in [i for i in np.argsort(-errors, kind="stable").tolist() if i in places][:HARDEST]:
+            true, answer, error = (number(float(part[index])) for part in (truth, answers, errors))
+            hardest.append((places[index], true, answer, f"{error} off"))
+        return Mistakes(0, len(rows), hardest)
+    fit_labels = source.data.fit.targets[target][fit_rows]
+    both = (fit_labels[has_label(fit_labels)], labels[rows])
+    classes = np.unique(np.concatenate([one.astype(str) if one.dtype == object else one for one in both]))
+    names = [number(name) for name in classes.tolist()]
+    code = dict(zip(rows.tolist(), truth.tolist(), strict=True))
+    wrong = np.flatnonzero(truth != answers).tolist()
+    hard = []
+    for index in wrong:
+        if index in places:
+            others = [code.get(row) for row in shown.rows[list(near.get(places[index], ()))].tolist()]
+            hard.append((others.count(code[int(rows[index])]), places[index], index, len(others)))
+    for same, place, index, count in sorted(hard)[:HARDEST]:
+        how = f"{same} of its {count} nearest records share its class"
+        hardest.append((place, names[truth[index]], names[answers[index]], how))
+    counts = Counter((names[truth[index]], names[answers[index]]) for index in wrong)
+    ranked = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    matrix = np.zeros((len(names), len(names)), dtype=int)
+    np.add.at(matrix, (truth, answers), 1)
+    small = 1 < len(names) <= MATRIX
+    return Mistakes(
+        len(wrong),
+        len(rows),
+        hardest,
+        tuple(clipped(name, 24) for name in names) if small else (),
+        tuple(map(tuple, matrix.tolist())) if small else (),
+        tuple((*pair, count) for pair, count in ranked[:8]),
+    )
+
+
+def alike(source: Source, whole: Embedded, shown: Cards) -> Alike | None:
+    """Return the closest pairs of records in the embedding of all modalities; None if fewer than two."""
+    positions, vectors = whole.among(shown.rows)
+    if len(positions) < 2:
+        return None
+    units = unit(vectors.astype(np.float32))
+    first, second = np.triu_indices(len(positions), 1)
+    cosines = (units @ units.T)[first, second]
+    count = int((cosines >= SAME).sum())
+    pairs = []
+    for index in np.argsort(-cosines, kind="stable")[: min(PAIRS, count)].tolist():
+        pair = int(positions[first[index]]), int(positions[second[index]])
+        pairs.append((*pair, float(cosines[index]), _equal(source, shown.rows[list(pair)])))
+    return Alike(pairs, count, count / len(cosines), float(cosines.max()))
+
+
+def _equal(source: Source, rows: np.ndarray) -> bool:
+    """Return whether all cells that the modalities read are the same in two rows."""
+    frame = source.cells
+    if frame is None:
+        return False
+    read = [column for name in source.trained.specs for column in source.columns(name) if column in frame]
+    first, second = (frame[read].iloc[row].astype(str) for row in rows.tolist())
+    return bool((first == second).all())

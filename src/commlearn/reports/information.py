@@ -7,7 +7,6 @@ together: the number of the other subsets doubles with every modality, and so do
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,13 @@ import pandas as pd
 
 from commlearn.errors import DataError
 from commlearn.information.ask import ask
-from commlearn.information.material import Material, label_columns
+from commlearn.information.material import Material, Settings, label_columns
 from commlearn.information.pairs import pair_values
-from commlearn.information.settings import Settings
 from commlearn.information.sources import gather, own_columns, own_records
-from commlearn.kinds.arrays import presence
 from commlearn.kinds.rows import is_empty
-from commlearn.probes import has_label
+from commlearn.probes.probe import has_label
 from commlearn.probes.readout_rows import rows_to_cross_fit, unseen_positions
-from commlearn.records import Records
+from commlearn.records import Records, presence
 from commlearn.reports.source import Source
 from commlearn.seeds import numpy_generator
 from commlearn.tables.table import Table
@@ -34,15 +31,6 @@ TARGETS = 3  # targets that are decomposed if none is named, and labels of a tar
 WHOLE = 3  # most modalities for which every subset is examined
 
 Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class SelectedRecords:
-    """The records that are used, and which of them belong together."""
-
-    records: Records
-    groups: np.ndarray | None
-    notes: tuple[str, ...]
 
 
 def information(read: Source, named: bool, seed: int, tell: Tell) -> dict[str, dict[str, Any]]:
@@ -56,24 +44,24 @@ def information(read: Source, named: bool, seed: int, tell: Tell) -> dict[str, d
     """
     tell("reading records for the decomposition")
     targets = read.targets if named else read.targets[:TARGETS]
-    selected = select_records(read, targets, seed)
-    questions = [question for target in targets for question in _questions(selected.records, target)]
+    records, notes = select_records(read, targets, seed)
+    questions = [question for target in targets for question in _questions(records, target)]
     settings = Settings(curve=False, bootstrap=5, permutations=39, seed=seed)
-    answer = _answers(read, selected, settings)
+    answer = _answers(read, records, settings)
     results = {}
     for number, (target, name, values) in enumerate(questions, 1):
         prefix = f"decomposing {name} ({number} of {len(questions)})"
         try:
             result = answer(name, values, lambda step, prefix=prefix: tell(f"{prefix}: {step}"))
-            result["notes"] = [*selected.notes, *result["notes"]]
+            result["notes"] = [*notes, *result["notes"]]
         except DataError as problem:
             result = {"problem": str(problem)}
         results[name] = {**result, "of": target}
     return results
 
 
-def select_records(read: Source, targets: Sequence[str], seed: int) -> SelectedRecords:
-    """Return records of the table, or of the run's data set, that have all modalities and may be scored.
+def select_records(read: Source, targets: Sequence[str], seed: int) -> tuple[Records, list[str]]:
+    """Return records of the table, or the run's data set, with all modalities, that may be scored; and notes.
 
     If there are more than can be used, those that have any of the targets are chosen.
     """
@@ -84,10 +72,8 @@ def select_records(read: Source, targets: Sequence[str], seed: int) -> SelectedR
     else:
         unseen = unseen_positions(read.trained, read.table)
         if len(unseen) > 3 * RECORDS:
-            cells = read.table.frame[list(targets)].iloc[unseen]
-            unseen = _prefer_labelled(
-                unseen, cells.map(lambda cell: not is_empty(cell)).any(axis=1).to_numpy()
-            )
+            filled = read.table.frame[list(targets)].iloc[unseen].map(lambda cell: not is_empty(cell))
+            unseen = _prefer_labelled(unseen, filled.any(axis=1).to_numpy())
         drawn = numpy_generator(seed, "report rows").permutation(unseen)[: 3 * RECORDS]  # some have gaps
         frame = read.table.frame.iloc[np.sort(drawn)].reset_index(drop=True)
         rows = rows_to_cross_fit(read.trained, Table(frame, read.table.root), with_targets=True)
@@ -99,7 +85,7 @@ def select_records(read: Source, targets: Sequence[str], seed: int) -> SelectedR
             f"{len(chosen):,} of {total:,} records were used; each of them has all modalities"
             + (", and training saw none of their labels" if read.trained.saw_labels else "")
         )
-    return SelectedRecords(chosen, chosen.groups, tuple(notes))
+    return chosen, notes
 
 
 def _choose_rows(records: Records, names: Sequence[str], targets: Sequence[str], seed: int) -> np.ndarray:
@@ -127,18 +113,18 @@ def _questions(records: Records, target: str) -> list[tuple[str, str, np.ndarray
     return [(target, f"{target}: {label}", labels[label]) for label in ranked]
 
 
-def _answers(source: Source, selected: SelectedRecords, settings: Settings) -> Callable[..., dict[str, Any]]:
+def _answers(source: Source, records: Records, settings: Settings) -> Callable[..., dict[str, Any]]:
     """Return a function that answers one question; the records are embedded once for all of them."""
     names = list(source.trained.specs)
     if len(names) <= WHOLE:
-        sources = gather(source.trained, selected.records, None, selected.groups)
+        sources = gather(source.trained, records, None, records.groups)
         return lambda name, values, tell: ask(
             sources, pd.Series(values, name=name), settings=settings, tell=tell
         ).to_dict()
-    vectors = {name: embed(source.trained, selected.records, [name], blocks="learned") for name in names}
+    vectors = {name: embed(source.trained, records, [name], blocks="learned") for name in names}
     arrays = {name: np.asarray(rows, dtype=np.float64) for name, rows in vectors.items()}
-    material = Material(arrays, columns=own_columns(selected.records))
+    material = Material(arrays, columns=own_columns(records))
     sorts = source.trained.schema.targets if source.trained.schema else {}
     return lambda name, values, tell: pair_values(
-        material, values, name, selected.groups, settings, tell, sorts.get(name)
+        material, values, name, records.groups, settings, tell, sorts.get(name)
     )

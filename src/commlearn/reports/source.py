@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 import commlearn
-from commlearn.probes import chosen_targets, has_label, sort_of
+from commlearn.probes.probe import chosen_targets, has_label, sort_of
 from commlearn.probes.readout_rows import own_table, readout_rows
 from commlearn.records import Dataset, Records
 from commlearn.storage.hub import on_hub
@@ -43,16 +43,13 @@ class Source:
     @property
     def sorts(self) -> dict[str, str]:
         """By target: class, number or multilabel."""
-        schema_targets = dict((self.data.schema or {}).get("targets") or {})
-        return {
-            name: schema_targets.get(name) or sort_of(values)
-            for name, values in self.data.test.targets.items()
-        }
+        stated = (self.data.schema or {}).get("targets") or {}
+        return {name: stated.get(name) or sort_of(values) for name, values in self.data.test.targets.items()}
 
     def unscored(self) -> dict[str, tuple[str, str]]:
         """Return why no probe can be scored on a target, and what to do, for each such target."""
-        reasons = {name: _unscored(self.data, name, self.sorts[name]) for name in self.targets}
-        return {name: reason for name, reason in reasons.items() if reason is not None}
+        reasons = ((name, _unscored(self.data, name, self.sorts[name])) for name in self.targets)
+        return {name: reason for name, reason in reasons if reason is not None}
 
     def versions(self) -> dict[str, str]:
         """Return the versions and the environment that the run was made with."""
@@ -66,14 +63,8 @@ class Source:
         return () if self.trained.schema is None else self.trained.schema.modalities[modality].columns()
 
 
-def source(model: Any, table: str | Path | None = None, targets: Sequence[str] | None = None) -> Source:
-    """Read what a report needs.
-
-    Args:
-        model: a run, an artifact or an Embedder, or a folder of one.
-        table: rows to examine; those of the training if not given.
-        targets: which to show; all if not given.
-    """
+def source(model: Any, table: str | Path | None, targets: Sequence[str] | None) -> Source:
+    """Read what a report needs; the arguments are those of `report`."""
     root = Path(model) if isinstance(model, str | Path) and not on_hub(model) else None
     trained: Trained = load(model) if isinstance(model, str | Path) else method_owner(model)
     if root is None and isinstance(trained, Run):

@@ -1,4 +1,8 @@
-"""The vectors of a table's records, stored in a file that identifies its model and table."""
+"""How similar two records are in some modalities, and the vectors of a table's records in a file.
+
+Likeness is a cosine, and the share of random pairs of records that are less similar. The file identifies its
+model and table.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +12,19 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+from sklearn.preprocessing import StandardScaler
 
 from commlearn.batch import Subset, subset_name
 from commlearn.errors import DAMAGED, DataError, RunError
 from commlearn.kinds.base import Cells
-from commlearn.records import Records
-from commlearn.search.likeness import SAMPLE, Likeness, has_any_modality, raw_vectors
+from commlearn.probes.nearest import unit
+from commlearn.probes.retrieval import comparable_vectors
+from commlearn.records import Records, presence
 from commlearn.seeds import numpy_generator
 from commlearn.storage.locks import atomic_file
 from commlearn.storage.plain_files import plain_file
@@ -25,11 +32,112 @@ from commlearn.tables.schema import Schema
 from commlearn.tables.splits import cell_keys
 from commlearn.tables.table import Table
 from commlearn.trained.artifact import to_parts
-from commlearn.trained.embed import naming_rows
+from commlearn.trained.embed import embed, naming_rows
 from commlearn.trained.model import Trained
 from commlearn.trained.stream import chunk_rows
 
 FORMAT = "1"
+PARTS = ("center", "scale", "typical")  # arrays of a likeness, as they are named in a file
+SAMPLE = 1000  # records of a table from which random pairs are taken
+PAIRS = 4000  # random pairs, roughly
+ALIKE = 0.95  # share of less similar random pairs from which records are called alike
+UNLIKE = 0.5  # share below which they are called unlike
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """A cosine between the modalities `by` of one record and `modalities` of another, with its calibration.
+
+    If both sides have the same modalities, their embeddings are compared, each dimension standardised.
+    Different ones are compared in the space in which training brought them together (`comparable_vectors`).
+
+    Args:
+        by: modalities of the query.
+        modalities: modalities of the candidates.
+        center: mean of the embeddings, (dim,); empty if the modalities differ.
+        scale: standard deviation of the embeddings, (dim,); empty if the modalities differ.
+        typical: cosines of random pairs, sorted; empty with fewer than two records.
+    """
+
+    by: Subset
+    modalities: Subset
+    center: np.ndarray
+    scale: np.ndarray
+    typical: np.ndarray
+
+    @property
+    def name(self) -> str:
+        """Its name in files."""
+        return f"{subset_name(self.by)}:{subset_name(self.modalities)}"
+
+    @classmethod
+    def learn(cls, model: Any, records: Records, by: Subset, modalities: Subset) -> Likeness:
+        """Calibrate on some records of a table, which must be in random order."""
+        rows = np.flatnonzero(has_any_modality(records, by) & has_any_modality(records, modalities))
+        records = records.choose(rows)
+        empty = np.zeros(0)
+        likeness = cls(by, modalities, empty, empty, empty)
+        if by == modalities and len(rows):
+            scaler = StandardScaler().fit(embed(model, records, by))
+            likeness = cls(by, modalities, scaler.mean_, scaler.scale_, empty)
+        if len(rows) < 2:
+            return likeness
+        queries = likeness.vectors(model, records, by)
+        candidates = likeness.vectors(model, records, modalities)
+        shifts = range(1, min(len(rows), 1 + -(-PAIRS // len(rows))))
+        cosines = [(queries * np.roll(candidates, shift, axis=0)).sum(axis=1) for shift in shifts]
+        return cls(by, modalities, likeness.center, likeness.scale, np.sort(np.concatenate(cosines)))
+
+    def vectors(self, model: Any, records: Records, side: Subset) -> np.ndarray:
+        """Return the vectors of records on one side, scaled to length 1, (records, dim) float32."""
+        return self.normalised(raw_vectors(model, records, side, self.by == self.modalities))
+
+    def normalised(self, vectors: np.ndarray) -> np.ndarray:
+        """Standardise raw vectors if both sides have the same modalities, and scale them to length 1."""
+        if len(self.center):
+            vectors = (vectors - self.center) / self.scale
+        return unit(vectors).astype(np.float32)
+
+    def above(self, cosines: np.ndarray) -> np.ndarray:
+        """Return the share of random pairs that are less similar; NaN without pairs or without a cosine."""
+        if not len(self.typical):
+            return np.full(len(cosines), np.nan)
+        shares = np.searchsorted(self.typical, cosines) / len(self.typical)
+        return np.where(np.isnan(cosines), np.nan, shares)
+
+
+def raw_vectors(model: Any, records: Records, names: Subset, same: bool) -> np.ndarray:
+    """Return vectors to compare with those of the same modalities, or of other ones, (records, dim)."""
+    return embed(model, records, names) if same else comparable_vectors(model, records, names)
+
+
+def has_any_modality(records: Records, names: Sequence[str]) -> np.ndarray:
+    """Return which records have at least one of these modalities, (records,) bool."""
+    return np.any([presence(records.columns[name]) for name in names], axis=0)
+
+
+def in_words(above: dict[str, float]) -> str:
+    """Say in words in which modalities two records are alike, and in which they are not.
+
+    Args:
+        above: share of random pairs that are less similar, by modality.
+
+    Example:
+        >>> in_words({"plot": 0.999, "poster": 0.3, "cast": 0.7, "year": float("nan")})
+        'alike in plot; unlike in poster'
+        >>> in_words({"plot": 0.9})
+        'slightly alike in plot'
+        >>> in_words({"plot": float("nan")})
+        'nothing to compare'
+    """
+    names = [name for name, share in above.items() if share == share]
+    alike = sorted((name for name in names if above[name] >= ALIKE), key=lambda name: -above[name])
+    unlike = [name for name in names if above[name] < UNLIKE]
+    parts = [f"alike in {', '.join(alike)}"] if alike else []
+    if not alike and (best := max(names, key=lambda name: above[name], default=None)) not in (None, *unlike):
+        parts = [f"slightly alike in {best}"]
+    parts += [f"unlike in {', '.join(unlike)}"] if unlike else []
+    return "; ".join(parts) or "nothing to compare"
 
 
 @dataclass(frozen=True)
@@ -73,9 +181,8 @@ def build(model: Trained, table: Table, by: Subset, modalities: Subset, tell: Ca
     sample = records_of(model, table, sample_rows, by, modalities)
     whole = Likeness.learn(model, sample, by, modalities)
     each = {name: Likeness.learn(model, sample, *_sides(by, name)) for name in modalities}
-    return Index(
-        np.concatenate(rows), np.concatenate([whole.normalised(part) for part in parts]), whole, each
-    )
+    vectors = np.concatenate([whole.normalised(part) for part in parts])
+    return Index(np.concatenate(rows), vectors, whole, each)
 
 
 def _sides(by: Subset, name: str) -> tuple[Subset, Subset]:
@@ -136,7 +243,7 @@ def write(path: Path, index: Index, identity: Mapping[str, str]) -> None:
     """
     tensors = {"rows": index.rows, "vectors": index.vectors}
     for likeness in (index.whole, *index.each.values()):
-        for part in ("center", "scale", "typical"):
+        for part in PARTS:
             tensors[f"{likeness.name}/{part}"] = np.ascontiguousarray(getattr(likeness, part))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -170,11 +277,8 @@ def read(
 
             def likeness(query_side: Subset, candidate_side: Subset) -> Likeness:
                 name = f"{subset_name(query_side)}:{subset_name(candidate_side)}"
-                return Likeness(
-                    query_side,
-                    candidate_side,
-                    *(file.get_tensor(f"{name}/{part}") for part in ("center", "scale", "typical")),
-                )
+                tensors = (file.get_tensor(f"{name}/{part}") for part in PARTS)
+                return Likeness(query_side, candidate_side, *tensors)
 
             index = Index(
                 file.get_tensor("rows"),

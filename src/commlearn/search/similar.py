@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +13,38 @@ import pandas as pd
 
 from commlearn.batch import Subset
 from commlearn.errors import ConfigurationError, DataError, RunError, unknown
+from commlearn.errors import nearest as nearest_name
+from commlearn.kinds.base import Cells
 from commlearn.kinds.rows import is_empty
 from commlearn.probes.nearest import nearest
 from commlearn.probes.readout_rows import own_table
 from commlearn.records import Records
-from commlearn.search.approximate import Lists
 from commlearn.search.index import (
     Index,
     build,
     file_name,
+    has_any_modality,
+    in_words,
     model_identity,
     read,
     records_of,
     table_identity,
     write,
 )
-from commlearn.search.likeness import SAME, has_any_modality, in_words
-from commlearn.search.query import Query, cells_of, modalities_of, records_of_cells, row_of
-from commlearn.tables.formats.frames import convert_like
-from commlearn.tables.table import Source, read_table
+from commlearn.seeds import numpy_generator
+from commlearn.tables.schema import Schema
+from commlearn.tables.splits import name_keys
+from commlearn.tables.table import Source, Table, convert_like, read_table
 from commlearn.trained.embed import method_owner
 from commlearn.trained.model import Trained
 from commlearn.trained.run import Run
 
 FOLDER = "search"  # folder of the index inside a run
 SHOWN = 120  # characters of a record's content that are shown
+SAME = 1e-4  # distance of vectors of length 1 below which records count as copies
+
+Query = int | str | Mapping[str, Any]
+"""A row's number (from 0), a row's id, or cells by column, modality or kind."""
 
 
 def similar(
@@ -111,7 +120,13 @@ class Searcher:
         approximate: bool = False,
         tell: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.model = _trained(model)
+        trained = method_owner(model)
+        if not isinstance(trained, Trained):
+            raise ConfigurationError(
+                f"A {type(model).__name__} cannot read a table. "
+                "Give the run or the Embedder that it belongs to."
+            )
+        self.model = trained
         self.schema, state = self.model.reader()
         self.by, self.modalities = _sides(self.model, self.schema, query, modalities, by)
         source = own_table(self.model) if table is None else table
@@ -140,7 +155,7 @@ class Searcher:
             raise DataError(
                 f"{subject} has none of {', '.join(self.by)}. Choose modalities that it has: by=[...]."
             )
-        vectors = self.index.whole.query_vectors(self.model, query_record)
+        vectors = self.index.whole.vectors(self.model, query_record, self.by)
         count = k + (row is not None)
         if self.lists is None:
             positions, cosines = nearest(vectors, self.index.vectors, count)
@@ -151,7 +166,6 @@ class Searcher:
         return convert_like(self.source, self._hits(query_record, rows, cosines))
 
     def _hits(self, query_record: Records, rows: np.ndarray, cosines: np.ndarray) -> pd.DataFrame:
-        """Return the frame of the hits."""
         cells = self.table.frame.iloc[rows]
         columns: dict[str, Any] = {"rank": np.arange(1, len(rows) + 1), "row": rows}
         for name, column in (("id", self.schema.id), ("group", self.schema.group)):
@@ -176,15 +190,13 @@ class Searcher:
         """Return each hit's cosine by modality, NaN if one side lacks it, and which hits are copies."""
         scores, copies = {}, np.full(len(records), self.by == self.modalities)
         for name, likeness in self.index.each.items():
-            in_query, in_records = (
-                bool(has_any_modality(query_record, likeness.by)[0]),
-                has_any_modality(records, [name]),
-            )
+            in_query = bool(has_any_modality(query_record, likeness.by)[0])
+            in_records = has_any_modality(records, [name])
             scores[name] = np.full(len(records), np.nan)
             hits = np.flatnonzero(in_records) if in_query else np.zeros(0, dtype=np.int64)
             if len(hits):
-                vector = likeness.query_vectors(self.model, query_record)
-                candidates = likeness.candidate_vectors(self.model, records.choose(hits))
+                vector = likeness.vectors(self.model, query_record, likeness.by)
+                candidates = likeness.vectors(self.model, records.choose(hits), likeness.modalities)
                 scores[name][hits] = (candidates @ vector[0]).astype(float)
                 copies[hits] &= np.linalg.norm(candidates - vector, axis=1) < SAME
             copies &= in_records == in_query
@@ -230,15 +242,6 @@ class Searcher:
         return index
 
 
-def _trained(model: Any) -> Trained:
-    trained = method_owner(model)
-    if not isinstance(trained, Trained):
-        raise ConfigurationError(
-            f"A {type(model).__name__} cannot read a table. Give the run or the Embedder that it belongs to."
-        )
-    return trained
-
-
 def _sides(
     model: Trained,
     schema: Any,
@@ -256,7 +259,8 @@ def _sides(
             f"by names {', '.join(absent)}, for which the query has no cell; it has {', '.join(available)}."
         )
     of_candidates = _names(model, modalities) or of_query
-    return tuple(_ordered(model, of_query)), tuple(_ordered(model, of_candidates))
+    ordered = [tuple(name for name in model.specs if name in side) for side in (of_query, of_candidates)]
+    return ordered[0], ordered[1]
 
 
 def _names(model: Trained, names: Sequence[str] | str | None) -> list[str]:
@@ -267,5 +271,129 @@ def _names(model: Trained, names: Sequence[str] | str | None) -> list[str]:
     return chosen
 
 
-def _ordered(model: Trained, names: Sequence[str]) -> list[str]:
-    return [name for name in model.specs if name in names]
+def row_of(query: int | str, table: Table, schema: Schema) -> int:
+    """Return the number of the row that a query names."""
+    if not isinstance(query, str):
+        row = int(query)
+        if not 0 <= row < len(table):
+            raise DataError(
+                f"There is no row {row}: the table has {len(table)} rows, from 0 to {len(table) - 1}."
+            )
+        return row
+    if schema.id is None or schema.id not in table.frame:
+        reason = (
+            "the schema names no id column" if schema.id is None else f"the table has no column '{schema.id}'"
+        )
+        raise DataError(
+            f"'{query:.40}' looks like an id, but {reason}. Give the number of a row, or cells such "
+            f"as {_example(schema)}."
+        )
+    ids, present = name_keys(table.frame[schema.id])
+    rows = np.flatnonzero(present & (ids == name_keys(pd.Series([query]))[0]))
+    if not len(rows):
+        guess = nearest_name(query, table.frame[schema.id][present][:10_000].astype(str))
+        hint = f" Did you mean '{guess}'?" if guess else ""
+        raise DataError(
+            f"No row has the {schema.id} '{query:.40}'.{hint} To search by content, give the record's "
+            f"cells, such as {_example(schema)}."
+        )
+    return int(rows[0])
+
+
+def cells_of(query: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+    """Return a query's cells by column; keys may also name a one-column modality, or a kind that is unique.
+
+    Example:
+        >>> from commlearn.kinds.text import Text
+        >>> schema = Schema({"plot": Text("summary")})
+        >>> cells_of({"plot": "a boat"}, schema), cells_of({"text": "a boat"}, schema)
+        ({'summary': 'a boat'}, {'summary': 'a boat'})
+    """
+    single = {name: kind for name, kind in schema.modalities.items() if len(kind.columns()) == 1}
+    kinds = [kind.name for kind in single.values()]
+    columns = {
+        **{kind.name: kind.columns()[0] for kind in single.values() if kinds.count(kind.name) == 1},
+        **{name: kind.columns()[0] for name, kind in single.items()},
+        **{column: column for kind in schema.modalities.values() for column in kind.columns()},
+    }
+    for key in query:
+        if key not in columns:
+            ambiguous = [name for name, kind in single.items() if kind.name == key]
+            if ambiguous:
+                raise ConfigurationError(
+                    f"Several modalities are of kind {key}. Use the name of one: {', '.join(ambiguous)}."
+                )
+            raise ConfigurationError(unknown("column of the query", key, columns))
+    return {columns[key]: str(cell) if isinstance(cell, Path) else cell for key, cell in query.items()}
+
+
+def modalities_of(cells: Mapping[str, Any], schema: Schema) -> list[str]:
+    """Return the modalities for which a query has a cell that is not empty."""
+    return [
+        name
+        for name, kind in schema.modalities.items()
+        if any(column in cells and not is_empty(cells[column]) for column in kind.columns())
+    ]
+
+
+def records_of_cells(model: Trained, cells: Mapping[str, Any], names: Sequence[str]) -> Records:
+    """Return a query's cells as one record; paths are relative to the working directory and may leave it."""
+    schema = model.reader()[0].only(names)
+    kinds: dict[str, Any] = dict(schema.modalities)
+    kinds = {
+        name: replace(kind, outside=True) if hasattr(kind, "outside") else kind
+        for name, kind in kinds.items()
+    }
+    row = {column: np.empty(1, dtype=object) for column in schema.columns(with_targets=False)}
+    for column in row.keys() & cells.keys():
+        row[column][0] = cells[column]
+    reader = replace(model, schema=replace(schema, modalities=kinds))
+    return reader.records(Cells(pd.DataFrame(row), Path.cwd()), modalities=names)
+
+
+def _example(schema: Schema) -> str:
+    name, kind = next(iter(schema.modalities.items()))
+    return f'{{"{name if len(kind.columns()) == 1 else kind.columns()[0]}": ...}}'
+
+
+EXTRA = "pip install 'commlearn[search]'"
+LISTS, VISITED = 4.0, 0.02  # lists per square root of the vector count; share of the lists visited
+FEWEST = 8  # lists that a query visits, at least
+EXAMPLES = 50  # vectors per list from which the centres are learned
+
+
+class Lists:
+    """Vectors of length 1 in lists of similar ones; a query searches only the nearest lists.
+
+    Args:
+        vectors: (records, dim) float32.
+        visited: number of lists that a query searches; more lists find more, but take longer.
+    """
+
+    def __init__(self, vectors: np.ndarray, visited: int | None = None) -> None:
+        faiss = _faiss()
+        count = max(1, min(int(LISTS * math.sqrt(len(vectors))), len(vectors) // 40))
+        self.visited = visited or max(FEWEST, int(VISITED * count))
+        self.index = faiss.index_factory(vectors.shape[1], f"IVF{count},Flat", faiss.METRIC_INNER_PRODUCT)
+        examples = numpy_generator(0, "lists").permutation(len(vectors))[: EXAMPLES * count]
+        self.index.train(np.ascontiguousarray(vectors[np.sort(examples)]))
+        self.index.add(np.ascontiguousarray(vectors))
+        self.index.nprobe = self.visited
+
+    def nearest(self, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return positions and cosines of similar vectors, (rows, count) each.
+
+        Positions are -1 where the lists had too few.
+        """
+        cosines, positions = self.index.search(np.ascontiguousarray(rows, dtype=np.float32), count)
+        return positions, cosines
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError as problem:
+        raise ConfigurationError(
+            f"approximate=True needs faiss: {EXTRA}. Exact search needs no extra package."
+        ) from problem
+    return faiss

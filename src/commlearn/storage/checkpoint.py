@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import pickle
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -27,10 +27,7 @@ MAGIC = f"commlearn checkpoint {FORMAT}\n".encode()
 KINDRED = MAGIC.rpartition(b" ")[0]  # start of checkpoints of any format
 LAST, PREVIOUS, ASIDE = "last.ckpt", "previous.ckpt", "damaged.ckpt"
 CHECKPOINTS = tuple(f"checkpoints/{name}" for name in (LAST, PREVIOUS, ASIDE))  # their paths in a run folder
-UNREADABLE = (
-    *(*DAMAGED, OSError, MemoryError, RuntimeError, ImportError),
-    *(pickle.UnpicklingError, zipfile.BadZipFile),
-)
+UNREADABLE = (*DAMAGED, OSError, MemoryError, RuntimeError, ImportError, UnpicklingError, zipfile.BadZipFile)
 
 
 def write_checkpoint(folder: Path, state: dict[str, Any]) -> Path:
@@ -47,7 +44,6 @@ def write_checkpoint(folder: Path, state: dict[str, Any]) -> Path:
 
 
 def _packed(state: dict[str, Any], path: Path) -> bytes:
-    """Return the content of a checkpoint file."""
     buffer, head = io.BytesIO(), len(MAGIC) + 2 * hashlib.sha256().digest_size + 1
     try:
         buffer.write(bytes(head))  # reserves the head, known only at the end: no second copy in memory
@@ -88,7 +84,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             )
         raise CheckpointError(f"{path} is damaged: its format, {version[:20]!r}, does not exist.")
     try:
-        _check_archive(payload)
+        with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > len(payload):  # training never compresses, so it is a trap
+            raise ValueError(f"it unpacks to {size:,} bytes, from {len(payload):,}")
         state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except UNREADABLE as problem:
         reason = str(problem).partition("\n")[0][:200]
@@ -98,14 +97,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or not isinstance(state.get("step"), int) or state["step"] < 0:
         raise CheckpointError(f"{path} is not what training wrote: it holds no state with a step.")
     return state
-
-
-def _check_archive(payload: bytes) -> None:
-    """Refuse an archive that unpacks to more than its size: training never compresses, so it is a trap."""
-    with zipfile.ZipFile(io.BytesIO(payload)) as archive:
-        size = sum(entry.file_size for entry in archive.infolist())
-    if size > len(payload):
-        raise ValueError(f"it unpacks to {size:,} bytes, from {len(payload):,}")
 
 
 def last_checkpoint(folder: Path) -> tuple[dict[str, Any], list[str]]:

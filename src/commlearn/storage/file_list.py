@@ -14,7 +14,7 @@ from typing import Any
 
 from commlearn.errors import RunError
 from commlearn.storage.checkpoint import CHECKPOINTS, is_checkpoint, write_atomically
-from commlearn.storage.checksums import LIST
+from commlearn.storage.fingerprint import LIST
 from commlearn.storage.locks import LOCK, PART, remove_if_abandoned, turn
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
@@ -68,7 +68,6 @@ class FileList:
             self._store(self.names(), {**self.checksums(), name: digest})
 
     def _stored(self) -> dict[str, Any]:
-        """Return the list as stored, after checking it."""
         try:
             stored = parse_json(plain_file(self.path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as problem:

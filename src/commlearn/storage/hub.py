@@ -68,27 +68,23 @@ def fetch(repository: Repository, name: str) -> Path:
     Raises:
         FileNotFoundError: the repository has no such file.
     """
-    client = _client()
-    with _errors(repository):
-        return Path(
-            client.hf_hub_download(
-                repository.name, name, revision=repository.revision, local_files_only=not may_fetch()
-            )
+    with _client(repository) as client:
+        path = client.hf_hub_download(
+            repository.name, name, revision=repository.revision, local_files_only=not may_fetch()
         )
+    return Path(path)
 
 
 def fetch_matching(repository: Repository, patterns: Sequence[str]) -> Path:
     """Fetch all matching files of a repository into this machine's cache, and return their folder there."""
-    client = _client()
-    with _errors(repository):
-        return Path(
-            client.snapshot_download(
-                repository.name,
-                revision=repository.revision,
-                allow_patterns=list(patterns),
-                local_files_only=not may_fetch(),
-            )
+    with _client(repository) as client:
+        folder = client.snapshot_download(
+            repository.name,
+            revision=repository.revision,
+            allow_patterns=list(patterns),
+            local_files_only=not may_fetch(),
         )
+    return Path(folder)
 
 
 def open_repository(repository: Repository, private: bool) -> set[str]:
@@ -98,8 +94,7 @@ def open_repository(repository: Repository, private: bool) -> set[str]:
         repository: the repository to store files in.
         private: whether only its owner may see it; an existing repository that differs is refused.
     """
-    client = _client()
-    with _errors(repository):
+    with _client(repository) as client:
         if client.get_token() is None:
             raise RunError(f"Storing a model on the hub needs an account: {SIGN_IN}.")
         api = client.HfApi()
@@ -125,17 +120,18 @@ def store(repository: Repository, files: Mapping[str, bytes], stale: Sequence[st
         stale: names of files to delete.
         message: message of the commit.
     """
-    client = _client()
-    additions = [client.CommitOperationAdd(name, content) for name, content in files.items()]
-    deletions = [client.CommitOperationDelete(name) for name in stale]
-    with _errors(repository):
+    with _client(repository) as client:
+        additions = [client.CommitOperationAdd(name, content) for name, content in files.items()]
+        deletions = [client.CommitOperationDelete(name) for name in stale]
         commit = client.HfApi().create_commit(
             repository.name, [*additions, *deletions], commit_message=message
         )
     return str(commit.oid)
 
 
-def _client() -> Any:
+@contextmanager
+def _client(repository: Repository) -> Iterator[Any]:
+    """Provide the hub's client, and turn its errors into the library's, each with a way out."""
     try:
         import huggingface_hub
     except ImportError as problem:
@@ -143,17 +139,11 @@ def _client() -> Any:
             "Models on the hub need the package huggingface_hub, which is not installed. Install the extra: "
             "pip install 'commlearn[hf]'"
         ) from problem
-    return huggingface_hub
-
-
-@contextmanager
-def _errors(repository: Repository) -> Iterator[None]:
-    """Turn the client's errors into the library's, each with a way out."""
     from huggingface_hub import errors
 
     name = repository.name
     try:
-        yield
+        yield huggingface_hub
     except errors.GatedRepoError as problem:
         raise RunError(
             f"Access to {name} must be requested: request it on the model's page on the hub, then {SIGN_IN}."

@@ -96,9 +96,19 @@ def open_part(path: Path) -> Iterator[BinaryIO]:
         >>> os.listdir(folder)
         []
     """
-    for other in _parts_beside(path):
-        remove_if_abandoned(other)
-    file = _open_locked(path)
+    part = PART.fullmatch(path.name)
+    with suppress(OSError):  # opening the file reports it
+        for name in os.listdir(path.parent) if part else ():
+            other = PART.fullmatch(name)
+            if part and other and other[1] == part[1] and name != path.name:
+                remove_if_abandoned(path.with_name(name))
+    while True:
+        file = path.open("wb")
+        with suppress(OSError):  # some network disks have no locks
+            lock(file.fileno(), wait=True)
+        if _lies_at(file, path):  # otherwise it was removed as abandoned before the lock
+            break
+        file.close()
     try:
         yield file
     finally:
@@ -107,28 +117,6 @@ def open_part(path: Path) -> Iterator[BinaryIO]:
             file.close()
         if unfinished:
             path.unlink(missing_ok=True)
-
-
-def _parts_beside(path: Path) -> list[Path]:
-    """Return the parts of the same file from other writers."""
-    name = PART.fullmatch(path.name)
-    try:
-        others = [other for other in os.listdir(path.parent) if other != path.name] if name else []
-    except OSError:  # opening the file reports it
-        return []
-    return [
-        path.with_name(other) for other in others if name and (m := PART.fullmatch(other)) and m[1] == name[1]
-    ]
-
-
-def _open_locked(path: Path) -> BinaryIO:
-    while True:
-        file = path.open("wb")
-        with suppress(OSError):  # some network disks have no locks
-            lock(file.fileno(), wait=True)
-        if _lies_at(file, path):  # otherwise it was removed as abandoned before the lock
-            return file
-        file.close()
 
 
 def _lies_at(file: BinaryIO, path: Path) -> bool:
@@ -229,17 +217,13 @@ def without_locks() -> bool:
 @contextmanager
 def turn(folder: Path) -> Iterator[None]:
     """Wait until no other process is in this block for the same folder, if folders can be locked."""
-    if without_locks():  # where locks do not work, waiting may never end
-        yield
-        return
+    handle: int | None = None
     try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows cannot open folders
-        yield
-        return
-    try:
-        with suppress(OSError):  # some network disks cannot lock them
-            lock(handle, wait=True)
+        with suppress(OSError):  # Windows cannot open folders, and some network disks cannot lock them
+            if not without_locks():  # where locks do not work, waiting may never end
+                handle = os.open(folder, os.O_RDONLY)
+                lock(handle, wait=True)
         yield
     finally:
-        os.close(handle)
+        if handle is not None:
+            os.close(handle)

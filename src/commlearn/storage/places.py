@@ -6,7 +6,7 @@ Tables that the user names are fetched; those that a loaded folder names are not
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from commlearn.errors import DataError
-from commlearn.storage.path_hints import path_hint
+from commlearn.storage.plain_files import path_hint
 
 _MAY_FETCH: ContextVar[bool] = ContextVar("fetched", default=True)
 
@@ -85,8 +85,9 @@ def find_files(source: str | Path, endings: Sequence[str]) -> Files:
         if information.type == fs.FileType.NotFound:
             raise DataError(f"There is no table {source}. Check the path.")
         if information.type == fs.FileType.Unknown:
-            message = f"{source} is not a table: it is a pipe, a socket or a device"
-            raise DataError(f"{message}. Give a file or a folder.")
+            raise DataError(
+                f"{source} is not a table: it is a pipe, a socket or a device. Give a file or a folder."
+            )
         if information.type == fs.FileType.File:
             return Files(str(source), filesystem, (path,), Path() if is_remote(source) else Path(path).parent)
         entries = filesystem.get_file_info(fs.FileSelector(path))
@@ -106,10 +107,8 @@ def find_files(source: str | Path, endings: Sequence[str]) -> Files:
 
 def _open_filesystem(url: str) -> tuple[fs.FileSystem, str]:
     """Return pyarrow's own file system for the URL, otherwise fsspec's, and the path in it."""
-    try:
+    with suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError):
         return fs.FileSystem.from_uri(url)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError):
-        pass
     try:
         filesystem, path = fsspec.core.url_to_fs(url)
     except (ValueError, ImportError, OSError) as problem:

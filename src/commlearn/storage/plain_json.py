@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,4 @@ def values_of_file(path: Path, remedy: str = "Delete it, or create it again.") -
 
 
 def _depth(text: str) -> int:
-    depth = deepest = 0
-    for match in SIGNS.finditer(text):
-        bracket = match[0]
-        if bracket in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif bracket in "]}":
-            depth -= 1
-    return deepest
+    return max(accumulate((m[0] in "[{") - (m[0] in "]}") for m in SIGNS.finditer(text)), default=0)

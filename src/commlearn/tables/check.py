@@ -9,19 +9,18 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from commlearn.batch import Spec
 from commlearn.errors import DataError
-from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells, Kind, Problem
+from commlearn.kinds.numbers import MISSING_NUMBERS
 from commlearn.kinds.rows import WAY_OUT, Unreadable, first_ten, label, raise_errors
-from commlearn.records import Column
+from commlearn.records import Column, presence
 from commlearn.tables.leaks import copies, group_leaks, likely_answers, training_overlap
-from commlearn.tables.names import id_problems, missing_words, odd_names, split_problems, with_ids
+from commlearn.tables.roles import id_problems, odd_names, read_target, split_problems, with_ids
 from commlearn.tables.schema import Schema, empty_record_problems
 from commlearn.tables.signal import Survey, shuffled, survey
 from commlearn.tables.table import Table
-from commlearn.tables.targets import read_target
 
 FEWEST, FEW = 8, 50  # fewest training rows that cause no error, and no warning
 GLANCE = 32  # pixels per side of the images that are compared
@@ -60,7 +59,8 @@ def check(table: Table, schema: Schema) -> Report:
     facts: dict[str, Any] = {"rows": len(table), "modalities": {}, "targets": {}}
     if schema.id is not None and schema.id not in missing:
         problems += first_ten(id_problems(table, schema.id))
-    problems += missing_words(table, [column for column in schema.columns() if column not in missing])
+    for column in schema.columns():
+        problems += [] if column in missing else _missing_words(table.frame[column])
     splits, new_problems = _splits(table, schema, missing)
     problems += new_problems
     facts["splits"] = {name: len(rows) for name, rows in splits.items()}
@@ -73,28 +73,39 @@ def check(table: Table, schema: Schema) -> Report:
             facts["targets"][name], new_problems = _target(table, schema, name, sort)
             problems += new_problems
     for column, reason in likely_answers(table.frame, schema).items():
-        message = f"{reason}; if it gives the answer away, leave it out of the modality, or the embedding "
-        problems.append(Problem(f"{message}will contain it", column, level="warning"))
+        way_out = "leave it out of the modality, or the embedding will contain it"
+        message = f"{reason}; if it gives the answer away, {way_out}"
+        problems.append(Problem(message, column, level="warning"))
     kinds = {
         name: kind for name, kind in schema.modalities.items() if not missing.keys() & set(kind.columns())
     }
     unreadable = Unreadable(schema.unreadable_limit)
-    columns, states, new_problems = _read(
-        table, schema, kinds, splits.get("train", np.arange(len(table))), unreadable
-    )
+    train = splits.get("train", np.arange(len(table)))
+    columns, states, new_problems = _read(table, schema, kinds, train, unreadable)
     problems += new_problems
     if unreadable.entries:
         facts["unreadable"] = unreadable.entries
     if columns:
         surveys = {name: survey(column) for name, column in columns.items()}
+        prints = {name: survey.prints for name, survey in surveys.items()}
         if len(columns) == len(schema.modalities):
             problems += first_ten(empty_record_problems(table, columns))
-            prints = {name: survey.prints for name, survey in surveys.items()}
             problems += copies(prints, splits, table, schema)
         problems += shuffled(columns)
-        facts["modalities"] = _modalities(kinds, columns, surveys, splits)
+        facts["modalities"] = _modalities(kinds, columns, surveys, training_overlap(prints, splits))
         facts["expected"] = _expected(columns, states, surveys, len(splits.get("train", ())))
     return Report(with_ids(problems, table, schema.id), facts)
+
+
+def _missing_words(values: pd.Series) -> list[Problem]:
+    """Warn of text with words such as NA, of which only the user can say whether they mean empty."""
+    words = values[values.isin(MISSING_NUMBERS)] if isinstance(values.dtype, pd.StringDtype) else values[:0]
+    if not len(words):
+        return []
+    distinct = ", ".join(words.unique())
+    way_out = f"If they mean empty cells, add to the schema: missing: [{distinct}]"
+    message = f"{len(words)} cells are {distinct}, which are read as ordinary words. {way_out}"
+    return [Problem(message, str(values.name), level="warning")]
 
 
 def _splits(
@@ -109,9 +120,8 @@ def _splits(
             splits = schema.splits(cells)
     train = len(splits.get("train", ()))
     if train < FEWEST:
-        problems.append(
-            Problem(f"there are {train} training rows; give at least {FEWEST}", schema.split or "")
-        )
+        message = f"there are {train} training rows; give at least {FEWEST}"
+        problems.append(Problem(message, schema.split or ""))
     elif train < FEW:
         message = f"there are only {train} training rows; results from fewer than {FEW} are unreliable"
         problems.append(Problem(message, schema.split or "", level="warning"))
@@ -149,12 +159,10 @@ def _read(
 
 
 def _raise_row_errors(kind: Kind, cells: Cells) -> None:
-    """Raise the kind's errors that concern particular rows."""
     raise_errors(label(kind.columns()), [problem for problem in kind.check(cells) if problem.row is not None])
 
 
 def _target(cells: Cells, schema: Schema, name: str, sort: str) -> tuple[dict[str, Any], list[Problem]]:
-    """Return facts about a target's distribution, and problems with it."""
     values, problems = read_target(cells, name, sort)
     problems = first_ten(problems)
     messages = []
@@ -173,7 +181,7 @@ def _target(cells: Cells, schema: Schema, name: str, sort: str) -> tuple[dict[st
         labels = [value for value in values.tolist() if value is not None and value == value]
         count = len(labels)
         counts = Counter(part for label in labels for part in (label if sort == "multilabel" else (label,)))
-        facts |= {"classes": {str(label): times for label, times in counts.most_common(20)}}
+        facts["classes"] = {str(label): times for label, times in counts.most_common(20)}
         facts["number_of_classes"] = len(counts)
         messages += _class_warnings(counts, count)
     facts["missing"] = len(values) - count
@@ -184,23 +192,19 @@ def _class_warnings(counts: Counter[Any], row_count: int) -> list[str]:
     if len(counts) < 2:
         return [f"has {'one class' if counts else 'no label'}: there is nothing to predict"]
     if len(counts) > 20 and len(counts) > row_count / 2:
-        return [
-            f"has {len(counts)} classes in {row_count} rows; declare it as a number, or choose another column"
-        ]
-    rare_labels = [str(label) for label, times in counts.items() if times < 2]
-    if rare_labels:
-        return [f"classes with a single row cannot be both learned and tested: {', '.join(rare_labels[:10])}"]
-    return []
+        message = f"has {len(counts)} classes in {row_count} rows"
+        return [f"{message}; declare it as a number, or choose another column"]
+    rare = [str(label) for label, times in counts.items() if times < 2]
+    message = f"classes with a single row cannot be both learned and tested: {', '.join(rare[:10])}"
+    return [message] if rare else []
 
 
 def _modalities(
     kinds: Mapping[str, Kind],
     columns: Mapping[str, Column],
     surveys: Mapping[str, Survey],
-    splits: Mapping[str, np.ndarray],
+    shares: Mapping[str, float],  # of test cells that occur in training
 ) -> dict[str, Any]:
-    """Return for each modality how many records have it, its lengths, and what test shares with training."""
-    shares = training_overlap({name: survey.prints for name, survey in surveys.items()}, splits)
     facts: dict[str, Any] = {}
     for name, column in columns.items():
         present = presence(column)
@@ -220,24 +224,21 @@ def _expected(
     """Estimate the memory of the records and the time of an epoch: a rough sum, not a measurement."""
     size, work = 0.0, 1e6 * (len(columns) + 1)  # the fusion of n + 1 subsets
     for name, column in columns.items():
-        scale = (states[name]["size"] / GLANCE) ** 2 if column.spec.kind == "image" else 1.0
+        is_image, lengths = column.spec.kind == "image", surveys[name].lengths
+        scale = (states[name]["size"] / GLANCE) ** 2 if is_image else 1.0
         size += surveys[name].bytes * scale
-        lengths = surveys[name].lengths
-        work += _work(column.spec, scale, column, lengths)
+        # the work is the number of multiplications in one forward pass of one record
+        if is_image:
+            side = GLANCE * scale**0.5
+            work += side**2 * (3_100 if side <= 96 else 36_000)  # small_cnn, ResNet-18
+        elif lengths is not None:
+            work += float(lengths.mean()) * 2 * 12 * 192**2  # two transformer layers
+        else:
+            steps = column.take(np.arange(1)).values
+            work += float(steps.shape[1] * 2 * 12 * 192**2) if steps.ndim > 2 else 3e5
     seconds = rows * work * 2 * 3 * 2 / FLOPS  # multiply and add, forward and backward, two views
     return {
         "records_megabytes": round(size / 2**20, 3),
         "seconds_per_epoch": round(seconds, 1),
         "assumes": "default encoders and two views on one CPU core (50 GFLOP/s); add 0.5 GB for torch",
     }
-
-
-def _work(spec: Spec, scale: float, column: Column, lengths: np.ndarray | None) -> float:
-    """Return the number of multiplications in one forward pass of one record."""
-    if spec.kind == "image":
-        side = GLANCE * scale**0.5
-        return side**2 * (3_100 if side <= 96 else 36_000)  # small_cnn, ResNet-18
-    if lengths is not None:
-        return float(lengths.mean()) * 2 * 12 * 192**2  # two transformer layers
-    steps = column.take(np.arange(1)).values
-    return float(steps.shape[1] * 2 * 12 * 192**2) if steps.ndim > 2 else 3e5

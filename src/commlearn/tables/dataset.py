@@ -1,31 +1,50 @@
-"""A table as a data set: read, split, and prepared with what was learned from its training rows."""
+"""A table as a data set: read, split, and prepared with what was learned from its training rows.
+
+The training rows of a table larger than memory are read group by group during training. Preprocessing is then
+learned from a sample that fits in memory; diagnostics use the same sample.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.kinds.base import plain
-from commlearn.kinds.rows import WAY_OUT, Unreadable, collect_errors
+from commlearn.kinds.rows import WAY_OUT, Unreadable, collect_errors, evenly_spaced, raise_errors
 from commlearn.records import Dataset, Records
+from commlearn.seeds import numpy_generator
 from commlearn.storage.fingerprint import fingerprint
+from commlearn.tables.formats.table_files import GroupedTable, open_groups
 from commlearn.tables.leaks import answer_notes
-from commlearn.tables.names import with_ids
-from commlearn.tables.schema import Schema
-from commlearn.tables.splits import RowNames, check_shares, name_keys, row_names, split_rows
-from commlearn.tables.streamed_table import streamed_dataset
+from commlearn.tables.roles import encode_target, repeated_id, with_ids
+from commlearn.tables.schema import Schema, refuse_columns
+from commlearn.tables.splits import (
+    PARTS,
+    RowNames,
+    check_shares,
+    deciding_columns,
+    name_keys,
+    no_training_rows,
+    parts_of_names,
+    row_names,
+    split_rows,
+)
+from commlearn.tables.streamed import Groups, StreamedColumn, StreamedRecords
 from commlearn.tables.table import Table, read_table
-from commlearn.tables.targets import encode_target
 
 NO_PLACE = (
     "It is not known where the training table is: the table was in memory, or the model is an export, which "
     "does not name its data. Pass a table: it is an argument of every command and function that reads rows."
 )
 COPIES = 0.01  # share of rows that copy other rows, above which a note says so
+LANES = 32  # groups that are open at a time, at most
+SAMPLED = 64  # groups that a sample is drawn from, at most
 
 
 @dataclass(frozen=True)
@@ -59,13 +78,11 @@ class TableData:
         schema = Schema.from_mapping(self.schema)
         check_shares(self.validation, self.test)
         if self.stream < 0:
-            raise ConfigurationError(
-                f"stream is {self.stream}; give the number of rows to hold in memory, or 0 for all."
-            )
+            message = f"stream is {self.stream}; give the number of rows to hold in memory, or 0 for all."
+            raise ConfigurationError(message)
         if self.stream and self.root:
-            raise ConfigurationError(
-                "root cannot be combined with stream. Leave root out, and move the table to that folder."
-            )
+            way_out = "Leave root out, and move the table to that folder."
+            raise ConfigurationError(f"root cannot be combined with stream. {way_out}")
         if self.stream:
             data = streamed_dataset(self.table, schema, self.stream, self.validation, self.test, self.seed)
         else:
@@ -97,10 +114,7 @@ def dataset_of(
         test: share of the rows, if there is no split column.
         seed: seed of the split.
     """
-    problems = Problems("The table does not fit the schema")
-    for message in schema.misnamed_columns(table.frame).values():
-        problems.add(message)
-    problems.raise_if_any(DataError)
+    refuse_columns("The table does not fit the schema", schema.misnamed_columns(table.frame))
     problems = Problems("The table cannot be trained on")
     rows: dict[str, np.ndarray] = {}
     names: RowNames | None = None
@@ -115,7 +129,11 @@ def dataset_of(
     if learn_problems.messages and schema.unreadable == "error":
         problems.add(WAY_OUT)
     if problems.messages:  # also report what reading would have found
-        _collect_the_rest(problems, table, schema)
+        with collect_errors(problems, "id"):
+            schema.ids(table)
+        for name, sort in schema.targets.items():
+            with collect_errors(problems, f"target '{name}'"):
+                encode_target(table, name, sort)
     problems.raise_if_any(DataError)
     unreadable = Unreadable(schema.unreadable_limit)
     records = named_records(schema.read(table, state, with_targets=True, unreadable=unreadable), names)
@@ -144,7 +162,6 @@ def named_records(records: Records, names: RowNames | None) -> Records:
 
 
 def _copies(records: Records, schema: Schema) -> tuple[str, ...]:
-    """Return a note if many rows have the same cells and no id distinguishes them."""
     if schema.id is not None or records.keys is None:
         return ()
     distinct = len(np.unique(records.keys))
@@ -163,9 +180,134 @@ def _cell_errors(table: Table, schema: Schema) -> list[str]:
     return [str(problem) for problem in with_ids(errors, table, schema.id)]
 
 
-def _collect_the_rest(problems: Problems, table: Table, schema: Schema) -> None:
-    with collect_errors(problems, "id"):
-        schema.ids(table)
-    for name, sort in schema.targets.items():
-        with collect_errors(problems, f"target '{name}'"):
-            encode_target(table, name, sort)
+def streamed_dataset(
+    source: str, schema: Schema, rows: int, validation: float = 0.0, test: float = 0.2, seed: int = 0
+) -> Dataset:
+    """Return a data set that streams the table's training rows and holds samples of all parts in memory.
+
+    Args:
+        source: a file or folder of Parquet or tar files, or its URL.
+        schema: what the columns are.
+        rows: training rows in memory at a time, and most rows of each sample.
+        validation: share of the rows, if there is no split column.
+        test: share of the rows, if there is no split column.
+        seed: seed of the split and of the samples.
+    """
+    table = _Split(open_groups(source), schema, validation, test, seed)
+    drawn = {name: table.sample(name, rows) for name in PARTS if table.count(name)}
+    samples = {name: sample for name, (sample, _) in drawn.items()}
+    if "train" not in samples:
+        raise no_training_rows(source)
+    refuse_columns("The table does not fit the schema", schema.misnamed_columns(samples["train"].frame))
+    state = plain(schema.learn(samples["train"]))
+    unreadable = Unreadable(schema.unreadable_limit)
+    parts: dict[str, Records] = {}
+    for name, (sample, positions) in drawn.items():
+        records = schema.read(sample, state, with_targets=True, unreadable=unreadable)
+        parts[name] = named_records(records, table.names.take(positions))
+    unreadable.judge(at_end=False)
+    count, largest = len(table.grouped.sizes), max(table.grouped.sizes)
+    lanes = 2 ** int(np.log2(np.clip(rows // (2 * largest), 1, min(LANES, count))))
+    groups = Groups(lambda group: table.read(group, state), table.counts["train"].tolist(), lanes)
+    columns = {name: StreamedColumn(groups, name, spec) for name, spec in parts["train"].specs.items()}
+    keys, group_keys = table.names.take(np.concatenate(table.part) == PARTS.index("train"))
+    shown = ", ".join(f"{len(part)} of {table.count(name)} {name} rows" for name, part in parts.items())
+    coverage = f"in {len(samples['train'])} of {table.count('train')} training rows"
+    answers = answer_notes(samples["train"].frame, schema) or ("no input looks like an answer",)
+    return Dataset(
+        train=StreamedRecords(
+            dict(columns), keys=keys, groups=group_keys, row_groups=groups, sampled=parts["train"]
+        ),
+        test=parts.get("test") or parts["train"].choose(np.zeros(0, dtype=np.int64)),
+        validation=parts.get("validation"),
+        probe=parts["train"],
+        schema=schema.to_mapping(),
+        state=state,
+        notes=(
+            f"streamed: {count} groups of at most {largest} rows, {lanes} open at a time and as many read "
+            f"ahead; samples for preprocessing, probes and checks: {shown}",
+            *schema.notes(state),
+            *(f"{note} ({coverage})" for note in answers),
+        ),
+        unreadable=table.unreadable.entries,
+    )
+
+
+class _Split:
+    """A table in groups, with its rows assigned to parts."""
+
+    def __init__(
+        self, grouped: GroupedTable, schema: Schema, validation: float, test: float, seed: int
+    ) -> None:
+        self.grouped, self.schema, self.seed = grouped, schema, seed
+        self.unreadable = Unreadable(schema.unreadable_limit)
+        self.first = np.cumsum(grouped.sizes) - np.asarray(grouped.sizes)
+        keys, groups, parts = [], [], []
+        for group in range(len(grouped.sizes)):
+            table = self._table(group, ())
+            names = row_names(table, schema)
+            if names is None:
+                raise DataError(" ".join(schema.missing_columns(table.frame).values()))
+            keys.append(names.keys)
+            groups.append(names.units)
+            if schema.split is not None:
+                codes = np.zeros(len(table), dtype=np.int8)
+                for name, rows in schema.splits(table).items():
+                    codes[rows] = PARTS.index(name)
+                parts.append(codes)
+        self.names = RowNames(np.concatenate(keys), None if schema.group is None else np.concatenate(groups))
+        if schema.id is not None:
+            self._refuse_repeated(schema.id)
+        if schema.split is None:
+            part = parts_of_names(self.names.units, validation, test, seed)
+        else:
+            part = np.concatenate(parts)
+        self.part = np.split(part, self.first[1:])
+        self.counts = {
+            name: np.array([(codes == code).sum() for codes in self.part]) for code, name in enumerate(PARTS)
+        }
+
+    def _refuse_repeated(self, column: str) -> None:
+        """Raise an error that names two rows with the same id, in any groups, if there are any."""
+        keys = self.names.keys
+        by_key = np.argsort(keys, kind="stable")
+        repeated = by_key[1:][np.diff(keys[by_key]) == 0]
+        if len(repeated):
+            row = int(repeated.min())
+            first = int(np.flatnonzero(keys == keys[row])[0])
+            group = int(np.searchsorted(self.first, row, side="right")) - 1
+            value = self._table(group, ()).frame[column].tolist()[row - int(self.first[group])]
+            raise_errors(column, [repeated_id(value, first, column, row)])
+
+    def count(self, name: str) -> int:
+        return int(self.counts[name].sum())
+
+    def read(self, group: int, state: Mapping[str, dict[str, Any]]) -> Records:
+        """Return the training records of a group; unreadable cells in any of its rows are reported."""
+        table = self._table(group, self.schema.columns(with_targets=False))
+        records = self.schema.read(table, state, unreadable=self.unreadable)
+        self.unreadable.judge(at_end=False)
+        return records.choose(self._rows(group, "train"))
+
+    def sample(self, name: str, limit: int) -> tuple[Table, np.ndarray]:
+        """Draw an equal share of a part's rows in groups all over the table; also return their positions."""
+        filled = np.flatnonzero(self.counts[name])
+        groups = filled[list(evenly_spaced(len(filled), SAMPLED))]
+        share = min(1.0, limit / int(self.counts[name][groups].sum()))
+        frames, positions = [], []
+        for group in groups.tolist():
+            rows = self._rows(group, name)
+            generator = numpy_generator(self.seed, f"sample {name}", group)
+            drawn = np.sort(generator.choice(len(rows), max(1, int(share * len(rows))), replace=False))
+            frames.append(self._table(group, self.schema.training_columns()).frame.iloc[rows[drawn]])
+            positions.append(self.first[group] + rows[drawn])
+        return Table(pd.concat(frames, ignore_index=True), self.grouped.root), np.concatenate(positions)
+
+    def _table(self, group: int, columns: Sequence[str]) -> Table:
+        """Return columns of a group, and those that decide which part a row belongs to."""
+        columns = list(dict.fromkeys([*columns, *deciding_columns(self.schema)]))
+        frame = self.schema.reading().emptied(self.grouped.read(group, columns))
+        return Table(frame, self.grouped.root, int(self.first[group]))
+
+    def _rows(self, group: int, name: str) -> np.ndarray:
+        return np.flatnonzero(self.part[group] == PARTS.index(name))

@@ -75,10 +75,8 @@ def guessed_form(column: pd.Series) -> Writing | None:
     if parts.wrong:
         example = str(filled.iloc[min(parts.wrong)])[:30]
         total = "" if len(sample) == len(column) else f" of {len(filled)}"
-        return writing._replace(
-            reason=f"{writing.reason}; {len(parts.wrong)}{total} cells are not, such as {example!r}: "
-            "correct or empty them, or set unreadable: missing"
-        )
+        reason = f"{writing.reason}; {len(parts.wrong)}{total} cells are not, such as {example!r}"
+        return Writing(writing.form, f"{reason}: correct or empty them, or set unreadable: missing")
     return writing
 
 
@@ -105,9 +103,7 @@ def _dates(cells: list[Any]) -> Writing | None:
     if _share(cells, lambda cell: moment_of(cell, learned["order"])) < MOST:
         return None
     has_year_last = any(YEAR_LAST.fullmatch(str(cell).strip()) for cell in cells)
-    return Writing(
-        "date", f"dates, {learned['order']}: {description}" if has_year_last else f"dates: {description}"
-    )
+    return Writing("date", f"dates{', ' + learned['order'] if has_year_last else ''}: {description}")
 
 
 def any_moment(cell: Any) -> datetime | None:
@@ -144,23 +140,18 @@ def _amounts(cells: list[Any]) -> Writing | None:
         return None
     if unknown_units and (len(units) > 1 or not spaced or unknown_units[0].lower() in ORDINALS):
         return None
-    unit_counts = ", ".join(f"{unit} ({count})" for unit, count in units.most_common(8))
-    unit_counts += f", without a unit ({without_unit})" if without_unit else ""
-    targets = {unit: FACTORS[unit][0] if unit in FACTORS else unit for unit in units}
-    if len(units) == 1 and not without_unit:
-        return Writing("amount", f"amounts in {unit_counts}")
-    if len(set(targets.values())) == 1 and not without_unit:
-        return Writing("amount", f"amounts in {unit_counts}, converted to {units.most_common(1)[0][0]}")
-    return Writing("amount", f"amounts in {unit_counts}: kept apart, one column of numbers per unit")
+    reason = "amounts in " + ", ".join(f"{unit} ({count})" for unit, count in units.most_common(8))
+    if without_unit:
+        reason += f", without a unit ({without_unit})"
+    if without_unit or len({FACTORS[unit][0] if unit in FACTORS else unit for unit in units}) > 1:
+        reason += ": kept apart, one column of numbers per unit"
+    elif len(units) > 1:
+        reason += f", converted to {units.most_common(1)[0][0]}"
+    return Writing("amount", reason)
 
 
 def _is_unit(unit: str) -> bool:
-    return (
-        unit in FACTORS
-        or unit in ("EUR", "USD")
-        or not unit[0].isalpha()
-        or (len(unit) == 3 and unit.isupper())
-    )
+    return unit in FACTORS or not unit[0].isalpha() or (len(unit) == 3 and unit.isupper())  # last: currencies
 
 
 def _bare_numbers(amounts: list[Amount]) -> Writing | None:
@@ -195,20 +186,18 @@ def _objects(cells: list[Any]) -> Writing | None:
         return None
     learned = FORMS["json"].learn(pd.Series(cells, dtype=object))
     keys = [*learned["numbers"], *learned["categories"]]
-    others = (
-        {str(key) for cell in cells for key in _parse_cell(cell)}
-        - {key.partition(".")[0] for key in keys}
-        - {*keys}
-    )
+    others = {str(key) for cell in cells for key in parsed(cell, ())}
+    others -= {*keys, *(key.partition(".")[0] for key in keys)}
     note = f"; not read: {', '.join(sorted(others)[:10])}" if others else ""
     return Writing("json", f"JSON objects; keys read: {', '.join(keys[:20])}{note}") if keys else None
 
 
-def _parse_cell(cell: Any) -> Any:
+def parsed(cell: Any, otherwise: Any) -> Any:
+    """Return the values of JSON text, or `otherwise` if it is none; return any other cell unchanged."""
     try:
         return parse_json(cell) if isinstance(cell, str) else cell
     except ValueError:
-        return ()
+        return otherwise
 
 
 def _labels(cells: list[Any]) -> Writing | None:
@@ -219,7 +208,9 @@ def _labels(cells: list[Any]) -> Writing | None:
     counts = Counter(label for labels in label_lists for label in labels)
     total = counts.total()
     are_lists = not any(isinstance(cell, str) and not cell.lstrip().startswith("[") for cell in cells)
-    if are_lists and not any(isinstance(part, str) for cell in cells[:100] for part in _list_items(cell)):
+    values = (parsed(cell, ()) for cell in cells[:100])
+    lists = (value for value in values if isinstance(value, list | tuple | set | frozenset | np.ndarray))
+    if are_lists and not any(isinstance(part, str) for value in lists for part in value):
         return None
     if not counts or len(counts) > min(LABELS, total / 2):
         return None
@@ -229,22 +220,13 @@ def _labels(cells: list[Any]) -> Writing | None:
     if separator == "," and not are_lists:
         short = all(len(label) <= SHORT and len(label.split()) <= 3 for label in counts)
         words = all(any(character.isalpha() for character in label) for label in counts)
-        if (
-            not (short and words)
-            or len(counts) > min(BETWEEN_COMMAS, total / REPEATED)
-            or share < 2 * SEVERAL
-        ):
+        few = len(counts) <= min(BETWEEN_COMMAS, total / REPEATED)
+        if not (short and words and few and share >= 2 * SEVERAL):
             return None
     examples = ", ".join(label for label, _ in counts.most_common(5))
     layout = "in lists" if are_lists else f"separated by {separator}"
-    return Writing(
-        "labels", f"several labels per cell, {layout}: {len(counts)} different ones, such as {examples}"
-    )
-
-
-def _list_items(cell: Any) -> Any:
-    labels = _parse_cell(cell) if isinstance(cell, str) else cell
-    return labels if isinstance(labels, list | tuple | set | frozenset | np.ndarray) else ()
+    reason = f"several labels per cell, {layout}: {len(counts)} different ones, such as {examples}"
+    return Writing("labels", reason)
 
 
 EMPTY_WORDS = ("n/a", "N/A", "#N/A", "-", "--", "–", "—", "?", "NULL", "null", "NaN", "nan", "<NA>")
@@ -284,8 +266,7 @@ def guessed_missing(column: pd.Series) -> tuple[list[Any], str]:
 
 
 def _words(cells: list[Any], words: tuple[str, ...], reason: str) -> tuple[list[Any], str]:
-    texts = [cell.strip() for cell in cells if isinstance(cell, str)]
-    counts = Counter(text for text in texts if text in words)
+    counts = Counter(text for cell in cells if isinstance(cell, str) and (text := cell.strip()) in words)
     if not counts or counts.total() == len(cells):
         return [], ""
     subject = "1 cell is" if counts.total() == 1 else f"{counts.total()} cells are"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,10 @@ from commlearn.tables.formats.reading import Reading
 from commlearn.tables.guessed_forms import Writing, guessed_form, guessed_missing
 from commlearn.tables.leaks import likely_answers, possible_answers
 from commlearn.tables.looks import Look, look
-from commlearn.tables.names import SPLITS, WORDS
+from commlearn.tables.roles import SPLITS, TARGETS, WORDS
 from commlearn.tables.schema import Schema
-from commlearn.tables.schema_yaml import VERSION, kind_to_mapping
+from commlearn.tables.schema_yaml import VERSION, kind_to_mapping, plain
 from commlearn.tables.table import Table
-from commlearn.tables.targets import TARGETS
 
 SPLIT = {"split", "fold", "part", "partition", "subset", "set"}
 GROUP = {"group", "patient", "subject", "user", "person", "participant", "speaker", "customer", "client"}
@@ -76,14 +76,10 @@ def _all_whole(column: pd.Series) -> bool:
     return bool((numbers == np.round(numbers)).all())
 
 
-def role_of(name: str, column: pd.Series, seen: Look, taken: Mapping[str, str]) -> Guess | None:
+def _role(name: str, column: pd.Series, seen: Look, taken: Mapping[str, str]) -> Guess | None:
     """Return the role of a column; None if it has none. There is one id, one group and one split.
 
-    Args:
-        name: name of the column.
-        column: its cells.
-        seen: what they look like.
-        taken: columns by role, so far; a second group may be an input, a second id or split is unused.
+    Columns by role, so far, are `taken`: a second group may be an input, a second id or split is unused.
     """
     guess = _by_name(name, column, seen)
     if guess is not None and guess.role == "group" and "group" in taken:
@@ -93,34 +89,33 @@ def role_of(name: str, column: pd.Series, seen: Look, taken: Mapping[str, str]) 
     return guess
 
 
-def stated_target(name: str, column: pd.Series, seen: Look) -> Guess:
-    """Guess the type of a target that the user named."""
+def _target_type(column: pd.Series, seen: Look) -> tuple[str, str]:
+    """Return the type of a target that the user named, and the reason."""
     if seen.sort == "labels":
-        return Guess("target", name, "named as a target; holds lists of labels", "multilabel")
+        return "multilabel", "holds lists of labels"
     cells = column.dropna()
     if seen.sort == "number":
         numbers = as_numbers(cells)
         has_fractions = seen.distinct > FRACTIONS and bool((numbers != np.round(numbers)).any())
         if has_fractions or seen.distinct > MANY:
-            return Guess("target", name, f"named as a target; {seen.distinct} different numbers", "number")
+            return "number", f"{seen.distinct} different numbers"
     elif (writing := guessed_form(column)) is not None and writing.form == "amount":
         numbers = np.unique(TARGETS["number"](cells)[0])
         if len(numbers) > (MANY if (numbers == np.round(numbers)).all() else FRACTIONS):
-            return Guess("target", name, f"named as a target; {writing.reason}", "number")
+            return "number", writing.reason
     elif len(cells) and all(isinstance(cell, str) for cell in cells):
         distinct = int(cells.nunique())
         if distinct > MANY and not np.isnan(as_numbers(cells)).any():
-            return Guess("target", name, f"named as a target; {distinct} numbers as text", "number")
+            return "number", f"{distinct} numbers as text"
         parts = cells.astype(str).str.split(r"\s*[;|]\s*", regex=True)
         labels = parts.explode()
         if (parts.str.len() > 1).mean() > SEVERAL and labels.nunique() <= min(CLASSES, len(labels) / 2):
-            return Guess("target", name, "named as a target; holds labels separated by ; or |", "multilabel")
-        return Guess("target", name, f"named as a target; {distinct} different values", "class")
-    return Guess("target", name, f"named as a target; {seen.distinct} different values", "class")
+            return "multilabel", "holds labels separated by ; or |"
+        return "class", f"{distinct} different values"
+    return "class", f"{seen.distinct} different values"
 
 
 def _by_name(name: str, column: pd.Series, seen: Look) -> Guess | None:
-    """Guess a role from the name of a column, if its values agree."""
     words = _words(name)
     repeated = 2 < seen.distinct < seen.filled
     if words & SPLIT and seen.distinct > 1:
@@ -156,24 +151,16 @@ def _identifier(name: str, words: set[str], column: pd.Series, seen: Look) -> Gu
         if seen.sort == "nothing" and NEARLY * len(column) <= seen.distinct < seen.filled:
             copies = seen.filled - seen.distinct
             reason = f"{seen.distinct} different short values, like ids; but {copies} rows repeat one"
-            return Guess(
-                "unused",
-                name,
-                f"{reason}. If these rows are copies, drop them and declare the column as id",
-            )
+            way_out = "If these rows are copies, drop them and declare the column as id"
+            return Guess("unused", name, f"{reason}. {way_out}")
         if not (words & NAMES_THINGS and seen.sort == "number" and _all_whole(column)):
             return None
-        reason = (
-            f"{seen.distinct} whole numbers that seem to be codes, judging by the name; list the column in "
-            "`categorical` to use it"
-        )
-        return Guess("unused", name, reason)
+        reason = f"{seen.distinct} whole numbers that seem to be codes, judging by the name"
+        return Guess("unused", name, f"{reason}; list the column in `categorical` to use it")
     if seen.sort == "number":
         with np.errstate(invalid="ignore"):  # the difference of two infinities is NaN
-            consecutive = (
-                len(column) > 2 and bool((np.diff(as_numbers(column)) == 1).all()) and _all_whole(column)
-            )
-        if consecutive or (named_as_id and _all_whole(column)):
+            consecutive = len(column) > 2 and bool((np.diff(as_numbers(column)) == 1).all())
+        if (consecutive or named_as_id) and _all_whole(column):
             return Guess("id", name, "numbers the rows" if consecutive else "unique whole numbers")
         return None
     return Guess("id", name, f"{seen.distinct} unique single words")
@@ -189,9 +176,7 @@ class Inferred:
 
     schema: Schema
     guesses: tuple[Guess, ...]
-    answers: Mapping[str, str] = field(
-        default_factory=dict
-    )  # input columns that may be answers, with the reason
+    answers: Mapping[str, str]  # input columns that may be answers, with the reason
 
     def to_yaml(self, table: str = "the table", path: str | None = None) -> str:
         """Return the schema as YAML with a comment for each guess.
@@ -200,30 +185,20 @@ class Inferred:
             table: name of the table in the first comment.
             path: path of the table relative to the schema, from which `commlearn train` reads it.
         """
-        lines = [
-            f"# Guessed from {table}. Review and correct it; each comment gives the reason.",
-            f"version: {VERSION}",
-        ]
+        lines = [f"# Guessed from {table}. Review and correct it; each comment gives the reason."]
+        lines += [f"version: {VERSION}"]
         lines += [_flow("table", path)] if path is not None else []
         lines += [_flow("encoding", self.schema.encoding)] if self.schema.encoding else []
         lines += ["modalities:"]
+        wrapper = textwrap.TextWrapper(WIDTH, break_long_words=False, break_on_hyphens=False)
         for guess in self.of("modality"):
-            reasons = textwrap.wrap(
-                _line(guess.reason), WIDTH, break_long_words=False, break_on_hyphens=False
-            )
-            lines += [*(f"  # {part}" for part in reasons)]
+            lines += [f"  # {part}" for part in wrapper.wrap(_line(guess.reason))]
             lines += [f"  {_flow(guess.name, kind_to_mapping(guess.value))}"]
-        if self.of("target"):
-            lines += ["targets:  # never seen in training, only by probes"]
-        for guess in self.of("target"):
-            lines += [f"  # {_line(guess.reason)}", f"  {_flow(guess.name, guess.value)}"]
+        lines += self._entries("target", "targets:  # never seen in training, only by probes")
         for role in ("id", "group", "split"):
             for guess in self.of(role):
                 lines += [f"# {_line(guess.reason)}", _flow(role, guess.name)]
-        if self.of("missing"):
-            lines += ["missing:  # values that mean an empty cell"]
-        for guess in self.of("missing"):
-            lines += [f"  # {_line(guess.reason)}", f"  {_flow(guess.name, list(guess.value))}"]
+        lines += self._entries("missing", "missing:  # values that mean an empty cell")
         if self.answers:
             lines += ["# Some inputs may be answers. Leave out any that are, or name them with --target:"]
         lines += [f"#   {_line(column)} {reason}" for column, reason in self.answers.items()]
@@ -231,6 +206,12 @@ class Inferred:
             lines += ["# Not used:"]
         lines += [f"#   {_line(guess.name)}: {_line(guess.reason)}" for guess in self.of("unused")]
         return "\n".join(lines) + "\n"
+
+    def _entries(self, role: str, title: str) -> list[str]:
+        lines = [title]
+        for guess in self.of(role):
+            lines += [f"  # {_line(guess.reason)}", f"  {_flow(guess.name, plain(guess.value))}"]
+        return lines if len(lines) > 1 else []
 
     def of(self, role: str) -> list[Guess]:
         """Return the guesses with this role."""
@@ -242,11 +223,11 @@ def stated_targets(table: Table, names: Sequence[str]) -> dict[str, Guess]:
     for name in names:
         if name not in table.frame.columns:
             raise DataError(unknown("column", name, table.frame.columns))
-    columns = {name: table.frame[name] for name in names}
-    return {
-        name: stated_target(name, cells, inspect_column(name, cells, table.root))
-        for name, cells in columns.items()
-    }
+    guesses = {}
+    for name in names:
+        sort, reason = _target_type(table.frame[name], inspect_column(name, table.frame[name], table.root))
+        guesses[name] = Guess("target", name, f"named as a target; {reason}", sort)
+    return guesses
 
 
 def infer(table: Table, targets: Sequence[str] = (), encoding: str = "") -> Inferred:
@@ -257,8 +238,9 @@ def infer(table: Table, targets: Sequence[str] = (), encoding: str = "") -> Infe
         targets: columns to predict, whatever they look like.
         encoding: encoding of the table's text file, if it was given.
     """
-    missing = _missing(table.frame)
-    table = replace(table, frame=Reading(missing_in={g.name: g.value for g in missing}).emptied(table.frame))
+    cells = {name: guessed_missing(table.frame[name]) for name in table.frame.columns}
+    missing = {name: tuple(values) for name, (values, _) in cells.items() if values}
+    table = replace(table, frame=Reading(missing_in=missing).emptied(table.frame))
     frame = table.frame
     guesses = stated_targets(table, targets)
     looks = {name: inspect_column(name, frame[name], table.root) for name in frame.columns}
@@ -268,7 +250,7 @@ def infer(table: Table, targets: Sequence[str] = (), encoding: str = "") -> Infe
     for name in frame.columns:
         if name not in guesses:
             used_roles = {guess.role: guess.name for guess in guesses.values()}
-            guess = role_of(name, frame[name], looks[name], used_roles)
+            guess = _role(name, frame[name], looks[name], used_roles)
             if guess is not None and not (guess.role in ("id", "unused") and possible_forms.get(name)):
                 guesses[name] = guess
     forms = {name: writing for name, writing in possible_forms.items() if writing and name not in guesses}
@@ -277,32 +259,19 @@ def infer(table: Table, targets: Sequence[str] = (), encoding: str = "") -> Infe
         for name, seen in looks.items()
         if name not in guesses
     }
-    all_guesses = [*_modalities(remaining, frame, forms), *guesses.values(), *missing]
-    modalities = {guess.name: guess.value for guess in all_guesses if guess.role == "modality"}
-    if not modalities:
+    empty = [Guess("missing", name, cells[name][1], values) for name, values in missing.items()]
+    all_guesses = [*_modalities(remaining, frame, forms), *guesses.values(), *empty]
+    by_role: dict[str, dict[str, Any]] = defaultdict(dict)
+    for guess in all_guesses:
+        by_role[guess.role][guess.name] = guess.value
+    if not by_role["modality"]:
         reasons = "; ".join(f"{guess.name}: {guess.reason}" for guess in all_guesses[:20])
         raise DataError(f"No column looks like a modality ({reasons}). Write the schema by hand.")
-    roles = {guess.role: guess.name for guess in all_guesses}
-    target_types = {guess.name: guess.value for guess in all_guesses if guess.role == "target"}
+    id, group, split = (next(iter(by_role[role]), None) for role in ("id", "group", "split"))
     schema = Schema(
-        modalities,
-        target_types,
-        roles.get("id"),
-        roles.get("group"),
-        roles.get("split"),
-        missing={guess.name: guess.value for guess in missing},
-        encoding=encoding,
+        by_role["modality"], by_role["target"], id, group, split, missing=missing, encoding=encoding
     )
     return Inferred(schema, tuple(all_guesses), likely_answers(frame, schema))
-
-
-def _missing(frame: pd.DataFrame) -> list[Guess]:
-    guesses = []
-    for name in frame.columns:
-        values, reason = guessed_missing(frame[name])
-        if values:
-            guesses.append(Guess("missing", name, reason, tuple(values)))
-    return guesses
 
 
 def _modalities(looks: dict[str, Look], frame: pd.DataFrame, forms: Mapping[str, Writing]) -> list[Guess]:
@@ -323,23 +292,17 @@ def _modalities(looks: dict[str, Look], frame: pd.DataFrame, forms: Mapping[str,
             modalities.append(_modality(name, seen.sort, [name], seen.reason, modalities))
         elif table_columns and name == table_columns[0]:
             numbers = sum(looks[column].sort == "number" for column in table_columns)
-            reason = (
-                f"columns: {numbers} of numbers, {len(table_columns) - numbers - len(forms)} with few values"
-            )
+            few = len(table_columns) - numbers - len(forms)
+            reason = f"columns: {numbers} of numbers, {few} with few values"
             reason += "".join(f"; {column}: {writing.reason}" for column, writing in forms.items())
-            answers = possible_answers(frame[table_columns])
-            if answers:
-                reason += (
-                    f"; with two values: {first_names(answers)} (name those that are answers with --target)"
-                )
-            codes = [
-                column
-                for column in table_columns
-                if looks[column].sort == "category" and _is_number(frame[column])
-            ]
+            if answers := possible_answers(frame[table_columns]):
+                reason += f"; with two values: {first_names(answers)}"
+                reason += " (name those that are answers with --target)"
+            categories = [column for column in table_columns if looks[column].sort == "category"]
+            codes = [column for column in categories if _is_number(frame[column])]
             options: dict[str, Any] = {"categorical": tuple(codes)} if codes else {}
             options |= {"forms": {column: writing.form for column, writing in forms.items()}} if forms else {}
-            modalities.append(_modality("table", "tabular", table_columns, reason, modalities, options))
+            modalities.append(_modality("table", "tabular", table_columns, reason, modalities, **options))
         elif seen.sort in ("nothing", "labels"):
             modalities.append(Guess("unused", name, seen.reason))
     return modalities
@@ -353,8 +316,7 @@ def _runs(names: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Return the columns that share a prefix and are numbered without gaps, by prefix, in numeric order."""
     runs: dict[str, dict[int, str]] = {}
     for name in names:
-        match = NUMBERED.fullmatch(name)
-        if match:
+        if match := NUMBERED.fullmatch(name):
             runs.setdefault(match[1], {})[int(match[2])] = name
     return [
         (prefix, [run[number] for number in sorted(run)])
@@ -364,27 +326,17 @@ def _runs(names: Sequence[str]) -> list[tuple[str, list[str]]]:
 
 
 def _modality(
-    name: str,
-    kind: str,
-    columns: Sequence[str],
-    reason: str,
-    existing: Sequence[Guess],
-    options: Mapping[str, Any] = MappingProxyType({}),
+    name: str, kind: str, columns: Sequence[str], reason: str, existing: Sequence[Guess], **options: Any
 ) -> Guess:
     """Return a modality with a valid name that is not taken yet."""
     clean_name = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_") or kind
     used = {guess.name for guess in existing if guess.role == "modality"}
-    names = [
-        clean_name,
-        f"{clean_name}_{kind}",
-        *(f"{clean_name}_{count}" for count in range(2, len(used) + 3)),
-    ]
-    unique_name = next(
-        option for option in names if option not in used and not hasattr(nn.ModuleDict(), option)
-    )
+    numbered = (f"{clean_name}_{number}" for number in count(2))
+    candidates = chain((clean_name, f"{clean_name}_{kind}"), numbered)
+    free = (option for option in candidates if option not in used and not hasattr(nn.ModuleDict(), option))
     argument = columns[0] if len(columns) == 1 else tuple(columns)
     instance: Kind = KINDS[kind](argument, **options)  # type: ignore[call-arg]
-    return replace(Guess("modality", unique_name, reason), value=instance)
+    return Guess("modality", next(free), reason, instance)
 
 
 def _flow(key: str, value: Any) -> str:

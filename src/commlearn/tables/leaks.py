@@ -16,9 +16,8 @@ from commlearn.kinds.numbers import as_numbers
 from commlearn.kinds.rows import LISTED, evenly_spaced, first_names, first_ten, is_empty
 from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.written import FORMS
-from commlearn.tables.names import WORDS, odd_names
+from commlearn.tables.roles import TARGETS, WORDS, odd_names
 from commlearn.tables.schema import Schema
-from commlearn.tables.targets import TARGETS
 
 YES_OR_NO = ("true", "false", "yes", "no")
 
@@ -47,20 +46,19 @@ def copies(
     examples = leaked[:LISTED]
     for row, key, split in zip(examples["row"], examples["look"], examples["split"], strict=True):
         relation = "equals" if _equal(cells, columns, row, train[key]) else "looks like"
-        message = (
-            f"this record of {split} {relation} row {cells.first_row + train[key]} of train in every modality"
-        )
+        other = f"row {cells.first_row + train[key]} of train in every modality"
+        message = f"this record of {split} {relation} {other}"
         problems.append(Problem(message, row=cells.first_row + int(row), level="warning"))
     if len(leaked) > LISTED:
         problems.append(Problem(f"and {len(leaked) - LISTED} more rows like these", level="warning"))
     repeated = frame[frame.duplicated(["look", "split"])]
     if len(repeated):
         rows = ", ".join(str(cells.first_row + row) for row in repeated["row"][:LISTED])
+        rows += ", ..." if len(repeated) > LISTED else ""
+        both_sides = "" if len(splits) > 1 else ", and a random split would put copies on both sides"
         message = (
-            f"{len(repeated)} records look like an earlier one in every modality (rows {rows}"
-            f"{', ...' if len(repeated) > LISTED else ''}); a contrastive loss treats such copies as "
-            "negatives of each other"
-            + ("" if len(splits) > 1 else ", and a random split would put copies on both sides")
+            f"{len(repeated)} records look like an earlier one in every modality (rows {rows}); a "
+            f"contrastive loss treats such copies as negatives of each other{both_sides}"
         )
         problems.append(Problem(message, level="warning"))
     return problems
@@ -80,19 +78,17 @@ def training_overlap(prints: Mapping[str, np.ndarray], splits: Mapping[str, np.n
 
 def group_leaks(cells: Cells, column: str, splits: Mapping[str, np.ndarray]) -> list[Problem]:
     """Return errors for groups with rows in several splits, and a warning for rows without a group."""
-    name_problems = odd_names(cells, column)
-    if name_problems:
+    if name_problems := odd_names(cells, column):
         return first_ten(name_problems)
     groups = cells.frame[column]
     problems = []
-    missing = int(groups.isna().sum())
-    if missing:
+    if missing := int(groups.isna().sum()):
         message = f"{missing} rows have no group; each counts as a group of its own"
         problems.append(Problem(message, column, level="warning"))
     first_rows: dict[object, dict[str, int]] = {}
     for name, rows in splits.items():
-        part = groups.iloc[rows].dropna()
-        for row, group in zip(part.index[~part.duplicated()], part.drop_duplicates().tolist(), strict=True):
+        part = groups.iloc[rows].dropna().drop_duplicates()
+        for row, group in zip(part.index, part.tolist(), strict=True):
             first_rows.setdefault(group, {})[name] = int(row)
     leaked = [
         Problem(
@@ -175,8 +171,6 @@ def _parts(values: pd.Series, kind: Kind) -> list[pd.Series]:
 
 
 class _PreparedColumn:
-    """A column's cells, prepared for comparison with other columns."""
-
     def __init__(self, cells: pd.Series, sort: str = "") -> None:
         self.cells, self.sort = cells, sort
         self.filled = np.array([not is_empty(cell) for cell in cells], dtype=bool)
@@ -217,8 +211,10 @@ def _gives_away(values: _PreparedColumn, target: _PreparedColumn, name: str) -> 
             return f"is a copy of target {name}" if one_to_one else f"determines target {name} in every row"
         if correct >= NEARLY * len(texts):
             return f"determines target {name} in {correct} of {len(texts)} rows"
-    if numeric and len(counts) == 2 and _separates(numbers, class_codes == 1):
-        return f"separates the two classes of target {name} by a threshold"
+    if numeric and len(counts) == 2:
+        first, second = numbers[class_codes == 0], numbers[class_codes == 1]
+        if second.min() > first.max() or second.max() < first.min():
+            return f"separates the two classes of target {name} by a threshold"
     return ""
 
 
@@ -227,25 +223,19 @@ def _numeric_relation(numbers: np.ndarray, answers: np.ndarray, name: str) -> st
         return ""
     with np.errstate(over="ignore", invalid="ignore"):
         if abs(np.corrcoef(numbers, answers)[0, 1]) >= STRAIGHT:
-            return f"is target {name}" + ("" if (numbers == answers).all() else " up to scale and offset")
+            return f"is target {name}{'' if (numbers == answers).all() else ' up to scale and offset'}"
         ranks = np.array([np.unique(values, return_inverse=True)[1] for values in (numbers, answers)])
         if len(np.unique(numbers)) > 2 and abs(np.corrcoef(ranks)[0, 1]) >= STRAIGHT:
             return f"has the same order as target {name}"
     return ""
 
 
-def _separates(numbers: np.ndarray, mask: np.ndarray) -> bool:
-    return bool(numbers[mask].min() > numbers[~mask].max() or numbers[mask].max() < numbers[~mask].min())
-
-
 def warn_of_likely_answers(frame: pd.DataFrame, schema: Schema, stacklevel: int = 2) -> None:
     """Issue one warning that names the input columns that are likely to be answers."""
     reasons = [f"{column} {reason}" for column, reason in likely_answers(frame, schema).items()]
     if reasons:
-        examples = first_names(reasons, "; ")
-        message = (
-            f"Some inputs may be answers: {examples}. Leave out any that are, or declare them as targets."
-        )
+        message = f"Some inputs may be answers: {first_names(reasons, '; ')}"
+        message += ". Leave out any that are, or declare them as targets."
         warnings.warn(DataWarning(message), stacklevel=stacklevel)
 
 

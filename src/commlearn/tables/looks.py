@@ -18,13 +18,11 @@ import pyarrow.compute as pc
 from PIL import Image as PIL
 
 from commlearn.errors import DataError
-from commlearn.kinds.arrays import array_of
+from commlearn.kinds.arrays import Steps, array_of, clock_of, steps_of
 from commlearn.kinds.rows import brief, evenly_spaced, is_empty
 from commlearn.kinds.series import MOST_STEPS
-from commlearn.kinds.steps import Steps, clock_of, steps_of
 from commlearn.kinds.written import FORMS
-from commlearn.storage.plain_json import parse_json
-from commlearn.tables.guessed_forms import CODE, amount_in_unit, any_moment
+from commlearn.tables.guessed_forms import CODE, amount_in_unit, any_moment, parsed
 
 DATES = (
     "ambiguous dates, such as 3/4/2024; set in `forms` of a tabular modality whether the day or the month "
@@ -89,18 +87,16 @@ def _explain_unread(content: str, cells: Sequence[str], read: Callable[[str], ob
     if not marks:
         return f"{content} written as text"
     examples = ", ".join(repr(mark[:20]) for mark in dict.fromkeys(marks[:3]))
-    return (
-        f"mostly {content}, except cells such as {examples}; correct or empty these, and the column will be "
-        f"read as {content}"
-    )
+    way_out = f"correct or empty these, and the column will be read as {content}"
+    return f"mostly {content}, except cells such as {examples}; {way_out}"
 
 
 SAMPLE = 300  # cells of a column to look at, at most
 FEW = 100  # maximum number of different values of a category
 WORDS = 4  # minimum number of words that a cell of text has on average
 CHARACTERS = 40  # the same for characters; either is enough
-PICTURES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2", ".tga"}
-AUDIO = (".wav", ".wave")
+PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".jp2", ".tga")
+FILES = {"image": PICTURES, "audio": (".wav", ".wave")}  # endings, by what files hold
 ARRAYS = (".npy", ".csv")
 NUMBERS = (bool, int, float, Decimal, np.number, np.bool_)
 GAPS = 0.05  # share of lists with gaps above which they are series, in which gaps are allowed
@@ -149,10 +145,9 @@ def _sample(filled: pd.Series) -> list[Any]:
 
 def _arrow(filled: pd.Series, root: Path) -> Look:
     kind = filled.dtype.pyarrow_dtype
-    if pa.types.is_struct(kind) and {"bytes", "path"} & {field.name for field in kind}:
-        return _objects(_sample(filled), len(filled), root)
     inner, depth = getattr(kind, "value_type", None), 1
-    if inner is not None and pa.types.is_struct(inner):
+    is_file = pa.types.is_struct(kind) and {"bytes", "path"} & {field.name for field in kind}
+    if is_file or (inner is not None and pa.types.is_struct(inner)):
         return _objects(_sample(filled), len(filled), root)
     if inner is None or pa.types.is_struct(kind) or pa.types.is_map(kind):
         return Look("nothing", f"cells of type {kind} are not read")
@@ -165,25 +160,20 @@ def _arrow(filled: pd.Series, root: Path) -> Look:
     if depth == 2:
         return Look("series", "lists of lists of numbers: steps with several channels each", len(filled))
     lengths = pc.unique(pc.list_value_length(filled.array.__arrow_array__())).to_pylist()
-    return _lists(
-        [length for length in lengths if length], len(filled), _have_gaps(map(np.asarray, _sample(filled)))
-    )
+    return _lists(list(filter(None, lengths)), len(filled), map(np.asarray, _sample(filled)), "lists")
 
 
-def _have_gaps(arrays: Iterable[np.ndarray]) -> bool:
-    """Whether more than a share of `GAPS` of the arrays contain NaN."""
+def _lists(lengths: Sequence[int], filled: int, arrays: Iterable[np.ndarray], subject: str) -> Look:
+    """Guess from the lengths of lists that are not empty, and from how many have gaps."""
     gaps = [bool(pd.isna(array).any()) for array in arrays]
-    return sum(gaps) > GAPS * len(gaps)
-
-
-def _lists(lengths: Sequence[int], filled: int, gaps: bool) -> Look:
     if not lengths:
-        return Look("nothing", "every list is empty")
-    if len(set(lengths)) == 1 and gaps:
-        return Look("series", f"lists of {lengths[0]} numbers each, with gaps", filled)
-    if len(set(lengths)) == 1:
-        return Look("vector", f"lists of {lengths[0]} numbers each", filled)
-    return Look("series", f"lists of {min(lengths)} to {max(lengths)} numbers", filled)
+        return Look("nothing", "every list is empty", filled)
+    if len(set(lengths)) > 1:
+        return Look("series", f"{subject} of {min(lengths)} to {max(lengths)} numbers", filled)
+    reason = f"{subject} of {lengths[0]} numbers each"
+    if sum(gaps) > GAPS * len(gaps):
+        return Look("series", f"{reason}, with gaps", filled)
+    return Look("vector", reason, filled)
 
 
 def _number(filled: pd.Series) -> Look:
@@ -204,41 +194,27 @@ def _distinct(filled: pd.Series) -> int:
 def _text(filled: pd.Series, cells: list[str], root: Path) -> Look:
     endings = Counter(map(ending_of, cells))
     ending, count = endings.most_common(1)[0]
-    pictures = sum(times for suffix, times in endings.items() if suffix in PICTURES)
-    if pictures >= 0.9 * len(cells):
-        return Look("image", f"paths that end in {ending}", len(filled))
-    if sum(endings[suffix] for suffix in AUDIO) >= 0.9 * len(cells):
-        return Look("audio", f"paths that end in {ending}", len(filled))
-    if ending in ARRAYS and count >= 0.9 * len(cells):
+    for sort, suffixes in FILES.items():
+        if sum(endings[suffix] for suffix in suffixes) >= MOST * len(cells):
+            return Look(sort, f"paths that end in {ending}", len(filled))
+    if ending in ARRAYS and count >= MOST * len(cells):
         return _arrays(cells, len(filled), root, f"paths of {ending} files")
     if all(cell.lstrip().startswith("[") for cell in cells):
-        return _objects([_parse(cell) for cell in cells], len(filled), root)
+        return _objects([parsed(cell, cell) for cell in cells], len(filled), root)
     distinct = _distinct(filled)
     if distinct == 1:
         return Look("nothing", f"every cell is {cells[0][:40]!r}", len(filled), 1)
-    reason = unreadable_reason(cells, distinct)
-    if reason:
+    if reason := unreadable_reason(cells, distinct):
         return Look("nothing", reason, len(filled))
     words = sum(len(cell.split()) for cell in cells) / len(cells)
     characters = sum(map(len, cells)) / len(cells)
-    description = f"{distinct} different values of {words:.1f} words on average"
-    is_category = distinct <= FEW and distinct <= max(2, len(filled) / 2)
-    if (words >= WORDS or characters >= CHARACTERS) and distinct > 20:
-        return Look("text", description, len(filled), distinct)
-    if is_category:
-        return Look("category", f"{distinct} different values", len(filled), distinct)
-    if words >= 2:
-        return Look("text", description, len(filled), distinct)
-    return Look(
-        "nothing", f"{distinct} different short values, such as names or codes", len(filled), distinct
-    )
-
-
-def _parse(cell: str) -> Any:
-    try:
-        return parse_json(cell)
-    except ValueError:
-        return cell
+    is_long = (words >= WORDS or characters >= CHARACTERS) and distinct > 20
+    sort, reason = "nothing", f"{distinct} different short values, such as names or codes"
+    if not is_long and distinct <= min(FEW, max(2, len(filled) / 2)):
+        sort, reason = "category", f"{distinct} different values"
+    elif is_long or words >= 2:
+        sort, reason = "text", f"{distinct} different values of {words:.1f} words on average"
+    return Look(sort, reason, len(filled), distinct)
 
 
 def _objects(cells: list[Any], filled: int, root: Path) -> Look:
@@ -257,7 +233,9 @@ def _objects(cells: list[Any], filled: int, root: Path) -> Look:
     if isinstance(first, bytes | bytearray):
         if first[:4] == b"RIFF" and first[8:12] == b"WAVE":
             return Look("audio", "bytes of WAV files", filled)
-        return Look("image", "bytes of image files", filled) if _is_picture(first) else _bytes(filled)
+        if first[:2] in (b"\xff\xd8", b"BM", b"II", b"MM") or first[:4] in (b"\x89PNG", b"GIF8", b"RIFF"):
+            return Look("image", "bytes of image files", filled)
+        return Look("nothing", "bytes that are not an image", filled)
     if any(_holds_text(cell) for cell in cells):
         return Look("labels", "lists of labels, few of which occur in two cells", filled)
     if texts and any(isinstance(cell, NUMBERS) for cell in cells):
@@ -283,14 +261,6 @@ def _holds_text(cell: Any) -> bool:
     if isinstance(cell, np.ndarray):
         return cell.ndim > 0 and cell.dtype.kind in "OU" and any(isinstance(part, str) for part in cell)
     return isinstance(cell, list | tuple) and any(isinstance(part, str) for part in cell)
-
-
-def _bytes(filled: int) -> Look:
-    return Look("nothing", "bytes that are not an image", filled)
-
-
-def _is_picture(content: bytes | bytearray) -> bool:
-    return content[:2] in (b"\xff\xd8", b"BM", b"II", b"MM") or content[:4] in (b"\x89PNG", b"GIF8", b"RIFF")
 
 
 def _steps(cell: Any) -> Steps | None:
@@ -323,8 +293,7 @@ def _arrays(cells: list[Any], filled: int, root: Path, subject: str) -> Look:
         return Look("nothing", f"{reason}. A list is written as JSON: [0.1, 0.2, null]", filled)
     if {array.ndim for array in arrays} == {1}:
         lengths = sorted({len(array) for array in arrays if len(array)})
-        as_lists = _lists(lengths, filled, _have_gaps(arrays))
-        return Look(as_lists.sort, as_lists.reason.replace("lists", subject), filled)
+        return _lists(lengths, filled, arrays, subject)
     if steps := [part for cell in cells if (part := _steps(cell)) is not None]:
         clock = clock_of(steps, MOST_STEPS)
         description = f"steps of {', '.join(clock.names)}" + (" with times" if clock.step else "")

@@ -15,27 +15,26 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 from torch import nn
 
 from commlearn.errors import ConfigurationError, DataError, DataWarning, Problems, nearest, unknown
 from commlearn.escapes import html_table
-from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Cells, Kind, Problem
-from commlearn.kinds.pictures import Pictures
+from commlearn.kinds.image import Pictures
 from commlearn.kinds.rows import LIMIT, WAY_OUT, Unreadable, collect_errors, first_names, raise_errors
-from commlearn.records import Column, Records
+from commlearn.records import Column, Records, presence
 from commlearn.tables import schema_yaml
 from commlearn.tables.formats.reading import Reading
-from commlearn.tables.names import id_problems, split_names, split_problems
+from commlearn.tables.roles import TARGETS, encode_target, id_problems, split_names, split_problems
 from commlearn.tables.schema_yaml import VERSION, newer
 from commlearn.tables.table import Table
-from commlearn.tables.targets import TARGETS, encode_target
 
 NAME = re.compile(r"[A-Za-z0-9_-]+")
 EXAMPLES = {"modalities": "{'xray': Image('path')}", "targets": "{'diagnosis': 'class'}"}
@@ -114,33 +113,42 @@ class Schema:
 
     def to_mapping(self) -> dict[str, Any]:
         """Return the schema as plain values, leaving out settings at their defaults."""
-        return schema_yaml.to_mapping(self)
+        mapping: dict[str, Any] = {"version": self.version}
+        mapping["modalities"] = {
+            name: schema_yaml.kind_to_mapping(kind) for name, kind in self.modalities.items()
+        }
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if entry.name not in mapping and value not in (entry.default, (), {}):
+                mapping[entry.name] = schema_yaml.plain(value)
+        return mapping
 
     def to_yaml(self) -> str:
         """Return the schema as YAML text that `from_yaml` can read."""
-        return schema_yaml.dump(self.to_mapping())
+        return yaml.safe_dump(
+            self.to_mapping(), sort_keys=False, default_flow_style=None, allow_unicode=True, width=100
+        )
 
     def _repr_html_(self) -> str:
         """Return the HTML table that a notebook displays."""
-        modalities, rows = self.to_mapping()["modalities"], []
+        rows = []
         for name, kind in self.modalities.items():
-            basic_keys = ("kind", "column", "columns")
-            settings = ", ".join(
-                f"{key} {value}" for key, value in modalities[name].items() if key not in basic_keys
-            )
-            rows.append((name, kind.name, ", ".join(map(str, kind.columns())), settings))
+            entries = schema_yaml.kind_to_mapping(kind).items()
+            settings = [f"{key} {value}" for key, value in entries if key not in schema_yaml.KIND_KEYS]
+            rows.append((name, kind.name, ", ".join(map(str, kind.columns())), ", ".join(settings)))
         rows += [(column, f"target, {sort}", column, "") for column, sort in self.targets.items()]
-        roles = {key: getattr(self, key) for key in ("id", "group", "split")}
+        roles = {key: getattr(self, key) for key in schema_yaml.ROLES}
         rows += [(key, key, column, "") for key, column in roles.items() if column is not None]
         return html_table("Schema", ("name", "role", "columns", "settings"), rows)
 
     def columns(self, with_targets: bool = True) -> tuple[str, ...]:
         """Return each column that the schema needs, once; without targets, only those of the modalities."""
         names = [column for kind in self.modalities.values() for column in kind.columns()]
-        if with_targets:
-            names += [column for column in (self.id, self.group, self.split) if column is not None]
-            names += self.targets
+        names += [*self._named(), *self.targets] if with_targets else []
         return tuple(dict.fromkeys(names))
+
+    def _named(self) -> list[str]:
+        return [column for column in (self.id, self.group, self.split) if column is not None]
 
     def reading(self, state: Mapping[str, Any] | None = None) -> Reading:
         """Return the settings that `read_table` needs to interpret cells: names, missing values, encoding.
@@ -148,7 +156,7 @@ class Schema:
         Args:
             state: what `learn` returned, which identifies more columns as categories.
         """
-        names = {column for column in (self.id, self.group, self.split) if column is not None}
+        names = set(self._named())
         for name, kind in self.modalities.items():
             names |= set(kind.names())
             with suppress(LookupError, TypeError):  # a wrong state is reported where it is used
@@ -174,14 +182,12 @@ class Schema:
 
     def missing_columns(self, frame: pd.DataFrame, with_targets: bool = True) -> dict[str, str]:
         """Return the columns that the schema needs and the table lacks, each with an error message."""
-        owners = {
-            column: f"modality '{name}' reads"
-            for name, kind in self.modalities.items()
-            for column in kind.columns()
-        }
+        readers = {column: "the schema reads" for column in self.columns(with_targets)}
+        for name, kind in self.modalities.items():
+            readers |= dict.fromkeys(kind.columns(), f"modality '{name}' reads")
         return {
-            column: _missing_message(column, owners.get(column, "the schema reads"), frame)
-            for column in self.columns(with_targets)
+            column: _missing_message(column, reader, frame)
+            for column, reader in readers.items()
             if column not in frame.columns
         }
 
@@ -206,12 +212,12 @@ class Schema:
             table: the rows and their root folder.
             rows: positions of the training rows; all rows if not given.
         """
-        cells = self._cells(table, with_targets=False)
+        refuse_columns("the table does not fit the schema", self.missing_columns(table.frame, False))
         problems = Problems("The training rows cannot be learned from")
         state = {}
         for name, kind in self.modalities.items():
             with collect_errors(problems, f"modality '{name}'"):
-                state[name] = self._learn_kind(name, kind, cells, rows)
+                state[name] = self._learn_kind(name, kind, table, rows)
         problems.raise_if_any(DataError)
         return state
 
@@ -275,18 +281,18 @@ class Schema:
                 judge it. If not given, this table is judged on its own and a warning counts the cells.
         """
         collector = None if self.unreadable == "error" else unreadable or Unreadable(self.unreadable_limit)
-        cells = self._cells(table, with_targets)
+        refuse_columns("the table does not fit the schema", self.missing_columns(table.frame, with_targets))
         problems = Problems("The table cannot be read")
         columns: dict[str, Column] = {}
         targets: dict[str, np.ndarray] = {}
         with collect_errors(problems, "id"):
-            self.ids(cells)
+            self.ids(table)
         for name in self.modalities:
             with collect_errors(problems, f"modality '{name}'"):
-                columns[name] = self.read_modality(name, cells, state[name], collector)
+                columns[name] = self.read_modality(name, table, state[name], collector)
         for name, sort in self.targets.items() if with_targets else ():
             with collect_errors(problems, f"target '{name}'"):
-                targets[name] = encode_target(cells, name, sort)
+                targets[name] = encode_target(table, name, sort)
         if collector is None and len(columns) < len(self.modalities):
             problems.add(WAY_OUT)
         if collector is not None and unreadable is None:
@@ -294,7 +300,7 @@ class Schema:
                 collector.judge()
         if len(columns) == len(self.modalities) and not empty:
             with collect_errors(problems, "records"):
-                raise_errors("the table", empty_record_problems(cells, columns, self.id))
+                raise_errors("the table", empty_record_problems(table, columns, self.id))
         problems.raise_if_any(DataError)
         if collector is not None and unreadable is None and collector.entries:
             warnings.warn(DataWarning("; ".join(collector.lines())), stacklevel=3)
@@ -337,12 +343,12 @@ class Schema:
         empty_columns = {column: pd.Series([None] * len(frame), dtype=object) for column in columns}
         return replace(table, frame=frame.assign(**empty_columns)), absent
 
-    def _cells(self, table: Table, with_targets: bool) -> Table:
-        problems = Problems("the table does not fit the schema")
-        for message in self.missing_columns(table.frame, with_targets).values():
-            problems.add(message)
-        problems.raise_if_any(DataError)
-        return table
+
+def refuse_columns(subject: str, missing: Mapping[str, str]) -> None:
+    """Raise one error for all columns that a table lacks, if there are any."""
+    problems = Problems(subject)
+    problems.messages += missing.values()
+    problems.raise_if_any(DataError)
 
 
 def empty_record_problems(
@@ -387,9 +393,8 @@ def _check_names(modalities: Mapping[Any, Any], targets: Mapping[str, Any], prob
         if not isinstance(name, str) or not NAME.fullmatch(name):
             problems.add(f"{name!r} cannot be a modality's name; use only letters, digits, _ and -.")
         elif hasattr(nn.ModuleDict(), name):
-            problems.add(
-                f"'{name}' cannot be a modality's name, because torch modules already use it; choose another."
-            )
+            reason = "because torch modules already use it"
+            problems.add(f"'{name}' cannot be a modality's name, {reason}; choose another.")
     for column, sort in targets.items():
         if not isinstance(sort, str) or sort not in TARGETS:
             problems.add(f"target '{column}': " + unknown("type", sort, TARGETS))

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-import yaml
 from torch import nn
 
 from commlearn.errors import CommlearnError, ConfigurationError, Problems, unknown
@@ -19,17 +18,18 @@ from commlearn.kinds.pretrained import Pretrained
 from commlearn.kinds.rows import LIMIT, UNREADABLE
 from commlearn.models.encoders.own import OWN
 from commlearn.storage.plain_files import plain_file
-from commlearn.storage.plain_yaml import read_yaml
-from commlearn.storage.typed_values import WrongValue, converted
+from commlearn.storage.plain_yaml import WrongValue, converted, read_yaml
 
 VERSION = 1  # version of the schema format
-OPTIONS = ("missing", "unreadable", "unreadable_limit", "encoding")
-KEYS = ("version", "modalities", "targets", "id", "group", "split", *OPTIONS)
+ROLES = ("id", "group", "split")
+OPTIONS = ("unreadable", "unreadable_limit", "encoding")  # taken as they are
+KEYS = ("version", "modalities", "targets", "missing", *ROLES, *OPTIONS)
 SETTINGS = (
     *("table", "name", "seed", "validation", "test", "stream"),
     *("method", "model", "training", "augmentations"),
 )
 """Keys that a schema file may also hold: where the table is, and how to train on it."""
+KIND_KEYS = ("kind", "column", "columns")  # keys of a modality, in addition to its kind's settings
 WRITTEN_NUMBER = re.compile(r"\s*[+-]?[0-9.]+(e[+-]?[0-9]+)?\s*")
 
 
@@ -47,17 +47,9 @@ def load(source: str | Path) -> tuple[Any, str]:
     return read_yaml(text, name), name
 
 
-def dump(mapping: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(
-        dict(mapping), sort_keys=False, default_flow_style=None, allow_unicode=True, width=100
-    )
-
-
 def newer(version: object) -> str:
-    return (
-        f"The schema has version {version}, but this commlearn reads versions up to {VERSION}. Update "
-        "commlearn."
-    )
+    reads = f"this commlearn reads versions up to {VERSION}. Update commlearn."
+    return f"The schema has version {version}, but {reads}"
 
 
 def parts(mapping: Any, problems: Problems) -> dict[str, Any]:
@@ -73,25 +65,22 @@ def parts(mapping: Any, problems: Problems) -> dict[str, Any]:
         if key not in (*KEYS, *SETTINGS):
             problems.add(unknown("key", key, (*KEYS, *SETTINGS)))
     values: dict[str, Any] = {"version": version, "modalities": {}, "targets": {}}
-    for key in ("id", "group", "split"):
-        if mapping.get(key) is not None:
-            values[key] = str(mapping[key])
-    if mapping.get("missing") is not None:
-        values["missing"] = missing_cells(mapping["missing"], problems)
-    for key in ("unreadable", "unreadable_limit", "encoding"):
-        if mapping.get(key) is not None:
-            values[key] = mapping[key]
+    given = {key: mapping[key] for key in KEYS if mapping.get(key) is not None}
+    values |= {key: str(given[key]) for key in ROLES if key in given}
+    if "missing" in given:
+        values["missing"] = missing_cells(given["missing"], problems)
+    values |= {key: given[key] for key in OPTIONS if key in given}
     check_unreadable(values.get("unreadable", UNREADABLE[0]), values.get("unreadable_limit", LIMIT), problems)
     check_encoding(values.get("encoding", ""), problems)
     for key in ("modalities", "targets"):
-        entries = mapping.get(key) or {}
+        entries = given.get(key) or {}
         if not isinstance(entries, Mapping):
             problems.add(f"{key} must be a mapping of names to entries; got {entries!r:.60}.")
         elif key == "targets":
             values[key] = {str(column): sort for column, sort in entries.items()}
         else:
             values[key] = {
-                name: kind_from(part, f"modalities.{name}", problems) for name, part in entries.items()
+                name: _kind(part, f"modalities.{name}", problems) for name, part in entries.items()
             }
     return values
 
@@ -109,9 +98,8 @@ def check_encoding(encoding: Any, problems: Problems) -> None:
     try:
         "".encode(encoding or "utf-8")
     except (LookupError, TypeError):
-        problems.add(
-            f"encoding is {encoding!r:.60}; give one that Python supports, such as utf-8, cp1252 or utf-16."
-        )
+        way_out = "give one that Python supports, such as utf-8, cp1252 or utf-16."
+        problems.add(f"encoding is {encoding!r:.60}; {way_out}")
 
 
 EVERYWHERE = "*"  # stands for every column
@@ -148,25 +136,24 @@ def _missing_words(words: Any, problems: Problems) -> tuple[str, ...]:
     return tuple(word for word in entries if isinstance(word, str))
 
 
-def kind_from(part: Any, where: str, problems: Problems) -> Kind | None:
+def _kind(part: Any, where: str, problems: Problems) -> Kind | None:
     """Build one modality's kind from its plain values; None if that is not possible."""
     if not isinstance(part, Mapping) or part.get("kind") is None:
-        problems.add(
-            f"{where} needs a kind and a column, such as {{kind: image, column: path}}; got {part!r:.60}."
-        )
+        example = "such as {kind: image, column: path}"
+        problems.add(f"{where} needs a kind and a column, {example}; got {part!r:.60}.")
         return None
     if not isinstance(part["kind"], str) or part["kind"] not in KINDS:
         problems.add(f"{where}: " + unknown("kind", part["kind"], KINDS))
         return None
     cls = KINDS[part["kind"]]
     first, *others = dataclasses.fields(cls)
-    hints, keys = get_type_hints(cls), ("kind", "column", "columns", *(other.name for other in others))
+    hints, keys = get_type_hints(cls), (*KIND_KEYS, *(other.name for other in others))
     problem_count = len(problems.messages)
     values = {first.name: _columns_of(part, hints[first.name], where, problems)}
     for key, value in part.items():
         if key not in keys:
             problems.add(f"{where}: " + unknown("key", key, keys))
-        elif key not in ("kind", "column", "columns"):
+        elif key not in KIND_KEYS:
             values[key] = _convert(hints[key], value, f"{where}.{key}", problems)
     if len(problems.messages) > problem_count:
         return None
@@ -178,7 +165,7 @@ def kind_from(part: Any, where: str, problems: Problems) -> Kind | None:
 
 
 def kind_to_mapping(kind: Kind) -> dict[str, Any]:
-    """Return a kind as plain values that `kind_from` reads, without settings at their defaults."""
+    """Return a kind as plain values, as a schema file states them, without settings at their defaults."""
     columns = [str(column) for column in kind.columns()]
     mapping: dict[str, Any] = {"kind": kind.name}
     mapping |= {"column": columns[0]} if len(columns) == 1 else {"columns": columns}
@@ -193,19 +180,10 @@ def kind_to_mapping(kind: Kind) -> dict[str, Any]:
     return mapping
 
 
-def to_mapping(schema: Any) -> dict[str, Any]:
-    mapping: dict[str, Any] = {"version": schema.version}
-    mapping["modalities"] = {name: kind_to_mapping(kind) for name, kind in schema.modalities.items()}
-    for entry in dataclasses.fields(schema):
-        value = getattr(schema, entry.name)
-        if entry.name not in mapping and value not in (entry.default, (), {}):
-            mapping[entry.name] = _plain(value)
-    return mapping
-
-
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a setting with lists in place of tuples, as YAML has them."""
     if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: plain(inner) for key, inner in value.items()}
     return list(value) if isinstance(value, tuple) else value
 
 

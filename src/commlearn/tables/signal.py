@@ -16,10 +16,9 @@ import torch
 import torch.nn.functional as F
 
 from commlearn.batch import Modality
-from commlearn.kinds.arrays import presence
 from commlearn.kinds.base import Problem
 from commlearn.kinds.rows import evenly_spaced
-from commlearn.records import Column
+from commlearn.records import Column, presence
 from commlearn.seeds import numpy_generator
 
 PART = 1024  # rows to read at a time
@@ -88,19 +87,14 @@ def quick_features(modality: Modality, spec: tuple[str, tuple[int, ...]]) -> tor
     values = modality.values
     if kind == "image":
         return _thumbnails(values).flatten(1)
-    if kind == "text":
-        return _bag(modality)
+    if kind == "text":  # the logarithm of how often words of each bin occur
+        counts = torch.zeros(len(modality), BINS)
+        return counts.scatter_add_(1, values % BINS, modality.real.float()).log1p()
     values = values.float().nan_to_num(0.0)
     if kind == "tabular" and len(shape) > 1:
         codes = values[:, shape[0] :].long().clamp(max=CODES - 1)
         return torch.cat([values[:, : shape[0]], F.one_hot(codes, CODES).flatten(1).float()], dim=1)
     return values if values.ndim == 2 else moments(values.flatten(2), modality.real.float())
-
-
-def _bag(modality: Modality) -> torch.Tensor:
-    """Return the logarithm of how often words of each bin occur."""
-    counts = torch.zeros(len(modality), BINS)
-    return counts.scatter_add_(1, modality.values % BINS, modality.real.float()).log1p()
 
 
 def moments(values: torch.Tensor, real: torch.Tensor) -> torch.Tensor:

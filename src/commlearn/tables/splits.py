@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.rows import raise_errors
 from commlearn.seeds import numpy_generator
 from commlearn.storage.plain_json import parse_json
-from commlearn.tables.names import odd_names
+from commlearn.tables.roles import odd_names
 from commlearn.tables.schema import Schema
 from commlearn.tables.table import Table
 
@@ -41,6 +42,9 @@ class RowNames(NamedTuple):
     def units(self) -> np.ndarray:
         """What is never divided between parts: groups if there are any, otherwise records."""
         return self.keys if self.groups is None else self.groups
+
+    def take(self, rows: np.ndarray) -> RowNames:
+        return RowNames(self.keys[rows], None if self.groups is None else self.groups[rows])
 
 
 def deciding_columns(schema: Schema) -> tuple[str, ...]:
@@ -65,9 +69,10 @@ def row_names(table: Table, schema: Schema) -> RowNames | None:
         raise_errors(schema.id, odd_names(table, schema.id))
         keys, present = name_keys(frame[schema.id])
         if not present.all():
-            keys[~present] = _keys_of_cells(frame[~present], schema)
+            columns = [column for column in schema.columns(with_targets=False) if column in frame]
+            keys[~present] = cell_keys(frame[~present], columns)
     elif schema.id is None and set(schema.columns(with_targets=False)) <= set(frame.columns):
-        keys = _keys_of_cells(frame, schema)
+        keys = cell_keys(frame, schema.columns(with_targets=False))
     else:
         return None
     if schema.group is None or schema.group not in frame:
@@ -76,11 +81,6 @@ def row_names(table: Table, schema: Schema) -> RowNames | None:
     groups, present = name_keys(frame[schema.group])
     groups[~present] = keys[~present]  # a row without a group forms its own group
     return RowNames(keys, groups)
-
-
-def _keys_of_cells(frame: pd.DataFrame, schema: Schema) -> np.ndarray:
-    columns = [column for column in schema.columns(with_targets=False) if column in frame]
-    return cell_keys(frame, columns)
 
 
 def split_rows(
@@ -117,10 +117,14 @@ def split_rows(
         rows = {name: members for name, members in positions.items() if len(members)}
     if not len(rows.get("train", ())):
         source = f"column '{schema.split}'" if schema.split else f"the split of {len(table)} rows"
-        raise DataError(
-            f"{source} leaves no rows to train on; give more rows, or smaller shares for validation and test."
-        )
+        raise no_training_rows(source)
     return rows
+
+
+def no_training_rows(source: str) -> DataError:
+    """Return the error that a split leaves nothing to train on."""
+    way_out = "give more rows, or smaller shares for validation and test."
+    return DataError(f"{source} leaves no rows to train on; {way_out}")
 
 
 def parts_of_names(units: np.ndarray, validation: float, test: float, seed: int) -> np.ndarray:
@@ -195,7 +199,6 @@ def _name(value: Any) -> str | None:
 
 
 def _cells(values: pd.Series) -> np.ndarray:
-    """Return one hash per cell."""
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_complex_dtype(values):
         return _numbers(values.to_numpy(dtype=np.float64, na_value=np.nan))
     cells = values.astype(object).tolist()
@@ -211,8 +214,8 @@ def _cells(values: pd.Series) -> np.ndarray:
         elif isinstance(value, bytes):
             hashes[row] = int.from_bytes(hashlib.blake2b(value, digest_size=8).digest(), "little")
     if texts:
-        hashed = pd.util.hash_array(np.array(list(texts.values()), dtype=object), categorize=False)
-        hashes[list(texts)] = hashed
+        distinct = np.array(list(texts.values()), dtype=object)
+        hashes[list(texts)] = pd.util.hash_array(distinct, categorize=False)
     if numbers:
         hashes[list(numbers)] = _numbers(np.array(list(numbers.values())))
     return hashes
@@ -227,7 +230,12 @@ def _plain_value(cell: Any) -> str | float | bytes | None:
                 return _plain_value(parse_json(text))
             except ValueError:
                 return text
-        return _number(text) if text else None
+        if not text or text[0] not in "+-.0123456789":
+            return text or None
+        try:
+            return float(text)  # so that a number and its text get the same key
+        except ValueError:
+            return text
     if cell is None or cell is pd.NA or cell is pd.NaT:
         return None
     if isinstance(cell, bool | int | float | np.number | np.bool_):
@@ -240,35 +248,19 @@ def _plain_value(cell: Any) -> str | float | bytes | None:
     return _array_bytes(cell)
 
 
-def _number(text: str) -> str | float:
-    """Convert text of a number to the number, so that both get the same key."""
-    if text[0] not in "+-.0123456789":
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
 def _array_bytes(cell: Any) -> bytes:
     """Return shape and content of an array or nested lists as bytes; for other objects their JSON text."""
-    try:
+    with suppress(TypeError, ValueError, OverflowError, RuntimeError):
         array = np.asarray(cell)
         if array.dtype == object:
             array = np.asarray(cell, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        return _json_text(cell).encode(errors="replace")
-    if array.dtype.kind not in "biuf":
-        return _json_text(cell).encode(errors="replace")
-    hashes = _numbers(np.asarray(array, dtype=np.float64).reshape(-1))
-    return repr(array.shape).encode() + hashes.tobytes()
-
-
-def _json_text(cell: Any) -> str:
+        if array.dtype.kind in "biuf":
+            hashes = _numbers(np.asarray(array, dtype=np.float64).reshape(-1))
+            return repr(array.shape).encode() + hashes.tobytes()
     try:
-        return json.dumps(cell, sort_keys=True, default=str)
+        return json.dumps(cell, sort_keys=True, default=str).encode(errors="replace")
     except (TypeError, ValueError, RecursionError):
-        return f"{type(cell).__name__}"
+        return type(cell).__name__.encode(errors="replace")
 
 
 def _numbers(values: np.ndarray) -> np.ndarray:

@@ -28,24 +28,42 @@ from commlearn.models.features import Texts
 from commlearn.records import Records, positions
 from commlearn.seeds import numpy_generator
 
+AHEAD = 4  # batches to read ahead
 
-@dataclass(frozen=True)
+
 class Lanes:
-    """The order in which an epoch visits the rows of its groups.
+    """The order in which an epoch visits the rows of its groups: each goes to the lane that finishes first.
+
+    Args:
+        seed: seed of the run.
+        epoch: number of the epoch; each has a different order.
+        sizes: number of rows of each group.
+        lanes: number of groups that are open at a time.
 
     Example:
-        >>> lanes = lanes_of_epoch(0, 0, [3, 2, 4], 2)
+        >>> lanes = Lanes(0, 0, [3, 2, 4], 2)
         >>> sorted(lanes.rows(np.arange(9)).tolist())
         [0, 1, 2, 3, 4, 5, 6, 7, 8]
     """
 
-    seed: int
-    epoch: int
-    first: np.ndarray  # (groups,): the first row of each group
-    sizes: np.ndarray  # (groups,): rows of each group
-    groups: tuple[np.ndarray, ...]  # groups of each lane, in order
-    starts: tuple[np.ndarray, ...]  # for each lane, the round in which each of its groups begins
-    ends: np.ndarray  # (lanes,): the round after which each lane has no rows left
+    def __init__(self, seed: int, epoch: int, sizes: Sequence[int] | np.ndarray, lanes: int) -> None:
+        self.seed, self.epoch = seed, epoch
+        self.sizes = np.asarray(sizes, dtype=np.int64)
+        self.first = np.cumsum(self.sizes) - self.sizes  # the first row of each group
+        shuffled = numpy_generator(seed, "order", epoch).permutation(len(self.sizes))
+        waiting = [(0, lane) for lane in range(lanes)]
+        groups: list[list[int]] = [[] for _ in range(lanes)]
+        starts: list[list[int]] = [[] for _ in range(lanes)]
+        for group in shuffled[self.sizes[shuffled] > 0].tolist():
+            turn, lane = heapq.heappop(waiting)
+            groups[lane].append(group)
+            starts[lane].append(turn)
+            heapq.heappush(waiting, (turn + int(self.sizes[group]), lane))
+        self.groups = [np.array(lane, dtype=np.int64) for lane in groups]  # groups of each lane, in order
+        self.starts = [np.array(lane, dtype=np.int64) for lane in starts]  # the round in which each begins
+        self.ends = np.zeros(lanes, dtype=np.int64)  # the round after which each lane has no rows left
+        for turn, lane in waiting:
+            self.ends[lane] = turn
 
     def rows(self, places: np.ndarray) -> np.ndarray:
         """Return the rows at these places of the epoch."""
@@ -87,45 +105,9 @@ class Lanes:
         return lane, turn
 
 
-def lanes_of_epoch(seed: int, epoch: int, sizes: Sequence[int], lanes: int) -> Lanes:
-    """Assign shuffled groups to lanes, each to the lane that finishes first.
-
-    Args:
-        seed: seed of the run.
-        epoch: number of the epoch; each has a different order.
-        sizes: number of rows of each group.
-        lanes: number of groups that are open at a time.
-    """
-    row_counts = np.asarray(sizes, dtype=np.int64)
-    shuffled = numpy_generator(seed, "order", epoch).permutation(len(row_counts))
-    waiting = [(0, lane) for lane in range(lanes)]
-    groups: list[list[int]] = [[] for _ in range(lanes)]
-    starts: list[list[int]] = [[] for _ in range(lanes)]
-    for group in shuffled[row_counts[shuffled] > 0].tolist():
-        turn, lane = heapq.heappop(waiting)
-        groups[lane].append(group)
-        starts[lane].append(turn)
-        heapq.heappush(waiting, (turn + int(row_counts[group]), lane))
-    ends = np.zeros(lanes, dtype=np.int64)
-    for turn, lane in waiting:
-        ends[lane] = turn
-    return Lanes(
-        seed,
-        epoch,
-        first=np.cumsum(row_counts) - row_counts,
-        sizes=row_counts,
-        groups=tuple(np.array(lane, dtype=np.int64) for lane in groups),
-        starts=tuple(np.array(lane, dtype=np.int64) for lane in starts),
-        ends=ends,
-    )
-
-
 @lru_cache(maxsize=64)
 def _order_within(seed: int, epoch: int, group: int, size: int) -> np.ndarray:
     return numpy_generator(seed, "order", epoch, group).permutation(size).astype(np.int32)
-
-
-AHEAD = 4  # batches to read ahead
 
 
 class Groups:
@@ -150,7 +132,9 @@ class Groups:
     def expect(self, groups: Sequence[int]) -> None:
         """Start to read these groups, unless that has already started."""
         for group in groups:
-            self._begin(group)
+            if group not in self._groups:
+                self._groups[group] = self._readers.submit(self.read, group)
+            self._groups.move_to_end(group)
 
     def view(
         self, rows: np.ndarray, names: Sequence[str], generator: np.random.Generator | None = None
@@ -159,25 +143,15 @@ class Groups:
         group = np.searchsorted(self.ends, rows, side="right")
         offset = rows - (self.ends - self.sizes)[group]
         members = [(number, np.flatnonzero(group == number)) for number in np.unique(group).tolist()]
-        for number, _ in members:
-            self._begin(number)
+        self.expect([number for number, _ in members])
         parts = [
             self._groups[number].result().view(offset[indices], names, generator)
             for number, indices in members
         ]
-        self._forget(len(members))
+        while len(self._groups) > max(2 * self.lanes, len(members)):  # drop what was not needed for longest
+            self._groups.popitem(last=False)
         order = torch.from_numpy(np.argsort(np.concatenate([indices for _, indices in members])))
         return {name: joined([part[name] for part in parts], order) for name in names}
-
-    def _begin(self, group: int) -> None:
-        if group not in self._groups:
-            self._groups[group] = self._readers.submit(self.read, group)
-        self._groups.move_to_end(group)
-
-    def _forget(self, count: int) -> None:
-        """Drop all groups but those that were needed most recently."""
-        while len(self._groups) > max(2 * self.lanes, count):
-            self._groups.popitem(last=False)
 
 
 @dataclass(frozen=True)
@@ -232,13 +206,10 @@ class StreamedRecords(Records):
         return [name for name in names if isinstance(self.columns[name], StreamedColumn)]
 
     def _lanes(self, seed: int, epoch: int) -> Lanes:
-        key = (seed, epoch)
-        if key not in self._plans:
+        if (seed, epoch) not in self._plans:
             self._plans.clear()
-            self._plans[key] = lanes_of_epoch(
-                seed, epoch, self.row_groups.sizes.tolist(), self.row_groups.lanes
-            )
-        return self._plans[key]
+            self._plans[seed, epoch] = Lanes(seed, epoch, self.row_groups.sizes, self.row_groups.lanes)
+        return self._plans[seed, epoch]
 
     @cached_property
     def _plans(self) -> dict[tuple[int, int], Lanes]:
@@ -267,6 +238,5 @@ def joined(parts: Sequence[Modality], order: Tensor) -> Modality:
 
 
 def _pad(values: Tensor, length: int, fill: float | bool) -> Tensor:
-    """Pad the second axis at its end to this length."""
     missing = length - values.shape[1]
     return F.pad(values, [0, 0] * (values.ndim - 2) + [0, missing], value=fill) if missing else values

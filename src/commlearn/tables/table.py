@@ -1,4 +1,4 @@
-"""Reading of tables from frames, arrays, Parquet, CSV, JSON lines and more, whole or in chunks.
+"""Reading of tables, whole or in chunks: files, arrays, lists of dicts, or frames of any library with Arrow.
 
 Reading in chunks yields the same rows and types as reading whole: the type of a column in a text
 file is decided from the whole file, so that a chunk of whole numbers does not turn a code `01` into 1.
@@ -7,6 +7,7 @@ file is decided from the whole file, so that a chunk of whole numbers does not t
 from __future__ import annotations
 
 import os
+import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,21 +16,18 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import dataset
 
 from commlearn.errors import DataError, nearest
 from commlearn.kinds.base import Cells
-from commlearn.storage.path_hints import path_hint
 from commlearn.storage.places import is_remote
-from commlearn.storage.plain_files import plain_file
-from commlearn.tables.formats.frames import as_pandas, is_frame, not_a_table_error
-from commlearn.tables.formats.parquet_files import CHUNK, ParquetTable, chosen_columns, one_name_each
-from commlearn.tables.formats.reading import PLAIN, Reading
-from commlearn.tables.formats.table_files import FORMATS, format_of, slices
-from commlearn.tables.formats.zip_files import table_in_zip
+from commlearn.storage.plain_files import path_hint, plain_file
+from commlearn.tables.formats.parquet_files import CHUNK, ParquetTable, arrow_to_pandas
+from commlearn.tables.formats.reading import PLAIN, Reading, chosen_columns, one_name_each
+from commlearn.tables.formats.table_files import FORMATS, format_of, slices, table_in_zip
 
 Source: TypeAlias = Any  # a frame, records in a list, a dict of arrays, or a path or URL
-
-
 Table: TypeAlias = Cells  # rows and their root folder; kinds call them cells
 
 
@@ -75,9 +73,15 @@ def iterate_table(
         path = _existing_path(Path(source))
         path = table_in_zip(path) if path.suffix.lower() == ".zip" else path
         root = path if path.is_dir() else path.parent
-        chunks = FORMATS[_format(path)](path, rows, columns, reading)
+        ending = format_of(path)
+        if ending not in FORMATS:
+            raise DataError(
+                f"{path}: files ending in '{ending}' are not supported. Give a file that ends in "
+                f"{', '.join(FORMATS)} or .zip, or a folder of Parquet files." + path_hint(path, "table")
+            )
+        chunks = FORMATS[ending](path, rows, columns, reading)
     else:
-        raise not_a_table_error(source)
+        raise _not_a_table_error(source)
     first_row = 0
     try:
         for frame in chunks:
@@ -89,11 +93,6 @@ def iterate_table(
     if first_row == 0:
         name = str(source) if isinstance(source, str | Path) else "The table"
         raise DataError(f"{name} has no rows. Give a table with at least one record.")
-
-
-def _has_columns(part: Any) -> bool:
-    """Whether an object is a whole table, and not a list or a single column."""
-    return not isinstance(part, list) and any(hasattr(part, name) for name in ("columns", "column_names"))
 
 
 def _in_memory(source: Any) -> pd.DataFrame:
@@ -108,7 +107,12 @@ def _in_memory(source: Any) -> pd.DataFrame:
         frame = source.rename(columns=str)
         one_name_each(list(frame.columns), "The table")
         return frame
-    if tables := [name for name, part in source.items() if _has_columns(part)]:
+    tables = [
+        name
+        for name, part in source.items()
+        if not isinstance(part, list) and (hasattr(part, "columns") or hasattr(part, "column_names"))
+    ]
+    if tables:
         raise DataError(
             f"This is a dict of tables ({', '.join(map(str, tables))}). Give one of them, such as "
             f"tables[{tables[0]!r}], or one table of all, with a column `split` that names each row's part."
@@ -127,12 +131,14 @@ def _series(name: str, values: Any) -> pd.Series:
     if isinstance(values, pd.Series):
         return values.reset_index(drop=True)
     if hasattr(values, "shape"):
-        values = _pictures(_array(name, values))
+        values = _channels_last(_array(name, values))
     if getattr(values, "ndim", 1) == 2 and values.dtype.kind in "iuf" and values.dtype.itemsize > 1:
         flat = pa.array(np.ascontiguousarray(values).reshape(-1))
         vectors = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
         return pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([vectors])))
-    if getattr(values, "ndim", 1) > 1 or _holds_arrays(values):
+    is_list = isinstance(values, list | tuple)
+    holds_arrays = is_list and any(isinstance(value, np.ndarray | list) for value in values)
+    if getattr(values, "ndim", 1) > 1 or holds_arrays:
         return pd.Series(np.fromiter(values, dtype=object, count=len(values)))
     return pd.Series(values)
 
@@ -151,16 +157,12 @@ def _array(name: str, values: Any) -> np.ndarray:
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
-def _pictures(values: np.ndarray) -> np.ndarray:
-    """Move channels last if the values look like torch images: bytes or fractions, channels first."""
+def _channels_last(values: np.ndarray) -> np.ndarray:
+    """Transpose what looks like torch images: bytes or fractions, channels first."""
     if values.ndim != 4 or values.shape[1] not in (1, 3) or values.shape[3] in (1, 3, 4) or not values.size:
         return values
     fractions = values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1
     return values.transpose(0, 2, 3, 1) if fractions or values.dtype == np.uint8 else values
-
-
-def _holds_arrays(values: Any) -> bool:
-    return isinstance(values, list | tuple) and any(isinstance(value, np.ndarray | list) for value in values)
 
 
 def _existing_path(path: Path) -> Path:
@@ -170,20 +172,96 @@ def _existing_path(path: Path) -> Path:
         try:
             return plain_file(path)
         except OSError as problem:
-            raise DataError(
-                f"{path} is not a table: {problem.strerror}. Give a file or a folder."
-            ) from problem
+            message = f"{path} is not a table: {problem.strerror}. Give a file or a folder."
+            raise DataError(message) from problem
     siblings = os.listdir(path.parent) if os.path.isdir(path.parent) else []
     guess = nearest(path.name, siblings)
     hint = f" Did you mean {path.with_name(guess)}?" if guess else " Check the path."
     raise DataError(f"There is no table {path}.{hint}")
 
 
-def _format(path: Path) -> str:
-    ending = format_of(path)
-    if ending not in FORMATS:
-        raise DataError(
-            f"{path}: files ending in '{ending}' are not supported. Give a file that ends in "
-            f"{', '.join(FORMATS)} or .zip, or a folder of Parquet files." + path_hint(path, "table")
-        )
-    return ending
+def is_frame(source: Any) -> bool:
+    """Whether an object is a table with named columns, as opposed to a dict of arrays or a single array.
+
+    Example:
+        >>> is_frame(pa.table({"a": [1]})), is_frame([{"a": 1}]), is_frame({"a": [1]}), is_frame([[1.0]])
+        (True, True, False, False)
+    """
+    arrow = hasattr(source, "__arrow_c_stream__") or isinstance(source, dataset.Dataset)
+    named = hasattr(type(source), "columns") or hasattr(source, "__dataframe__")
+    records = isinstance(source, list) and bool(source) and isinstance(source[0], Mapping)
+    return arrow or named or records or _is_hugging_face(source)
+
+
+def as_pandas(source: Any) -> pd.DataFrame:
+    """Convert a table to pandas; lists of numbers stay in Arrow's types.
+
+    Raises:
+        DataError: its library does not support Arrow, it is one column, or a row of a list is not a dict.
+
+    Example:
+        >>> as_pandas([{"a": 1, "b": "x"}, {"a": 2}])["b"].tolist()
+        ['x', nan]
+    """
+    if isinstance(source, pd.DataFrame):
+        texts = [name for name, dtype in source.dtypes.items() if _is_arrow_text(dtype)]
+        return source.astype(dict.fromkeys(texts, "str")) if texts and source.columns.is_unique else source
+    if isinstance(source, list):
+        for row, record in enumerate(source):
+            if not isinstance(record, Mapping):
+                raise DataError(f"Row {row} of the list is {record!r:.60}; give a dict for each row.")
+        return pd.DataFrame.from_records(source)
+    if hasattr(source, "collect") and not hasattr(source, "__arrow_c_stream__"):
+        source = source.collect()  # a lazy frame
+    try:
+        if _is_hugging_face(source):
+            table = _hugging_face_table(source)
+        else:
+            table = source.to_table() if isinstance(source, dataset.Dataset) else pa.table(source)
+    except (TypeError, ValueError, AttributeError, pa.ArrowException) as problem:
+        raise _not_a_table_error(source, f" ({problem})") from problem
+    return arrow_to_pandas(table)
+
+
+def _not_a_table_error(source: Any, why: str = "") -> DataError:
+    description = "An empty list" if isinstance(source, list) and not source else f"A {type(source).__name__}"
+    return DataError(
+        f"{description} cannot be read as a table{why}. Give a pandas or Polars DataFrame, a PyArrow table, "
+        "a list of dicts, a dict of arrays, or the path of a file."
+    )
+
+
+def _is_arrow_text(dtype: Any) -> bool:
+    kind = dtype.pyarrow_dtype if isinstance(dtype, pd.ArrowDtype) else None
+    return kind is not None and (pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def convert_like(source: Any, frame: pd.DataFrame) -> Any:
+    """Convert a frame to the source's library (PyArrow, Polars or datasets); for others, leave it in pandas.
+
+    Example:
+        >>> type(convert_like(pa.table({"a": [1]}), pd.DataFrame({"b": [2]}))).__name__
+        'Table'
+    """
+    library = type(source).__module__.partition(".")[0]
+    if library not in ("pyarrow", "polars", "datasets"):
+        return frame
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    if library == "polars":
+        return sys.modules["polars"].from_arrow(table)
+    return sys.modules["datasets"].Dataset(table) if library == "datasets" else table
+
+
+def _is_hugging_face(source: Any) -> bool:
+    """Whether an object is a `Dataset` of the `datasets` library, or its streaming variant."""
+    return hasattr(source, "with_format") and hasattr(source, "features")
+
+
+def _hugging_face_table(source: Any) -> pa.Table:
+    """Return the selected rows in their order, with images and audio as the bytes of their files."""
+    table = source.with_format("arrow")[:]
+    for index, (name, feature) in enumerate((source.features or {}).items()):
+        if hasattr(feature, "embed_storage"):  # a struct of bytes and path, either of which may be empty
+            files = feature.embed_storage(table[name].combine_chunks())
+            table = table.set_column(index, name, pc.struct_field(files, "bytes"))
+    return table

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,9 @@ from torch import Tensor, nn
 
 import commlearn
 from commlearn.batch import Spec
-from commlearn.config.build import build_features
+from commlearn.config.build import resolved
 from commlearn.config.configuration import stored_experiment, to_mapping
 from commlearn.config.places import data_without_places, file_inside, paths_inside, without_places
-from commlearn.config.resolve import resolved
 from commlearn.errors import DAMAGED, ConfigurationError, RunError
 from commlearn.kinds.base import check_learned
 from commlearn.models.encoders.own import refuse_unfit
@@ -29,13 +29,11 @@ from commlearn.models.features import FeatureBlocks
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.file_list import FileList
 from commlearn.storage.hub import Repository, fetch, on_hub, open_repository, store
-from commlearn.storage.path_hints import path_hint
-from commlearn.storage.plain_files import plain_file
+from commlearn.storage.plain_files import path_hint, plain_file
 from commlearn.storage.plain_json import parse_json
 from commlearn.tables.schema import Schema
 from commlearn.trained.embed import method_owner
-from commlearn.trained.model import Trained, checked_reasons
-from commlearn.trained.model_bounds import adopt_frozen, frozen_tensors, stored_method
+from commlearn.trained.model import Trained, adopt_frozen, checked_reasons, frozen_tensors, stored_method
 from commlearn.trained.model_card import hub_card, measured, model_card
 from commlearn.trained.run import Run, load_run
 from commlearn.trained.run_folder import CONFIG as RUN_CONFIG
@@ -309,23 +307,17 @@ def push_to_hub(
         raise RunError(f"{CARD} in {folder} is not UTF-8 ({problem}). Save it as UTF-8.") from problem
     existing = open_repository(repository, private)
     if existing & {CONFIG, TENSORS}:
-        _refuse_foreign(repository)
+        files_of_model: list[str] = []
+        with suppress(FileNotFoundError):
+            files_of_model = _exported_before(fetch(repository, CONFIG).parent)
+        if not files_of_model:
+            raise RunError(
+                f"{repository} holds something other than a commlearn model, which would be replaced. "
+                "Nothing was stored. Give another name."
+            )
     message = f"Model of commlearn {commlearn.__version__}"
     commit = store(repository, files, sorted(existing & NAMES - files.keys()), message)
     return str(Repository(repository.name, commit))
-
-
-def _refuse_foreign(repository: Repository) -> None:
-    """Refuse to replace the content of a repository that is not a model of commlearn."""
-    try:
-        files = _exported_before(fetch(repository, CONFIG).parent)
-    except FileNotFoundError:
-        files = []
-    if not files:
-        raise RunError(
-            f"{repository} holds something other than a commlearn model, which would be replaced. Nothing "
-            "was stored. Give another name."
-        )
 
 
 def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
@@ -360,70 +352,52 @@ def from_parts(
     _check_format(config["format"], where)
     with naming_newer_version(where, config.get("commlearn")):
         check_learned(config["preprocessing"], f"{where}, preprocessing")
-        return _rebuild(config, tensors, where, rows, features, outside, encoders)
+        try:
+            training_rows = None if rows is None else TrainingRows.from_bytes(rows)
+            settings = dict(config["experiment"])
+            experiment = stored_experiment({**settings, "data": data_without_places(settings.get("data"))})
+            specs = {name: Spec(kind, tuple(shape)) for name, (kind, *shape) in config["modalities"].items()}
+            for name in specs:  # files such as ONNX graphs are named after modalities
+                if Path(name).name != name or "\\" in name:
+                    raise ValueError(f"a modality has the name {name!r:.60}, which is a path")
+            schema_values = config["schema"] if outside else paths_inside(config["schema"])
+            schema = None if schema_values is None else Schema.from_mapping(schema_values, where)
+            state = without_places(config["preprocessing"])
+            unused = None if config.get("unused") is None else checked_reasons(config["unused"])
+            values = load_tensors(tensors)
 
+            def stored_features(built: FeatureBlocks) -> FeatureBlocks | None:
+                return None if features is None else built.from_bytes(features)
 
-def _rebuild(
-    config: Mapping[str, Any],
-    tensors: bytes,
-    location: str,
-    rows: bytes | None,
-    features: bytes | None,
-    outside: bool,
-    encoders: Mapping[str, nn.Module] | None,
-) -> Trained:
-    try:
-        training_rows = None if rows is None else TrainingRows.from_bytes(rows)
-        settings = dict(config["experiment"])
-        experiment = stored_experiment({**settings, "data": data_without_places(settings.get("data"))})
-        specs = {name: Spec(kind, tuple(shape)) for name, (kind, *shape) in config["modalities"].items()}
-        _check_names(specs)
-        schema_values = config["schema"] if outside else paths_inside(config["schema"])
-        schema = None if schema_values is None else Schema.from_mapping(schema_values, location)
-        state = without_places(config["preprocessing"])
-        unused = None if config.get("unused") is None else checked_reasons(config["unused"])
-        values = load_tensors(tensors)
-
-        def stored_features() -> FeatureBlocks | None:
-            built = build_features(experiment, specs, state)
-            return None if built is None or features is None else built.from_bytes(features)
-
-        method, blocks = stored_method(
-            experiment, specs, state, values.values(), location, stored_features, encoders
+            method, blocks = stored_method(
+                experiment, specs, state, values.values(), where, stored_features, encoders
+            )
+            values |= {name: values[original] for name, original in config["aliases"].items()}
+            refuse_unfit(method.encoders, values, where)
+            values = adopt_frozen(method, values, where)
+            for name, tensor in values.items():
+                if tensor.is_floating_point() and not tensor.isfinite().all():
+                    raise RunError(f"{where}: {name} in {TENSORS} is not finite. Train and export it again.")
+            method.load_state_dict(values)
+        except DAMAGED as problem:
+            raise RunError(
+                f"{where}: the configuration is damaged ({problem!r}). Export it again."
+            ) from problem
+        except (RuntimeError, SafetensorError, MemoryError) as problem:
+            reason = (str(problem).splitlines() or [type(problem).__name__])[-1].strip()
+            raise RunError(f"{where}: {TENSORS} does not fit the configuration: {reason}") from problem
+        method.to("cuda" if torch.cuda.is_available() else "cpu")
+        return Trained(
+            experiment=experiment,
+            method=method.eval(),
+            specs=specs,
+            schema=schema,
+            state=state,
+            fine_tuned=bool(config.get("fine_tuned", False)),
+            unused=unused,
+            rows=training_rows,
+            features=blocks,
         )
-        values |= {name: values[original] for name, original in config["aliases"].items()}
-        refuse_unfit(method.encoders, values, location)
-        values = adopt_frozen(method, values, location)
-        for name, tensor in values.items():
-            if tensor.is_floating_point() and not tensor.isfinite().all():
-                raise RunError(f"{location}: {name} in {TENSORS} is not finite. Train and export it again.")
-        method.load_state_dict(values)
-    except DAMAGED as problem:
-        raise RunError(
-            f"{location}: the configuration is damaged ({problem!r}). Export it again."
-        ) from problem
-    except (RuntimeError, SafetensorError, MemoryError) as problem:
-        reason = (str(problem).splitlines() or [type(problem).__name__])[-1].strip()
-        raise RunError(f"{location}: {TENSORS} does not fit the configuration: {reason}") from problem
-    method.to("cuda" if torch.cuda.is_available() else "cpu")
-    return Trained(
-        experiment=experiment,
-        method=method.eval(),
-        specs=specs,
-        schema=schema,
-        state=state,
-        fine_tuned=bool(config.get("fine_tuned", False)),
-        unused=unused,
-        rows=training_rows,
-        features=blocks,
-    )
-
-
-def _check_names(names: Iterable[str]) -> None:
-    """Refuse modality names that are paths: files such as ONNX graphs are named after modalities."""
-    for name in names:
-        if Path(name).name != name or "\\" in name:
-            raise ValueError(f"a modality has the name {name!r:.60}, which is a path")
 
 
 def _distinct(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:

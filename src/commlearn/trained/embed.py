@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
@@ -14,12 +14,11 @@ from torch.nn.functional import pad
 
 from commlearn.batch import Spec, View, as_names, merge, to_device
 from commlearn.errors import ConfigurationError, DataError, DataWarning, DivergedError, unknown
-from commlearn.kinds.arrays import presence
 from commlearn.methods.base import Method
 from commlearn.models.encoders.tabular import FeatureEncoder
 from commlearn.models.features import FeatureBlocks, feature_column
 from commlearn.models.tokens import Tokens
-from commlearn.records import Column, Dataset, Records, image_numbers
+from commlearn.records import Column, Dataset, Records, image_numbers, presence
 from commlearn.tables.streamed import StreamedRecords
 from commlearn.tables.table import Source, Table
 from commlearn.trained.model import Trained
@@ -123,10 +122,11 @@ def embed(
     try:
         embeddings: np.ndarray | None = None
         feature_columns = _feature_columns(method, features, records, names, blocks)
-        learned_names = [] if blocks == "features" else names
-        columns = {
-            name: _learned_column(method, name, records, feature_columns, batch_size)
-            for name in learned_names
+        columns = {  # what encoders read: fixed features, tokens of distinct images, or the values
+            name: feature_columns[name]
+            if name in feature_encoders(method)
+            else _encode_once(method, name, records, batch_size) or records.columns[name]
+            for name in ([] if blocks == "features" else names)
         }
         for start in range(0, len(records), batch_size):
             rows = np.arange(start, min(start + batch_size, len(records)))
@@ -242,15 +242,6 @@ def _feature_columns(
     }
 
 
-def _learned_column(
-    method: Method, name: str, records: Records, feature_columns: Mapping[str, Column], batch_size: int
-) -> Column:
-    """Return what a modality's encoder reads: fixed features, tokens of distinct images, or the values."""
-    if name in feature_encoders(method):
-        return feature_columns[name]
-    return _encode_once(method, name, records, batch_size) or records.columns[name]
-
-
 def records_per_batch(records: Records) -> int:
     """Return a batch size that keeps first layers in the processor's cache but allows large products."""
     size = sum(modality.values.nbytes for modality in records.view(slice(0, 1)).values())
@@ -324,7 +315,6 @@ def _encode_once(method: Method, name: str, records: Records, batch_size: int) -
 
 @torch.inference_mode()
 def _tokens(method: Method, name: str, column: Column, rows: np.ndarray, batch_size: int) -> TokensColumn:
-    """Encode these rows of a modality."""
     device, training, parts = next(method.parameters()).device, method.training, []
     method.eval()
     try:
@@ -339,7 +329,6 @@ def _tokens(method: Method, name: str, column: Column, rows: np.ndarray, batch_s
 
 
 def _pad_to(tokens: Tokens, length: int) -> Tokens:
-    """Extend the tokens to a longer sequence with padding at the end."""
     extra = length - tokens.values.shape[1]
     if not extra:
         return tokens

@@ -1,26 +1,36 @@
-"""A trained method, with everything needed to read tables as in its training."""
+"""A trained method, with everything needed to read tables as in its training.
+
+Methods that are built from stored files have a limited size; frozen encoders' weights are stored beside them.
+"""
 
 from __future__ import annotations
 
+import threading
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from commlearn.batch import Spec
-from commlearn.config.configuration import Experiment
+from commlearn.config.build import build_features, build_method
+from commlearn.config.configuration import Experiment, to_mapping
 from commlearn.errors import DAMAGED, DataError, DataWarning, RunError
 from commlearn.escapes import html_table
 from commlearn.kinds.rows import Unreadable
 from commlearn.methods.base import Method
+from commlearn.models.encoders.pretrained import frozen_encoders
 from commlearn.models.features import FeatureBlocks
 from commlearn.records import Records
 from commlearn.tables.formats.reading import Reading
 from commlearn.tables.schema import Schema
-from commlearn.tables.splits import PARTS, RowNames, parts_of_names, row_names
+from commlearn.tables.splits import PARTS, RowNames, parts_of_names
 from commlearn.tables.table import Source, Table, read_table
 from commlearn.trained.training_rows import TrainingRows
 
@@ -36,7 +46,7 @@ class Trained:
     specs: dict[str, Spec]
     schema: Schema | None = None
     state: dict[str, Any] | None = None  # what each modality learned from the training rows
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
     fine_tuned: bool = False  # if so, its weights have seen labels, whatever the method
     rows: TrainingRows | None = None  # rows that it was trained on; None if unknown
     features: FeatureBlocks | None = None  # fixed features, in addition to what the method embeds
@@ -56,11 +66,9 @@ class Trained:
         return ", ".join(f"{count:,} labels of {name}" for name, count in counts.items()) or "labels"
 
     def _repr_html_(self) -> str:
-        """Return the HTML that a notebook shows."""
         return html_table(f"{type(self).__name__} '{self.experiment.name}'", ("", ""), self._summary())
 
     def _summary(self) -> list[tuple[str, str]]:
-        """Return a few facts about what was trained, as pairs of a label and a value."""
         encoders, training = self.experiment.model.encoders, self.experiment.training
         suffixes = {name: f", encoder {part['name']}" for name, part in encoders.items()}
         parameters = sum(parameter.numel() for parameter in self.method.parameters())
@@ -139,8 +147,8 @@ class Trained:
         ids = [] if schema.id is None else [schema.id]
         return [*schema.columns(with_targets), *ids], schema.reading(state)
 
-    def split(self, table: Table, names: RowNames | None = None) -> dict[str, np.ndarray]:
-        """Return the positions of the train, validation and test rows.
+    def split(self, table: Table, names: RowNames | None) -> dict[str, np.ndarray]:
+        """Return the positions of the train, validation and test rows, which have these names.
 
         The schema's split column decides if there is one. Otherwise a row that the training had stays in
         its part, and a new row goes where its key or group puts it. If the training kept no rows for testing
@@ -149,7 +157,6 @@ class Trained:
         schema, _ = self.reader()
         if schema.split is not None:
             return schema.splits(table)
-        names = names or row_names(table, schema)
         if names is None:
             raise DataError(
                 f"The table lacks the column '{schema.id}', which identifies its records, so it is unknown "
@@ -197,3 +204,98 @@ def _preprocessing_error(problem: str) -> DataError:
         f"The table cannot be read with the model's preprocessing ({problem}). Is the model's "
         "preprocessing.json intact?"
     )
+
+
+TIMES, SPARE = 2, 1_000_000  # most numbers to build: TIMES as many as stored, plus SPARE
+MORE = 1_000  # most tensors to build: TIMES as many as stored, plus MORE
+MOST = 10_000_000  # largest value of any single size in a configuration
+FROZEN = "pretrained."  # prefix of names of tensors that are not part of the method's own state
+
+
+def stored_method(
+    experiment: Experiment,
+    specs: Mapping[str, Spec],
+    state: Mapping[str, Any] | None,
+    stored: Iterable[Tensor],
+    where: str,
+    read_features: Callable[[FeatureBlocks], FeatureBlocks | None],
+    modules: Mapping[str, nn.Module] | None,
+) -> tuple[Method, FeatureBlocks | None]:
+    """Build the method that files describe and its fixed features; stored weights replace its own later.
+
+    `read_features` reads what newly built fixed features have learned.
+    """
+    mapping = to_mapping(experiment)
+    shapes = [spec.shape for spec in specs.values()]
+    learned = [  # without pretrained encoders, which have their own configurations
+        {name: value for name, value in part.items() if name != "encoder"}
+        for part in (state or {}).values()
+        if isinstance(part, Mapping)
+    ]
+    for value in _whole_numbers([mapping["model"], mapping["method"], shapes, learned]):
+        if value > MOST:
+            raise RunError(
+                f"{where} describes a model with a size of {Decimal(value):.1e}; the limit is {MOST:,}. "
+                "It is damaged, or not what it claims to be."
+            )
+    built = build_features(experiment, specs, state)
+    blocks = None if built is None else read_features(built)
+    with no_larger_than(stored, where):
+        method = build_method(experiment, specs, state, fresh=False, features=blocks, modules=modules)
+    return method, blocks
+
+
+def _whole_numbers(values: Any) -> Iterator[int]:
+    if isinstance(values, int):
+        yield values
+    elif isinstance(values, Mapping | list | tuple):
+        for value in values.values() if isinstance(values, Mapping) else values:
+            yield from _whole_numbers(value)
+
+
+@contextmanager
+def no_larger_than(stored: Iterable[Tensor], where: str) -> Iterator[None]:
+    """Refuse to build far more than was stored: a million layers would take hours, or all memory."""
+    sizes = [tensor.numel() for tensor in stored if isinstance(tensor, Tensor)]
+    number_limit, tensor_limit = TIMES * sum(sizes) + SPARE, TIMES * len(sizes) + MORE
+    thread, numbers, tensors = threading.get_ident(), 0, 0
+
+    def check(module: nn.Module, name: str, parameter: Tensor | None) -> None:
+        nonlocal numbers, tensors
+        if parameter is None or threading.get_ident() != thread:
+            return
+        numbers, tensors = numbers + parameter.numel(), tensors + 1
+        if numbers > number_limit or tensors > tensor_limit:  # its memory is allocated, but not used yet
+            raise RunError(
+                f"{where} describes a model of more than {min(numbers, number_limit):,} numbers in "
+                f"{tensors:,} tensors, but holds {sum(sizes):,} in {len(sizes):,}. It is damaged, or not "
+                "what it claims to be."
+            )
+
+    hook = register_module_parameter_registration_hook(check)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def frozen_tensors(method: Method) -> dict[str, Tensor]:
+    """Return the weights of every frozen encoder, under names that no other tensor has."""
+    return {
+        f"{FROZEN}{name}.{key}": tensor
+        for name, encoder in frozen_encoders(method.encoders).items()
+        for key, tensor in encoder.backbone.state_dict().items()
+    }
+
+
+def adopt_frozen(method: Method, tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """Load the weights that `frozen_tensors` named into frozen encoders; return the other tensors."""
+    remaining = dict(tensors)
+    for name, encoder in frozen_encoders(method.encoders).items():
+        prefix = f"{FROZEN}{name}."
+        adopted = {
+            key.removeprefix(prefix): remaining.pop(key) for key in [*remaining] if key.startswith(prefix)
+        }
+        with no_larger_than(adopted.values(), where):
+            encoder.adopt(adopted)
+    return remaining

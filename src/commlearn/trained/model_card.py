@@ -32,13 +32,22 @@ def model_card(trained: Trained, probes: Mapping[str, Any]) -> str:
     count = sum(parameter.numel() for parameter in trained.method.parameters())
     experiment = to_mapping(trained.experiment)
     settings = {key: experiment[key] for key in ("method", "seed", "model", "augmentations", "training")}
+    learning = [] if trained.saw_labels else ["self-supervised"]
+    kinds = sorted({spec.kind for spec in trained.specs.values()})
+    tags = ["multimodal", *learning, "embeddings", str(trained.experiment.method["name"]), *kinds]
+    labels = f"with {markdown(trained.labels_seen)}" if trained.saw_labels else "without labels"
+    modules = modules_of(trained.method.encoders)
+    own_modules = (
+        f"The encoders of {markdown(', '.join(modules))} are the owner's own torch modules. Their weights "
+        "are included, but their code is not: pass the modules to `load`, as `encoders`, by modality."
+    )
     sections = [
-        _head({**LIBRARY, "tags": _tags(trained)}),
+        _head({**LIBRARY, "tags": tags}),
         f"# {markdown(trained.experiment.name)}\n\nEmbeds records of {markdown(', '.join(trained.specs))}; "
         "any subset of these modalities is enough. Trained with commlearn (method "
-        f"{trained.experiment.method['name']}), {_labels(trained)}; {count:,} parameters.",
+        f"{trained.experiment.method['name']}), {labels}; {count:,} parameters.",
         USE.format("this folder"),
-        *_own_modules(trained),
+        *([own_modules] if modules else []),
         *_features(trained),
         "## Data\n\n" + "\n".join(_modality(trained, name) for name in trained.specs),
         "## Linear probe results\n\n" + measured(probes),
@@ -76,27 +85,6 @@ def _head(values: Mapping[str, Any]) -> str:
     return f"---\n{yaml_text(dict(values), allow_unicode=True)}---\n"
 
 
-def _own_modules(trained: Trained) -> list[str]:
-    """Return a note on the modules that must be passed to load the model, if there are any."""
-    modules = modules_of(trained.method.encoders)
-    if not modules:
-        return []
-    return [
-        f"The encoders of {markdown(', '.join(modules))} are the owner's own torch modules. Their weights "
-        "are included, but their code is not: pass the modules to `load`, as `encoders`, by modality."
-    ]
-
-
-def _labels(trained: Trained) -> str:
-    return f"with {markdown(trained.labels_seen)}" if trained.saw_labels else "without labels"
-
-
-def _tags(trained: Trained) -> list[str]:
-    kinds = sorted({spec.kind for spec in trained.specs.values()})
-    learning = [] if trained.saw_labels else ["self-supervised"]
-    return ["multimodal", *learning, "embeddings", str(trained.experiment.method["name"]), *kinds]
-
-
 def _features(trained: Trained) -> list[str]:
     """Return a section on the fixed features that an embedding holds, if there are any."""
     if trained.features is None:
@@ -116,27 +104,22 @@ def _features(trained: Trained) -> list[str]:
 
 def _modality(trained: Trained, name: str) -> str:
     spec = trained.specs[name]
-    columns = "" if trained.schema is None else _columns(trained.schema.modalities[name].columns())
+    columns = ""
+    if trained.schema is not None:
+        names = trained.schema.modalities[name].columns()
+        columns = f" of {', '.join(map(code_span, names[:8]))}"
+        columns += f" and {len(names) - 8} more columns" if len(names) > 8 else ""
     state = (trained.state or {}).get(name) or {}
     shape = spec.shape[:1] if spec.kind == "text" else spec.shape
     line = f"- **{markdown(name)}**: {spec.kind}{columns}, {' x '.join(map(str, shape))}{_statistics(state)}"
-    return line + (_pretrained(state["encoder"]) if "encoder" in state else "")
-
-
-def _pretrained(encoder: Mapping[str, Any]) -> str:
-    """Describe the pretrained encoder of a modality, whose own licence applies to its weights."""
-    source = encoder["pretrained"]
-    name = place_free(source)
-    mode = "frozen" if encoder["frozen"] else "tuned"
+    if "encoder" not in state:
+        return line
+    encoder = state["encoder"]
+    source, mode = markdown(place_free(encoder["pretrained"])), "frozen" if encoder["frozen"] else "tuned"
     return (
-        f"; encoder {markdown(name)} ({encoder['architecture']}, {mode}, SHA-256 {encoder['sha256'][:12]}), "
+        f"{line}; encoder {source} ({encoder['architecture']}, {mode}, SHA-256 {encoder['sha256'][:12]}), "
         "whose own licence applies to its weights"
     )
-
-
-def _columns(names: Any) -> str:
-    listing = ", ".join(map(code_span, names[:8]))
-    return f" of {listing}" + (f" and {len(names) - 8} more columns" if len(names) > 8 else "")
 
 
 def _statistics(state: Mapping[str, Any]) -> str:

@@ -81,7 +81,11 @@ def export_onnx(
         >>> sorted(path.name for path in export_onnx(model.trained, "graphs", [["left"]]))
         ['left.onnx']
     """
-    _need_onnx()
+    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(
+            f"Export to ONNX needs {' and '.join(missing)}. Install them: pip install 'commlearn[onnx]'"
+        )
     trained = trained_model(trained)
     names = tuple(trained.specs)
     requested = [_in_order(trained, subset) for subset in subsets or single_and_all(names)]
@@ -93,7 +97,8 @@ def export_onnx(
     file_list = FileList(path, kind="set of ONNX graphs")
     file_list.claim(*files)
     file_list.add(*files)
-    descriptions = _read_descriptions(path)
+    stated = values_of_file(path / INPUTS) if (path / INPUTS).exists() else {}
+    descriptions = {name: inputs for name, inputs in stated.items() if (path / name).exists()}
     written = []
     for subset in requested:
         program, inputs = export_program(trained, subset), inputs_of(subset, trained.specs)
@@ -165,13 +170,6 @@ def _in_order(trained: Trained, subset: Sequence[str]) -> Subset:
     return trained.method.subset(tuple(subset), dict.fromkeys(trained.specs))  # type: ignore[arg-type]
 
 
-def _read_descriptions(folder: Path) -> dict[str, Any]:
-    """Read what is recorded about the inputs of existing graphs."""
-    path = folder / INPUTS
-    inputs_of_file = values_of_file(path) if path.exists() else {}
-    return {name: inputs for name, inputs in inputs_of_file.items() if (folder / name).exists()}
-
-
 class Input(NamedTuple):
     """One input of a graph."""
 
@@ -224,20 +222,9 @@ def _remove_places(model: Any) -> None:
         del part.metadata_props[:]
         for name in ("node", "value_info", "input", "output", "initializer"):
             pending += [inner for inner in getattr(part, name, ()) if hasattr(inner, "doc_string")]
-        pending += [attribute.g for attribute in getattr(part, "attribute", ()) if _is_graph(attribute)]
-
-
-def _is_graph(attribute: Any) -> bool:
-    """Whether an attribute of a node is a graph, such as the branch of a condition."""
-    return hasattr(attribute, "g") and bool(attribute.HasField("g"))
-
-
-def _need_onnx() -> None:
-    missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigurationError(
-            f"Export to ONNX needs {' and '.join(missing)}. Install them: pip install 'commlearn[onnx]'"
-        )
+        for attribute in getattr(part, "attribute", ()):
+            if hasattr(attribute, "g") and attribute.HasField("g"):  # such as the branch of a condition
+                pending.append(attribute.g)
 
 
 @contextlib.contextmanager

@@ -40,9 +40,8 @@ from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json, values_of_file
 from commlearn.storage.plain_yaml import read_yaml, yaml_text
 from commlearn.tables.schema import Schema
-from commlearn.trained.data_identity import check_same_data, data_identity, identity_digest
 from commlearn.trained.model import checked_reasons
-from commlearn.trained.training_rows import TrainingRows
+from commlearn.trained.training_rows import TrainingRows, check_same_data, data_identity, identity_digest
 
 Content = TypeVar("Content")
 
@@ -238,18 +237,16 @@ class RunFolder:
 
     def reader(self) -> tuple[Schema | None, dict[str, Any] | None]:
         """Read the schema of the training's table and what was learned; None for each that does not exist."""
-        parsed: dict[str, Any] = {SCHEMA: None, STATE: None}
-        for name in (SCHEMA, STATE):
-            required = name == STATE and parsed[SCHEMA] is not None
-            if not required and not (self.path / name).exists():
-                continue
-            with naming_damaged_file(self.path / name):
-                parsed[name] = parse_json(self._text(name))
+        mapping = learned = None
+        if (self.path / SCHEMA).exists():
+            with naming_damaged_file(self.path / SCHEMA):
+                mapping = parse_json(self._text(SCHEMA))
         with naming_damaged_file(self.path / STATE):
-            check_learned(parsed[STATE])
-        mapping = parsed[SCHEMA]
+            if mapping is not None or (self.path / STATE).exists():
+                learned = parse_json(self._text(STATE))
+            check_learned(learned)
         schema = None if mapping is None else Schema.from_mapping(mapping, str(self.path / SCHEMA))
-        return schema, parsed[STATE]
+        return schema, learned
 
     def unused(self) -> dict[str, str] | None:
         """Read the columns of the table that were not used, each with the reason; None if unknown."""
@@ -346,14 +343,12 @@ class RunFolder:
         self.files.add(*names)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write a checkpoint."""
         self.writes(*CHECKPOINTS)
         identity = self._identity()
         data = {} if identity is None else {"data": identity_digest(identity)}
         write_checkpoint(self.checkpoints, {**state, **data})
 
     def set_aside(self) -> None:
-        """Move a damaged last checkpoint away."""
         self.writes(*CHECKPOINTS)
         set_aside(self.checkpoints)
 

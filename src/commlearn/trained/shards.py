@@ -15,13 +15,12 @@ import torch
 
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.storage.checkpoint import write_atomically
-from commlearn.storage.checksums import EMBEDDINGS, PLAN, check_part, file_digest
 from commlearn.storage.file_list import FileList
-from commlearn.storage.fingerprint import differences, fingerprint
+from commlearn.storage.fingerprint import EMBEDDINGS, PLAN, check_part, differences, file_digest, fingerprint
 from commlearn.storage.locks import hold
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
-from commlearn.tables.streamed_table import GroupedTable, open_groups
+from commlearn.tables.formats.table_files import GroupedTable, open_groups
 from commlearn.tables.table import Table
 from commlearn.trained.embed import Blocks, dimension_names, features_of
 from commlearn.trained.model import Trained
@@ -65,30 +64,16 @@ class EmbeddingFolder:
         activity = "embedding" if alone else "embedding alone"
         with closing(hold(self.folder, activity, shared=not alone)):
             if not self.begun:
-                self._begin()
+                parts = [self.part(number).name for number in range(len(self.plan["rows"]))]
+                self.files.claim(PLAN, *parts)
+                self.files.add(PLAN, *parts)
+                write_atomically(self.folder / PLAN, (json.dumps(self.plan, indent=1) + "\n").encode())
             self._compare()
             self.files.remove_leftovers()
             yield
 
     def part(self, number: int) -> Path:
         return self.folder / f"part-{number:05}.parquet"
-
-    def has(self, path: Path) -> bool:
-        """Return whether a part exists; refuse one whose content is not what was written."""
-        if not path.exists():
-            return False
-        check_part(path, self.files.checksums().get(path.name, ""))
-        return True
-
-    def seal(self, name: str, fresh: Path) -> None:
-        """Store the checksum of a complete part, before the part gets its name."""
-        self.files.seal(name, file_digest(fresh))
-
-    def _begin(self) -> None:
-        parts = [self.part(number).name for number in range(len(self.plan["rows"]))]
-        self.files.claim(PLAN, *parts)
-        self.files.add(PLAN, *parts)
-        write_atomically(self.folder / PLAN, (json.dumps(self.plan, indent=1) + "\n").encode())
 
     def _compare(self) -> None:
         try:
@@ -168,9 +153,20 @@ def write_shards(
     with folder.opened(alone=ranks == 1):
         for number in range(rank, len(shards), ranks):
             path = folder.part(number)
-            if not folder.has(path):
-                parts = _parts(model, table, shards[number], modalities, blocks)
-                write(path, parts, lambda dim: dimension_names(model, dim, blocks), folder.seal)
+            if path.exists():
+                check_part(path, folder.files.checksums().get(path.name, ""))
+            else:
+                chunks = _chunks(model, table, shards[number], modalities)
+                parts = (
+                    without_absent(chunk, schema.id, vectors, modalities)
+                    for chunk, vectors in embed_chunks(model, chunks, modalities, blocks)
+                )
+                write(
+                    path,
+                    parts,
+                    lambda dim: dimension_names(model, dim, blocks),
+                    lambda name, fresh: folder.files.seal(name, file_digest(fresh)),
+                )
                 tell(f"wrote {path.name}, {number + 1} of {len(shards)}")
             metadata = pq.read_metadata(path)
             records += metadata.num_rows
@@ -191,15 +187,6 @@ def _shards(sizes: Sequence[int]) -> Iterator[range]:
         rows += size
     if rows:
         yield range(first, len(sizes))
-
-
-def _parts(
-    model: Trained, table: GroupedTable, groups: range, modalities: Sequence[str] | None, blocks: Blocks
-) -> Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]]:
-    """Yield the ids and embeddings of some groups, chunk by chunk."""
-    chunks = _chunks(model, table, groups, modalities)
-    for part, vectors in embed_chunks(model, chunks, modalities, None, blocks):
-        yield without_absent(part, model.reader()[0].id, vectors, modalities)
 
 
 def _chunks(

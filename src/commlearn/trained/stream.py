@@ -39,49 +39,6 @@ from commlearn.trained.embed import (
 )
 from commlearn.trained.model import Trained
 
-
-def refuse_foreign_file(path: Path) -> None:
-    """Refuse to replace a file that does not hold embeddings as this library writes them.
-
-    Args:
-        path: file to write; ends in .parquet, .csv or .npz.
-    """
-    if path.exists() and not _holds_embeddings(path):
-        raise ConfigurationError(
-            f"{path} exists and does not hold embeddings written by commlearn. Give another --out, or move "
-            "it away."
-        )
-
-
-def _holds_embeddings(path: Path) -> bool:
-    try:
-        if path.suffix == ".parquet":
-            return "embedding" in pq.read_schema(path).names
-        if path.suffix == ".npz":
-            with zipfile.ZipFile(path) as archive:
-                return "embedding.npy" in archive.namelist()
-        with path.open(encoding="utf-8", newline="") as file:
-            return _ends_in_dimensions(next(csv.reader(file), []))
-    except (OSError, ValueError, csv.Error, zipfile.BadZipFile, pa.ArrowException):
-        return False
-
-
-def _ends_in_dimensions(columns: list[str]) -> bool:
-    """Whether the last columns are dimensions of an embedding: comm0, comm1, ..., or fixed features.
-
-    Example:
-        >>> [_ends_in_dimensions(row) for row in (["id", "comm0", "comm1"], ["id", "price"], ["id", "x0"])]
-        [True, False, False]
-    """
-    match = re.fullmatch(r"(.*\D)(\d+)", columns[-1]) if columns else None
-    if match is None or len(columns) <= int(match[2]):
-        return False
-    count = int(match[2]) + 1
-    if match[1] not in METHODS and not match[1].endswith("_feature"):
-        return False
-    return columns[-count:] == [f"{match[1]}{index}" for index in range(count)]
-
-
 CHUNK_BYTES = 1 << 27  # memory that one chunk's records take, roughly
 ROWS = (512, 32_768)  # fewest and most rows of a chunk
 
@@ -99,7 +56,6 @@ def embed_table(
     model: Trained,
     source: Source,
     modalities: Sequence[str] | None = None,
-    batch_size: int | None = None,
     blocks: Blocks = "all",
 ) -> Iterator[tuple[Table, np.ndarray]]:
     """Yield the table chunk by chunk, each with its embeddings; only one chunk is in memory at a time.
@@ -108,7 +64,6 @@ def embed_table(
         model: a run or an artifact that was trained on a table.
         source: rows with the columns of the modalities.
         modalities: modalities to use; all that were trained if not given.
-        batch_size: records per batch, chosen from their size if not given.
         blocks: which blocks of the embedding to compute.
     """
     modalities = as_names(modalities)
@@ -117,18 +72,14 @@ def embed_table(
     rows = chunk_rows({name: model.specs[name] for name in schema.modalities})
     total, absent = 0, 0
     tables = map(model.at_root, iterate_table(source, rows, columns, reading))
-    for table, vectors in embed_chunks(model, tables, modalities, batch_size, blocks):
+    for table, vectors in embed_chunks(model, tables, modalities, blocks):
         total, absent = total + len(table), absent + int(np.isnan(vectors[:, 0]).sum())
         yield table, vectors
     refuse_all_absent(absent, total, schema.modalities)
 
 
 def embed_chunks(
-    model: Trained,
-    tables: Iterable[Table],
-    modalities: Sequence[str] | None,
-    batch_size: int | None,
-    blocks: Blocks,
+    model: Trained, tables: Iterable[Table], modalities: Sequence[str] | None, blocks: Blocks
 ) -> Iterator[tuple[Table, np.ndarray]]:
     """Yield each part of a table with its embeddings; the limit on unreadable cells counts all parts."""
     schema = model.reader()[0].only(modalities)
@@ -138,7 +89,7 @@ def embed_chunks(
         unreadable.judge(at_end=False)
         positions = rows_with_any(records, modalities)
         with naming_rows(table, schema.id):
-            yield table, embed_with_gaps(model, records, positions, modalities, batch_size, blocks)
+            yield table, embed_with_gaps(model, records, positions, modalities, blocks=blocks)
     unreadable.judge()
     if unreadable.entries:
         warnings.warn(DataWarning("; ".join(unreadable.lines())), stacklevel=2)
@@ -175,7 +126,7 @@ def write_embeddings(
 
     def parts() -> Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]]:
         rows = 0
-        for table, vectors in embed_table(model, source, modalities, blocks=blocks):
+        for table, vectors in embed_table(model, source, modalities, blocks):
             rows += len(vectors)
             tell(f"embedded {rows} rows")
             yield without_absent(table, schema.id, vectors, modalities)
@@ -203,8 +154,12 @@ def write(
         raise ConfigurationError(f"{out}: give a file that ends in {', '.join(WRITERS)}.")
     if not path.parent.is_dir():
         raise ConfigurationError(f"{out}: there is no folder {path.parent}. Make it first.")
-    if seal is None:  # otherwise the folder's list says which files are the library's
-        refuse_foreign_file(path)
+    # with `seal`, the folder's list says which files are the library's
+    if seal is None and path.exists() and not _holds_embeddings(path):
+        raise ConfigurationError(
+            f"{path} exists and does not hold embeddings written by commlearn. Give another --out, or move "
+            "it away."
+        )
     try:
         with atomic_file(path) as file:
             temporary = Path(file.name)
@@ -244,6 +199,35 @@ def _add_all(writer: Any, parts: Iterator[tuple[Mapping[str, np.ndarray], np.nda
         if pending is not None:
             pending.result()
     return count, dim
+
+
+def _holds_embeddings(path: Path) -> bool:
+    try:
+        if path.suffix == ".parquet":
+            return "embedding" in pq.read_schema(path).names
+        if path.suffix == ".npz":
+            with zipfile.ZipFile(path) as archive:
+                return "embedding.npy" in archive.namelist()
+        with path.open(encoding="utf-8", newline="") as file:
+            return _ends_in_dimensions(next(csv.reader(file), []))
+    except (OSError, ValueError, csv.Error, zipfile.BadZipFile, pa.ArrowException):
+        return False
+
+
+def _ends_in_dimensions(columns: list[str]) -> bool:
+    """Whether the last columns are dimensions of an embedding: comm0, comm1, ..., or fixed features.
+
+    Example:
+        >>> [_ends_in_dimensions(row) for row in (["id", "comm0", "comm1"], ["id", "price"], ["id", "x0"])]
+        [True, False, False]
+    """
+    match = re.fullmatch(r"(.*\D)(\d+)", columns[-1]) if columns else None
+    if match is None or len(columns) <= int(match[2]):
+        return False
+    count = int(match[2]) + 1
+    if match[1] not in METHODS and not match[1].endswith("_feature"):
+        return False
+    return columns[-count:] == [f"{match[1]}{index}" for index in range(count)]
 
 
 class _Parquet:
@@ -348,16 +332,11 @@ def chunk_rows(specs: Mapping[str, Spec]) -> int:
     return int(np.clip(CHUNK_BYTES // max(size, 1), *ROWS))
 
 
-def ids_of(table: Table, column: str | None) -> dict[str, np.ndarray]:
-    """Return the id column by its name; empty if the table does not have it."""
-    return {} if column not in table.frame else {str(column): table.frame[column].to_numpy()}
-
-
 def without_absent(
     table: Table, column: str | None, vectors: np.ndarray, modalities: Sequence[str] | None
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return names and embeddings of rows that have one; if modalities are named, some rows may have none."""
-    names = ids_of(table, column)
+    """Return ids and embeddings of rows that have one; if modalities are named, some rows may have none."""
+    names = {} if column not in table.frame else {str(column): table.frame[column].to_numpy()}
     if modalities is None:
         return names, vectors
     names = names or {"row": table.first_row + np.arange(len(table))}

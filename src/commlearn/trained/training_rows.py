@@ -1,13 +1,17 @@
 """The rows that a model was trained on, and whose labels it saw. Every readout checks them before it scores.
 
-Rows are stored as keys, hashes of their ids or cells (`tables/splits.py`), never as the ids or cells.
+Rows are stored as keys, hashes of their ids or cells (`tables/splits.py`), never as the ids or cells. A few
+statistics identify a training's records, so that it does not resume with others or with a changed table.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,9 +19,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from commlearn.errors import DAMAGED
-from commlearn.records import Dataset
+from commlearn.errors import DAMAGED, RunError
+from commlearn.records import Dataset, Records
+from commlearn.storage.fingerprint import differences
 from commlearn.storage.plain_json import parse_json
+from commlearn.tables.streamed import StreamedRecords
 
 TRAIN, VALIDATION, UNKNOWN = 0, 1, -1
 
@@ -109,8 +115,8 @@ def rows_of_dataset(data: Dataset, labels: Iterable[str] = ()) -> TrainingRows |
         >>> bool(train.all()), bool(test.any())
         (True, False)
     """
-    nonempty = [(code, part) for code, part in enumerate((data.train, data.validation, data.test)) if part]
-    keyed = [(code, part) for code, part in nonempty if part.keys is not None]
+    parts_of_data = enumerate((data.train, data.validation, data.test))
+    keyed = [(code, part) for code, part in parts_of_data if part and part.keys is not None]
     if not keyed:
         return None
     keys = np.concatenate([part.keys for _, part in keyed])
@@ -124,7 +130,6 @@ def rows_of_dataset(data: Dataset, labels: Iterable[str] = ()) -> TrainingRows |
 
 
 def _count_labels(labels: np.ndarray) -> int:
-    """Number of records with a label."""
     return int(pd.notna(labels).reshape(len(labels), -1).all(axis=1).sum())
 
 
@@ -146,3 +151,69 @@ def _look_up(ordered: np.ndarray, values: np.ndarray, queries: np.ndarray) -> np
         return np.full(len(queries), UNKNOWN, dtype=np.int8)
     index = np.minimum(np.searchsorted(ordered, queries), len(ordered) - 1)
     return np.where(ordered[index] == queries, values[index], UNKNOWN).astype(np.int8)
+
+
+LOOKED_AT = 64  # records whose values are compared
+SHORT = 16  # digits of a digest in a message
+CLOSE = 1e-3  # tolerance for another machine, relative to a number or to its deviation
+
+
+def data_identity(data: Dataset) -> dict[str, Any]:
+    """Return plain values that tell these records from others."""
+    train: Records = data.train.sampled if isinstance(data.train, StreamedRecords) else data.train
+    rows = np.unique(np.linspace(0, len(train) - 1, min(LOOKED_AT, len(train))).astype(np.int64))
+    keys = hashlib.sha256()
+    for part in data.parts.values():
+        keys.update(b"none" if part.keys is None else np.ascontiguousarray(part.keys).tobytes())
+    targets = {name: values[rows].tolist() for name, values in train.targets.items()}
+    view = train.view(rows) if len(rows) else {}
+    values = {name: modality.values.double() for name, modality in view.items()}
+    return {
+        "files": None if data.files is None else dict(data.files),
+        "records": {name: len(part) for name, part in data.parts.items()},
+        "keys": keys.hexdigest(),
+        "targets": hashlib.sha256(repr(targets).encode()).hexdigest(),
+        "values": {
+            name: [float(numbers.mean()), float(numbers.std(correction=0))]
+            for name, numbers in values.items()
+        },
+    }
+
+
+def identity_digest(identity: Mapping[str, Any]) -> str:
+    """Return a digest of the part of an identity that is the same on every machine."""
+    exact = {key: value for key, value in identity.items() if key != "values"}
+    return hashlib.sha256(json.dumps(exact, sort_keys=True).encode()).hexdigest()
+
+
+def check_same_data(where: object, before: Mapping[str, Any], now: Mapping[str, Any], remedy: str) -> None:
+    """Refuse records that are not those the training began with.
+
+    `remedy` is a sentence that tells the user what to do.
+    """
+    changes = []
+    if before.get("files") and now.get("files") and (files := differences(before["files"], now["files"])):
+        changes.append(files)
+    for key in ("records", "keys", "targets"):
+        if key in now and before.get(key) != now[key]:
+            changes.append(f"{key} were {_text(before.get(key))}, but are now {_text(now[key])}")
+    for name, numbers in now.get("values", {}).items():
+        pair = before.get("values", {}).get(name)
+        if pair is None or not _close(pair, numbers):
+            changes.append(f"mean and deviation of {name} were {_text(pair)}, but are now {_text(numbers)}")
+    if changes:
+        raise RunError(f"{where} was started with other data: {'; '.join(changes)}. {remedy}")
+
+
+def _close(previous: Sequence[float], current: Sequence[float]) -> bool:
+    tolerance = CLOSE * abs(previous[1])
+    return all(
+        old == new or math.isclose(old, new, rel_tol=CLOSE, abs_tol=tolerance) or math.isnan(old + new)
+        for old, new in zip(previous, current, strict=True)
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return " and ".join(f"{number:.4g}" for number in value)
+    return value[:SHORT] if isinstance(value, str) else str(value)

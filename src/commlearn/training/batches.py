@@ -30,10 +30,9 @@ from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method
 from commlearn.methods.rows import Rows, joined
 from commlearn.models.features import StandIns
-from commlearn.models.present import frozen_moments
+from commlearn.models.tokens import frozen_moments
 from commlearn.records import Records
-from commlearn.seeded_draws import SeededDraws
-from commlearn.seeds import numpy_generator, torch_generator
+from commlearn.seeds import SeededDraws, numpy_generator, torch_generator
 from commlearn.training.descent import Descent, parts, touched
 from commlearn.training.sharding import without_gradient_sync
 

@@ -18,43 +18,41 @@ from torch import Tensor, contiguous_format, nn
 
 from commlearn.augmentations import make_batch
 from commlearn.batch import View, to_device
-from commlearn.config.build import build_augmentations
+from commlearn.config.build import build_augmentations, resolved
 from commlearn.config.configuration import Experiment, Training, experiment_from, to_mapping
-from commlearn.config.resolve import resolved
 from commlearn.errors import ConfigurationError, DataError, DivergedError, Problems, RunError
 from commlearn.methods.base import Method
 from commlearn.models.encoders.own import modules_of
 from commlearn.models.heads import projection_head
 from commlearn.objectives import supcon
-from commlearn.probes import chosen_targets, has_label, probe, to_json
+from commlearn.probes.probe import chosen_targets, has_label, probe
 from commlearn.probes.readout_rows import held_out, readout_rows
 from commlearn.records import Dataset, Records
-from commlearn.seeded_draws import SeededDraws
-from commlearn.seeds import numpy_generator, torch_generator, torch_seed
+from commlearn.seeds import SeededDraws, numpy_generator, torch_generator, torch_seed
 from commlearn.storage.fingerprint import fingerprint
 from commlearn.storage.places import is_remote
-from commlearn.storage.plain_json import values_of_file
+from commlearn.storage.plain_json import json_text, values_of_file
 from commlearn.tables.table import Source
 from commlearn.trained.artifact import trained_model
 from commlearn.trained.embed import embedding_dim, with_features
-from commlearn.trained.model import Trained
-from commlearn.trained.model_bounds import frozen_tensors
-from commlearn.trained.resume import (
+from commlearn.trained.model import Trained, frozen_tensors
+from commlearn.trained.run import (
+    Run,
     changes,
     fitting,
+    load_run,
     open_folder,
     restore,
     restore_optimizers,
     threads_as_before,
 )
-from commlearn.trained.run import Run, load_run
 from commlearn.trained.run_folder import FINE_TUNING, FROZEN_WEIGHTS, VALIDATION, RunFolder
 from commlearn.trained.training_rows import TrainingRows, rows_of_dataset
-from commlearn.training.callbacks import Callback, Callbacks, Start
+from commlearn.training.callbacks import Callback, Callbacks, Start, usual
 from commlearn.training.descent import Descent, adamw
-from commlearn.training.trackers import usual
 from commlearn.training.watch import Watch
 
+RESULT = "finetuned.json"
 NONE = -1  # the code of a class that no training record has
 
 
@@ -79,11 +77,9 @@ def cross_entropy(labels: np.ndarray) -> TargetObjective:
 
     def loss(outputs: list[Tensor], codes: Tensor) -> Tensor:
         labelled = codes != NONE
-        return (
-            F.cross_entropy(outputs[0][labelled], codes[labelled])
-            if labelled.any()
-            else 0.0 * outputs[0].sum()
-        )
+        if not labelled.any():
+            return 0.0 * outputs[0].sum()
+        return F.cross_entropy(outputs[0][labelled], codes[labelled])
 
     return TargetObjective("cross-entropy", 1, len(classes), codes, loss, {"classes": classes.tolist()})
 
@@ -91,11 +87,8 @@ def cross_entropy(labels: np.ndarray) -> TargetObjective:
 def supervised_contrast(labels: np.ndarray) -> TargetObjective:
     """Return the objective of SupCon, by which records of one class agree; a probe reads the result."""
     classes, codes = _classes(labels)
-
-    def loss(outputs: list[Tensor], codes: Tensor) -> Tensor:
-        return supcon(outputs[0], outputs[1], codes)
-
-    return TargetObjective("supcon", 2, 0, codes, loss, {"classes": classes.tolist()})
+    about = {"classes": classes.tolist()}
+    return TargetObjective("supcon", 2, 0, codes, lambda pair, codes: supcon(pair[0], pair[1], codes), about)
 
 
 def binary_cross_entropy(labels: np.ndarray) -> TargetObjective:
@@ -127,11 +120,10 @@ def squared_error(values: np.ndarray) -> TargetObjective:
     def encode(values: np.ndarray) -> Tensor:
         return torch.as_tensor((values.reshape(len(values), -1) - mean) / scale, dtype=torch.float32)
 
-    def loss(outputs: list[Tensor], truth: Tensor) -> Tensor:
-        return F.mse_loss(outputs[0], truth)
-
     about = {"mean": mean.tolist(), "scale": scale.tolist()}
-    return TargetObjective("squared error", 1, rows.shape[1], encode, loss, about)
+    return TargetObjective(
+        "squared error", 1, rows.shape[1], encode, lambda outputs, truth: F.mse_loss(outputs[0], truth), about
+    )
 
 
 OBJECTIVES: dict[str, dict[str, Callable[[np.ndarray], TargetObjective]]] = {
@@ -168,9 +160,6 @@ def _classes(labels: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], Ten
 def _sortable(labels: np.ndarray) -> np.ndarray:
     """Return labels that can be sorted, even if a column mixes types."""
     return labels.astype(str) if labels.dtype == object else labels
-
-
-RESULT = "finetuned.json"
 
 
 @dataclass(frozen=True)
@@ -244,8 +233,7 @@ def finetune(
     planned = experiment_of(trained.experiment, settings, settings.batch_size)
     experiment_from(to_mapping(planned))  # refuses bad settings before anything is read
     labelled = labelled_records(trained, settings.target, settings.validation, settings.seed, data)
-    labels = labelled.train.targets[settings.target]
-    objective = objective_for(settings.objective, labelled.sort, labels)
+    objective = objective_for(settings.objective, labelled.sort, labelled.train.targets[settings.target])
     _check_validation(objective, labelled.validation.targets[settings.target], settings.target)
     experiment = experiment_of(trained.experiment, settings, len(labelled.train))
     if isinstance(data, str | Path):
@@ -276,7 +264,7 @@ def finetune(
         outcome = tuner.run(state, all_callbacks)
         run = replace(load_run(folder.path, modules_of(trained.method.encoders)), warnings=tuple(warnings))
         if len(labelled.data.test):
-            folder.write("probes.json", to_json(probe(run, labelled.data, settings.target)))
+            folder.write("probes.json", json_text(probe(run, labelled.data, settings.target)))
         folder.write(RESULT, json.dumps({**objective.about, **outcome}, indent=2) + "\n")
         return run
     finally:
@@ -326,10 +314,10 @@ def _table_settings(trained: Trained, table: str | Path) -> dict[str, Any]:
 
 def _check_settings(folder: RunFolder, settings: FineTuning) -> None:
     """Refuse to continue a fine-tuning with settings other than those it began with."""
-    path = folder.path / FINE_TUNING
     if not folder.fine_tuned:
         raise RunError(f"{folder.path} holds a run that was not fine-tuned. Give another --out.")
-    previous, current = values_of_file(path, "Restore it, or give another --out."), asdict(settings)
+    previous = values_of_file(folder.path / FINE_TUNING, "Restore it, or give another --out.")
+    current = asdict(settings)
     if differences := changes({key: previous.get(key) for key in current}, current):
         raise RunError(
             f"{folder.path} was fine-tuned with other settings: {'; '.join(differences)}. Resume with the "
@@ -350,10 +338,18 @@ class Labelled(NamedTuple):
 
 
 def labelled_records(
-    trained: Trained, target: str, share: float, seed: int, data: Dataset | Source | None = None
+    trained: Trained, target: str, share: float, seed: int, data: Dataset | Source | None
 ) -> Labelled:
-    """Return the labelled records on which probes are fitted, divided into training and validation."""
-    data = data if isinstance(data, Dataset) else _read(trained, data)
+    """Return the labelled records on which probes are fitted, divided into training and validation.
+
+    If no records are given, they are those of the table or of the training's data, divided into the parts
+    that the training had.
+    """
+    if not isinstance(data, Dataset):
+        table = trained.experiment.data.get("table") if data is None else data
+        data = readout_rows(trained, data)
+        if data.files is None and isinstance(table, str | Path) and table:
+            data = replace(data, files=fingerprint(str(table)))
     sort = chosen_targets(data, target, "linear")[target]
     train, validation = data.fit, data.validation
     if validation is None or not len(validation):
@@ -361,15 +357,6 @@ def labelled_records(
         reserved = held_out(len(train), train.groups, share, generator)
         train, validation = train.choose(np.flatnonzero(~reserved)), train.choose(np.flatnonzero(reserved))
     return Labelled(data, sort, *(_with_target(part, target) for part in (train, validation)))
-
-
-def _read(trained: Trained, source: Source | None) -> Dataset:
-    """Read the table, or the data of the training, divided into the parts that the training had."""
-    data = readout_rows(trained, source)
-    table = trained.experiment.data.get("table") if source is None else source
-    if data.files is not None or not isinstance(table, str | Path) or not table:
-        return data
-    return replace(data, files=fingerprint(str(table)))
 
 
 def _with_target(records: Records, target: str) -> Records:

@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import itemgetter
@@ -118,9 +118,7 @@ def write_shard(path: Path, shard: TokenShard) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as file:
-            file.write(head)
-            for buffer in buffers:
-                file.write(buffer)
+            file.writelines([head, *buffers])
     except OSError as problem:
         raise DataError(
             f"Cannot keep token states in {path.parent}: {problem.strerror}. Free some space, name another "
@@ -266,7 +264,10 @@ class Keeper:
 
     def encoded(self, modality: Modality, column: Column, key: str, device: torch.device) -> TokenShard:
         generator = torch.Generator().manual_seed(int(key[:15], 16))
-        parts = [self.versions(part, column, generator, device) for part in _slices(modality, AT_ONCE)]
+        batches = [slice(start, start + AT_ONCE) for start in range(0, len(modality), AT_ONCE)]
+        parts = [
+            self.versions(modality.apply(itemgetter(batch)), column, generator, device) for batch in batches
+        ]
         values = np.concatenate([values for values, _ in parts])
         if not np.isfinite(values).all():
             raise DataError(
@@ -285,7 +286,10 @@ class Keeper:
         inputs = [modality]
         if self.augmentation is not None:
             inputs += [self.augmentation(modality, generator, column.spec) for _ in range(self.views)]
-        encoded = [self.encoder(*_inputs(version, device)) for version in inputs]
+        encoded = []
+        for version in inputs:
+            moved = to_device({"": version}, device)[""]
+            encoded.append(self.encoder(moved.values, moved.padding))
         values = torch.stack([states for states, _ in encoded], dim=1).cpu().numpy()
         with np.errstate(over="ignore"):
             stored = values.astype(self.precision)
@@ -305,16 +309,6 @@ def cache_folder() -> Path:
     if base:
         return Path(base) / "tokens"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "commlearn" / "tokens"
-
-
-def _inputs(modality: Modality, device: torch.device) -> tuple[torch.Tensor, torch.Tensor | None]:
-    moved = to_device({"": modality}, device)[""]
-    return moved.values, moved.padding
-
-
-def _slices(modality: Modality, size: int) -> Iterator[Modality]:
-    for start in range(0, len(modality), size):
-        yield modality.apply(itemgetter(slice(start, start + size)))
 
 
 def _view(old: Augmentation | None, new: Any, views: int) -> str:

@@ -15,27 +15,30 @@ from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
-from commlearn.config.build import build_features, build_method, learned_features, read_data, with_modules
+from commlearn.config.build import (
+    build_features,
+    build_method,
+    learned_features,
+    read_data,
+    resolved,
+    with_modules,
+)
 from commlearn.config.configuration import Experiment, Training, read_experiment
-from commlearn.config.resolve import resolved
 from commlearn.cores import OtherWork
 from commlearn.errors import CommlearnError, ConfigurationError, RunError
 from commlearn.methods.base import Method
 from commlearn.models.encoders.own import OWN
 from commlearn.models.features import FeatureBlocks, FeatureColumn, StandIns, stand_ins
 from commlearn.records import Dataset, Records
-from commlearn.seeded_draws import SeededDraws, may_draw
-from commlearn.seeds import torch_seed
+from commlearn.seeds import SeededDraws, may_draw, torch_seed
 from commlearn.tables.schema import Schema
 from commlearn.trained.embed import with_features
-from commlearn.trained.resume import open_folder, restore, restore_optimizers, threads_as_before
-from commlearn.trained.run import Run
+from commlearn.trained.run import Run, open_folder, restore, restore_optimizers, threads_as_before
 from commlearn.trained.run_folder import RunFolder
 from commlearn.trained.training_rows import rows_of_dataset
 from commlearn.training.batches import cached_loss, check_cacheable, draw_batch, split
-from commlearn.training.callbacks import Callback, Callbacks, Start
+from commlearn.training.callbacks import Callback, Callbacks, Start, usual
 from commlearn.training.descent import Descent, Player, adamw, learning_rate_factor, losses
-from commlearn.training.diagnostics import Diagnostics
 from commlearn.training.kept_tokens import with_kept_tokens
 from commlearn.training.sharding import (
     gather_parameters,
@@ -44,8 +47,7 @@ from commlearn.training.sharding import (
     strategy_of,
     unsharded,
 )
-from commlearn.training.trackers import usual
-from commlearn.training.watch import Interrupt, Watch
+from commlearn.training.watch import Diagnostics, Interrupt, Watch
 
 
 def train(
@@ -94,8 +96,7 @@ def train(
     all_callbacks = Callbacks(callbacks, *usual(progress)) if writes else Callbacks(())
     try:
         state, warnings = _open(fabric, folder, experiment, resume, overwrite)
-        if data is None:
-            data = read_data(experiment)
+        data = read_data(experiment) if data is None else data
         for line in (note, *data.notes):
             if line and writes:
                 folder.log(line)
@@ -164,7 +165,7 @@ def descend(
             rate = training.learning_rate * factor
             for descent in losses(step):
                 norm = _descend(placed, descent, rate, training.clip_norm)
-                watch.see(step + 1, descent.terms, descent.accuracy, descent.group, norm)
+                watch.see(step + 1, descent, norm)
             step += 1
             due = watch.step(step, epoch, rate)
             stopped = stop.should_stop(fabric, due, enough(step))
@@ -194,7 +195,12 @@ def _train(
     training = experiment.training
     steps_per_epoch = training.batches_in_epoch(len(data.train), fabric.world_size)
     total = training.epochs * steps_per_epoch
-    tell = _teller(folder, callbacks, fabric.is_global_zero)
+
+    def tell(line: str) -> None:
+        if fabric.is_global_zero:
+            folder.log(line)
+            callbacks.note(line)
+
     features = _features(folder, experiment, data, state is not None, tell)
     method = build_method(experiment, data.train.specs, data.state, features=features, modules=modules)
     method.check_records(data.train)
@@ -232,7 +238,6 @@ def _train(
         )
     other_work = OtherWork() if fabric.device.type == "cpu" else None
     watch = Watch(folder, training, callbacks, fabric.is_global_zero, diagnostics, other_work)
-
     draws = may_draw(method)
 
     def descents(step: int) -> Iterator[Descent]:
@@ -347,23 +352,17 @@ def _save(placed: Placed, folder: RunFolder, step: int, total: int, weights: dic
     placed.fabric.barrier()
 
 
-def _teller(folder: RunFolder, callbacks: Callbacks, writes: bool) -> Callable[[str], None]:
-    """Return a function that writes a line to the log and passes it to the callbacks."""
-
-    def tell(line: str) -> None:
-        if writes:
-            folder.log(line)
-            callbacks.note(line)
-
-    return tell
-
-
 def fabric_of(training: Training) -> Fabric:
     """Launch the engine on the devices and in the precision that the settings name."""
     if training.threads:
         torch.set_num_threads(training.threads)
     if training.accelerator == "cpu" or (training.accelerator == "auto" and not torch.cuda.is_available()):
-        _check_processes(training)
+        limit = max(8, os.cpu_count() or 1)  # each process holds a model and its libraries
+        if training.devices > limit:
+            raise ConfigurationError(
+                f"training.devices is {training.devices}, but on a CPU each device is a process. Give at "
+                f"most {limit}."
+            )
     try:
         fabric = Fabric(
             accelerator=training.accelerator,
@@ -379,15 +378,6 @@ def fabric_of(training: Training) -> Fabric:
         ) from problem
     fabric.launch()
     return fabric
-
-
-def _check_processes(training: Training) -> None:
-    """Refuse many more processes than there are cores: each of them holds a model and its libraries."""
-    if training.devices > (limit := max(8, os.cpu_count() or 1)):
-        raise ConfigurationError(
-            f"training.devices is {training.devices}, but on a CPU each device is a process. Give at "
-            f"most {limit}."
-        )
 
 
 def _clip(placed: Placed, optimizer: Any, largest: float) -> Any:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from commlearn.cli.names import add_modalities
-from commlearn.cli.python_code import Call, program
+from commlearn.cli.arguments import Call, add_modalities, given
 
 HELP = "Measure the error to expect from `commlearn interactions` at the size of your table."
 EXAMPLE = """\
@@ -19,19 +18,18 @@ Example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--like", metavar="TABLE", required=True, help="table that the twins imitate")
-    parser.add_argument("--target", required=True, help="column whose class balance they imitate")
-    parser.add_argument(
-        "--schema", metavar="YAML", help="which columns form which modality; guessed if not given"
-    )
+    add = parser.add_argument
+    add("--like", metavar="TABLE", required=True, help="table that the twins imitate")
+    add("--target", required=True, help="column whose class balance they imitate")
+    add("--schema", metavar="YAML", help="which columns form which modality; guessed if not given")
     add_modalities(parser, "compare")
-    parser.add_argument("--repeats", type=int, default=3, help="samples of each twin; default: 3")
-    parser.add_argument("--bins", type=int, help="quantile classes of a numeric target; default: 8")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add("--repeats", type=int, default=3, help="samples of each twin; default: 3")
+    add("--bins", type=int, help="quantile classes of a numeric target; default: 8")
+    add("--json", action="store_true", help="print the result as JSON")
 
 
-def python(options: argparse.Namespace) -> str:
-    return program(_call(options), "print(calibration)")
+def python(options: argparse.Namespace) -> list[str]:
+    return [_call(options), "print(calibration)"]
 
 
 def _call(options: argparse.Namespace) -> Call:
@@ -40,17 +38,14 @@ def _call(options: argparse.Namespace) -> Call:
         options.like,
         options.target,
         Call("cl.Schema.from_yaml", options.schema) if options.schema else None,
-        modalities=options.modalities,
-        repeats=None if options.repeats == 3 else options.repeats,
-        bins=options.bins,
+        **given(options, "modalities", "repeats", "bins"),
         assign="calibration",
     )
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     from commlearn.cli.output import print_json, progress_printer
 
     with progress_printer(options) as tell:
         result = _call(options).made(tell=tell)
     print_json(result.to_dict()) if options.json else print(result)
-    return 0

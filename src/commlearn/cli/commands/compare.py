@@ -5,8 +5,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from commlearn.cli.names import add_recipe, add_targets, names, short_name
-from commlearn.cli.python_code import Call
+from commlearn.cli.arguments import (
+    Call,
+    add_recipe,
+    add_targets,
+    add_trainings,
+    given,
+    made_with_seeds,
+    names,
+    recipe_settings,
+    short_name,
+)
 
 HELP = "Does an embedding add anything over what you would do otherwise? Methods, rivals, and a verdict."
 EXAMPLE = """\
@@ -31,42 +40,27 @@ TAKES_OVERRIDES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add_recipe(parser, "compared")
-    parser.add_argument(
-        "--methods",
-        type=names,
-        help="comma-separated names, or all; default: comm on a table, clip,crossself,comm on a recipe",
-    )
-    parser.add_argument(
-        "--rivals", type=names, help="comma-separated names, all or none; default: all on a table"
-    )
-    parser.add_argument(
-        "--labels",
-        type=names,
-        metavar="BUDGETS",
-        help="comma-separated shares (5%%), numbers per class (20) or all; default: 1%%,5%%,10%%,50%%,all",
-    )
+    about = "comma-separated names, or all; default: comm on a table, clip,crossself,comm on a recipe"
+    add("--methods", type=names, help=about)
+    add("--rivals", type=names, help="comma-separated names, all or none; default: all on a table")
+    about = "comma-separated shares (5%%), numbers per class (20) or all; default: 1%%,5%%,10%%,50%%,all"
+    add("--labels", type=names, metavar="BUDGETS", help=about)
     add_targets(parser, "the recipe's scores, or all")
-    parser.add_argument("--seeds", type=int, default=1, help="number of seeds: 0, 1, ...")
-    parser.add_argument("--out", help="folder; default: runs/compare-RECIPE")
-    parser.add_argument(
-        "--jobs", type=int, default=0, help="trainings at a time; default: one per core, one on a GPU"
-    )
-    parser.add_argument("--json", action="store_true", help="print the table as JSON")
+    add("--seeds", type=int, default=1, help="number of seeds: 0, 1, ...")
+    add_trainings(parser, "compare")
 
 
-def call(options: argparse.Namespace) -> Call:
-    overrides = options.overrides | ({"data.path": options.data} if options.data else {})
+def python(options: argparse.Namespace) -> Call:
     return Call(
         "cl.compare",
         options.recipe,
         options.methods,
         options.seeds,
         str(_out(options)),
-        overrides=overrides or None,
-        jobs=options.jobs or None,
-        targets=options.targets,
-        table=options.table,
+        overrides=recipe_settings(options),
+        **given(options, "jobs", "targets", "table"),
         rivals=[] if options.rivals == ["none"] else options.rivals,  # without rivals there is no verdict
         budgets=options.labels,
         assign="comparison",
@@ -78,30 +72,19 @@ def _out(options: argparse.Namespace) -> Path:
 
 
 def run(options: argparse.Namespace) -> int:
-    import sys
+    from commlearn.cli.output import print_comparison, print_json, print_verdict
+    from commlearn.plot.comparison import comparison_chart, verdict
 
-    from commlearn.cli.comparison_output import print_comparison, print_verdict
-    from commlearn.cli.output import print_json
-    from commlearn.errors import ConfigurationError
-    from commlearn.plot.comparison import comparison_chart
-    from commlearn.plot.verdict import verdict as verdict_pictures
-
-    if options.seeds < 1:
-        raise ConfigurationError(f"--seeds is {options.seeds}; give 1 or more.")
-    if options.data:
-        options.data = str(Path(options.data).resolve())
     out = _out(options)
-    comparison = call(options).made(
-        tell=lambda line: None if options.quiet else print(line, file=sys.stderr, flush=True)
-    )
+    comparison = made_with_seeds(python, options)
     comparison_chart(comparison, out / "table.png")
     pictures = []
     for number, target in enumerate((comparison.verdict or {"targets": {}})["targets"], 1):
         pictures.append(str(out / f"verdict-{number}.png"))
-        verdict_pictures(comparison, target)[0].figure.savefig(pictures[-1], dpi=150)
+        verdict(comparison, target)[0].figure.savefig(pictures[-1], dpi=150)
     if options.json:
-        verdict = {} if comparison.verdict is None else {"verdict": comparison.verdict}
-        print_json({**comparison, **verdict})
+        stated = {} if comparison.verdict is None else {"verdict": comparison.verdict}
+        print_json({**comparison, **stated})
     else:
         print_comparison(comparison)
         print(f"Table: {out / 'table.json'}   Chart: {out / 'table.png'}")

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from commlearn.cli.names import add_modalities
-from commlearn.cli.python_code import Call, Code, program
+from commlearn.cli.arguments import Call, Code, add_modalities, add_run, given
+from commlearn.errors import ConfigurationError
 
 HELP = "Embed a table, or the records of a run's data set, with a trained model."
 EXAMPLE = """\
@@ -28,77 +28,54 @@ Example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", metavar="RUN", help="folder of a training or of an export")
-    parser.add_argument("table", metavar="TABLE", nargs="?", help="Parquet, tar, CSV, TSV or JSON lines")
-    parser.add_argument("--out", "-o", required=True, help="file: .parquet, .csv or .npz; or a folder")
-    parser.add_argument(
-        "--split",
-        default="test",
-        choices=("train", "test"),
-        help="which of the run's own records; default: test",
-    )
+    add = parser.add_argument
+    add_run(parser, "Parquet, tar, CSV, TSV or JSON lines")
+    add("--out", "-o", required=True, help="file: .parquet, .csv or .npz; or a folder")
+    about = "which of the run's own records; default: test"
+    add("--split", default="test", choices=("train", "test"), help=about)
     add_modalities(parser)
-    parser.add_argument(
-        "--blocks",
-        default="all",
-        choices=("all", "learned", "features"),
-        help="part of an embedding: what was learned, the fixed features, or both; default: all",
-    )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    about = "part of an embedding: what was learned, the fixed features, or both; default: all"
+    add("--blocks", default="all", choices=("all", "learned", "features"), help=about)
+    add("--json", action="store_true", help="print the result as JSON")
 
 
-def python(options: argparse.Namespace) -> str:
-    chosen = {"modalities": options.modalities, "blocks": None if options.blocks == "all" else options.blocks}
-    if options.table:
-        module, name = (
-            ("stream", "write_embeddings") if Path(options.out).suffix else ("shards", "write_shards")
-        )
-        return program(
-            f"from commlearn.trained.{module} import {name}",
-            "",
-            Call("cl.load", options.run_folder, assign="run"),
-            Call(name, Code("run"), options.table, options.out, **chosen),
-        )
-    return program(
-        Call("cl.load", options.run_folder, assign="run"),
-        f"records = cl.read_data(run.experiment).{options.split}",
-        Call("cl.embed", Code("run"), Code("records"), **chosen, assign="embeddings"),
-    )
+def python(options: argparse.Namespace) -> list[str]:
+    chosen = given(options, "modalities", "blocks")
+    loaded = Call("cl.load", options.run_folder, assign="run")
+    if not options.table:
+        embeddings = Call("cl.embed", Code("run"), Code("records"), **chosen, assign="embeddings")
+        return [loaded, f"records = cl.read_data(run.experiment).{options.split}", embeddings]
+    module, name = ("stream", "write_embeddings") if Path(options.out).suffix else ("shards", "write_shards")
+    written = Call(name, Code("run"), options.table, options.out, **chosen)
+    return [f"from commlearn.trained.{module} import {name}", "", loaded, written]
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     from commlearn.cli.output import print_json, progress_printer
-    from commlearn.errors import ConfigurationError
     from commlearn.trained.artifact import load
     from commlearn.trained.shards import write_shards
     from commlearn.trained.stream import write_embeddings
 
     loaded = load(options.run_folder)
     folder = not Path(options.out).suffix
-    rank, ranks = (
-        int(os.environ.get(name, default)) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"))
-    )
+    rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if ranks > 1 and not (folder and options.table):
         raise ConfigurationError(
             f"--out is {options.out}: several processes embed a table into a folder. Give one, without a "
             "file ending."
         )
     with progress_printer(options) as tell:
-        if options.table and folder:
-            written = write_shards(
-                loaded, options.table, options.out, options.modalities, rank, ranks, tell, options.blocks
-            )
-        elif options.table:
-            written = write_embeddings(
-                loaded, options.table, options.out, options.modalities, tell, options.blocks
-            )
+        if options.table:
+            work = (loaded, options.table, options.out, options.modalities)
+            if folder:
+                written = write_shards(*work, rank, ranks, tell, options.blocks)
+            else:
+                written = write_embeddings(*work, tell, options.blocks)
         else:
             tell(f"embedding the {options.split} records")
             written = _embed_own_records(loaded, options)
-    print_json(written) if options.json else print(
-        f"{written.records} x {written.dim} embeddings: {written.out}"
-    )
-    return 0
+    summary = f"{written.records} x {written.dim} embeddings: {written.out}"
+    print_json(written) if options.json else print(summary)
 
 
 def _embed_own_records(loaded: Any, options: argparse.Namespace) -> Any:

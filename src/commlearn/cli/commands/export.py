@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from commlearn.cli.names import names
-from commlearn.cli.python_code import Call, program
+from commlearn.cli.arguments import EXPORTED, Call, names
 from commlearn.errors import ConfigurationError
 
 HELP = "Export a run to one folder or to the hub: weights, settings, schema, preprocessing and a model card."
@@ -22,30 +21,24 @@ Example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", metavar="RUN", help="folder of a training or of an export")
-    parser.add_argument("folder", metavar="FOLDER", help="folder to create, or hf://user/name")
-    parser.add_argument(
-        "--onnx", action="store_true", help="also write ONNX graphs: one per modality, and one of all of them"
-    )
-    parser.add_argument(
-        "--subsets",
-        type=names,
-        metavar="NAMES",
-        help="write graphs of these subsets instead: image+text,image",
-    )
-    parser.add_argument(
-        "--without-rows", action="store_true", help="leave out the hashes of the rows that were trained on"
-    )
-    parser.add_argument("--with-rows", action="store_true", help="on the hub: store these hashes as well")
-    parser.add_argument("--public", action="store_true", help="on the hub: visible to everybody")
-    parser.add_argument("--license", metavar="NAME", help="on the hub: licence of the weights, such as mit")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add = parser.add_argument
+    add("run_folder", metavar="RUN", help=EXPORTED)
+    add("folder", metavar="FOLDER", help="folder to create, or hf://user/name")
+    about = "also write ONNX graphs: one per modality, and one of all of them"
+    add("--onnx", action="store_true", help=about)
+    about = "write graphs of these subsets instead: image+text,image"
+    add("--subsets", type=names, metavar="NAMES", help=about)
+    add("--without-rows", action="store_true", help="leave out the hashes of the rows that were trained on")
+    add("--with-rows", action="store_true", help="on the hub: store these hashes as well")
+    add("--public", action="store_true", help="on the hub: visible to everybody")
+    add("--license", metavar="NAME", help="on the hub: licence of the weights, such as mit")
+    add("--json", action="store_true", help="print the result as JSON")
 
 
-def python(options: argparse.Namespace) -> str:
+def python(options: argparse.Namespace) -> list[Call]:
     loaded = Call("cl.load", options.run_folder)
     graphs = Call("cl.export_onnx", loaded, f"{options.folder}/onnx", _subsets(options))
-    return program(_call(options), *([graphs] if options.onnx else []))
+    return [_call(options), *([graphs] if options.onnx else [])]
 
 
 def _call(options: argparse.Namespace) -> Call:
@@ -68,14 +61,15 @@ def _subsets(options: argparse.Namespace) -> list[list[str]] | None:
     return [subset.split("+") for subset in options.subsets] if options.subsets else None
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     from commlearn.cli.output import print_json, print_next, progress_printer
     from commlearn.storage.hub import on_hub
 
     if options.subsets and not options.onnx:
         raise ConfigurationError("--subsets chooses ONNX graphs; add --onnx.")
     if on_hub(options.folder):
-        return _push(options)
+        _push(options)
+        return
     if options.public or options.license or options.with_rows:
         raise ConfigurationError("--public, --license and --with-rows are for the hub: hf://user/name.")
     folder = _call(options).made()
@@ -92,10 +86,9 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(f"wrote {folder}: {', '.join(files)}")
     print_next(options, ("info", folder), ("embed", folder, "TABLE", "-o", "z.parquet"))
-    return 0
 
 
-def _push(options: argparse.Namespace) -> int:
+def _push(options: argparse.Namespace) -> None:
     from commlearn.cli.output import print_json, print_next
 
     if options.onnx or options.without_rows:
@@ -111,4 +104,3 @@ def _push(options: argparse.Namespace) -> int:
         sort = "public" if options.public else "private"
         print(f"stored {address}, {sort}: weights, settings, names of columns, words and scales{rows}")
     print_next(options, ("info", address), ("embed", address, "TABLE", "-o", "z.parquet"))
-    return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from commlearn.cli.python_code import Call
+from commlearn.cli.arguments import Call, add_run, given
 
 HELP = "Train all weights of a run for one target, with early stopping on validation records."
 EXAMPLE = """\
@@ -31,24 +31,21 @@ SETTINGS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", metavar="RUN", help="folder of a training or of an export")
-    parser.add_argument(
-        "table", metavar="TABLE", nargs="?", help="rows with the target; default: the training's"
-    )
-    parser.add_argument("--target", required=True, help="target whose labels are learned")
-    parser.add_argument("--out", help="run folder; default: RUN-TARGET")
+    add = parser.add_argument
+    add_run(parser, "rows with the target; default: the training's")
+    add("--target", required=True, help="target whose labels are learned")
+    add("--out", help="run folder; default: RUN-TARGET")
     for name, (default, about) in SETTINGS.items():
         word = f"--{name.replace('_', '-')}"
-        parser.add_argument(word, type=type(default), default=default, help=f"{about}; default: {default}")
-    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
-    parser.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
-    parser.add_argument("--quiet", "-q", action="store_true", help="show no progress")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+        add(word, type=type(default), default=default, help=f"{about}; default: {default}")
+    add("--resume", action="store_true", help="continue from the last checkpoint")
+    add("--overwrite", action="store_true", help="replace the run in the folder")
+    add("--quiet", "-q", action="store_true", help="show no progress")
+    add("--json", action="store_true", help="print the result as JSON")
 
 
-def call(options: argparse.Namespace) -> Call:
-    changed = {name: getattr(options, name) for name in SETTINGS}
-    changed = {name: value for name, value in changed.items() if value != SETTINGS[name][0]}
+def python(options: argparse.Namespace) -> Call:
+    changed = given(options, *SETTINGS)
     settings = Call("commlearn.training.finetune:FineTuning", options.target, **changed)
     return Call(
         "cl.finetune",
@@ -56,33 +53,31 @@ def call(options: argparse.Namespace) -> Call:
         settings if changed else options.target,
         _out(options),
         data=options.table,
-        resume=options.resume or None,
-        overwrite=options.overwrite or None,
+        **given(options, "resume", "overwrite"),
         assign="run",
     )
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     from commlearn.cli.output import print_json, print_next
-    from commlearn.probes import MEASURES
+    from commlearn.probes.results import MEASURES
     from commlearn.storage.plain_json import values_of_file
+    from commlearn.training.callbacks import progress_for
     from commlearn.training.finetune import RESULT
-    from commlearn.training.progress import progress_for
 
     out = _out(options)
     quiet = options.quiet or (options.json and not options.verbose)
-    tuned = call(options).made(progress=progress_for(quiet, options.verbose))
+    tuned = python(options).made(progress=progress_for(quiet, options.verbose))
     paths = {name: tuned.folder.path / name for name in (RESULT, "probes.json")}
     results = {name: values_of_file(path) for name, path in paths.items() if path.exists()}
     if options.json:
         print_json({"run": str(out), "result": results[RESULT], "probes": results.get("probes.json")})
-        return 0
-    result = results[RESULT]
+        return
     for warning in tuned.warnings:
         print(f"warning: {warning}")
     print(
-        f"{result['objective']} on {result['train_records']} records: best after epoch "
-        f"{result['best_epoch']} of {result['epochs']}, validation loss {result['validation_loss']:.4f}"
+        "{objective} on {train_records} records: best after epoch {best_epoch} of {epochs}, "
+        "validation loss {validation_loss:.4f}".format(**results[RESULT])
     )
     for target, probed in results.get("probes.json", {}).items():
         measure = next(name for name in MEASURES if name in probed)
@@ -90,7 +85,6 @@ def run(options: argparse.Namespace) -> int:
         print(f"probe of {target}: {measure} {probed[measure]:.3f} [{low:.3f}, {high:.3f}]")
     print(f"Fine-tuned: {out}")
     print_next(options, ("report", out), ("export", out, f"{out}-model"))
-    return 0
 
 
 def _out(options: argparse.Namespace) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import textwrap
 
-from commlearn.cli.python_code import Call, program
+from commlearn.cli.arguments import EXPORTED, Call
 
 HELP = "Show versions, recipes, methods and encoders, or describe a run."
 EXAMPLE = """\
@@ -16,28 +16,27 @@ Example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", nargs="?", metavar="RUN", help="folder of a training or of an export")
+    parser.add_argument("run_folder", nargs="?", metavar="RUN", help=EXPORTED)
     parser.add_argument("--json", action="store_true", help="print as JSON")
 
 
-def python(options: argparse.Namespace) -> str:
+def python(options: argparse.Namespace) -> list[str]:
     if options.run_folder:
-        return program(Call("cl.load", options.run_folder, assign="run"), "print(run.experiment, run.specs)")
-    return program("print(cl.__version__, list(cl.METHODS), list(cl.READERS))")
+        return [Call("cl.load", options.run_folder, assign="run"), "print(run.experiment, run.specs)"]
+    return ["print(cl.__version__, list(cl.METHODS), list(cl.READERS))"]
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     from commlearn.cli.output import print_json
 
     facts = _run(options.run_folder) if options.run_folder else _library()
     if options.json:
         print_json(facts)
-        return 0
+        return
     for key, value in facts.items():
         text = ", ".join(value) if isinstance(value, list) else str(value)
         lines = textwrap.wrap(text, 66, break_on_hyphens=False)
         print(f"{key:14}" + f"\n{'':14}".join(lines))
-    return 0
 
 
 def _library() -> dict[str, object]:
@@ -72,12 +71,13 @@ def _run(path: str) -> dict[str, object]:
     from commlearn.trained.artifact import load
 
     loaded = load(path)
+    experiment = loaded.experiment
     return {
         "run": path,
-        "recipe": loaded.experiment.name,
-        "variant": loaded.experiment.variant or "-",
-        "method": loaded.experiment.method["name"],
-        "seed": loaded.experiment.seed,
+        "recipe": experiment.name,
+        "variant": experiment.variant or "-",
+        "method": experiment.method["name"],
+        "seed": experiment.seed,
         "step": getattr(loaded, "step", "exported"),
         "parameters": sum(p.numel() for p in loaded.method.parameters()),
         "modalities": [

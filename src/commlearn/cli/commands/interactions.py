@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from commlearn.cli.names import add_modalities, add_targets
-from commlearn.cli.python_code import Call, Code, program
+from commlearn.cli.arguments import Call, add_modalities, add_run, add_targets, given
+from commlearn.errors import ConfigurationError, DataError
 from commlearn.escapes import file_name_part
 
 MOST_TARGETS = 3  # most targets that are analysed if none is named and there are many modalities
@@ -25,63 +25,54 @@ Example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", metavar="RUN", help="folder of a training or an export, or a schema")
-    parser.add_argument("table", metavar="TABLE", nargs="?", help="rows with the target")
+    add = parser.add_argument
+    add_run(parser, "rows with the target", "folder of a training or an export, or a schema")
     add_targets(parser)
     add_modalities(parser, "compare")
-    parser.add_argument(
-        "--groups", metavar="COLUMN", help="column of groups; rows of one group stay in one fold"
-    )
-    parser.add_argument("--bins", type=int, help="quantile classes of a numeric target; default: 8")
-    parser.add_argument(
-        "--quick", action="store_true", help="without a learning curve, with fewer resamplings"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="seed of folds, experts and resamplings; default: 0"
-    )
-    parser.add_argument("--plot", metavar="PNG", help="draw the report; several targets: one file each")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add("--groups", metavar="COLUMN", help="column of groups; rows of one group stay in one fold")
+    add("--bins", type=int, help="quantile classes of a numeric target; default: 8")
+    add("--quick", action="store_true", help="without a learning curve, with fewer resamplings")
+    add("--seed", type=int, default=0, help="seed of folds, experts and resamplings; default: 0")
+    add("--plot", metavar="PNG", help="draw the report; several targets: one file each")
+    add("--json", action="store_true", help="print the result as JSON")
 
 
-def python(options: argparse.Namespace) -> str:
+def python(options: argparse.Namespace) -> list[str]:
     targets = options.targets or [None]
-    lines = ["from commlearn.information import Settings"] if _changed_settings(options) else []
-    raw = _is_schema(options.run_folder)
-    source = Call("cl.Schema.from_yaml", options.run_folder) if raw else repr(options.run_folder)
+    source, changed = options.run_folder, _changed_settings(options)
+    lines = ["from commlearn.information import Settings"] if changed else []
     for target in targets:
         report = Call(
             "cl.interactions",
-            Code(source),
+            Call("cl.Schema.from_yaml", source) if _is_schema(source) else source,
             options.table,
             target=target,
-            modalities=options.modalities,
-            groups=options.groups,
-            settings=Code(Call("Settings", **_changed_settings(options)))
-            if _changed_settings(options)
-            else None,
+            **given(options, "modalities", "groups"),
+            settings=Call("Settings", **changed) if changed else None,
             assign="report",
         )
         lines += [report, "print(report)"]
         lines += [Call("report.plot", str(_plot_path(options, target, len(targets))))] if options.plot else []
-    return program(*lines)
+    return lines
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     from commlearn.cli.output import print_json, progress_printer
-    from commlearn.errors import DataError
     from commlearn.information.ask import ask
+    from commlearn.information.material import Settings
     from commlearn.information.sources import gather
 
     _check_plot(options.plot)
     reports: dict[str, Any] = {}
-    skipped: dict[str, str] = {}
+    skipped = {}
     with progress_printer(options) as tell:
         tell("reading and embedding")
         sources = gather(_source(options), options.table, options.modalities, options.groups)
         targets = _targets(options, sources)
         for target in targets:
             try:
-                reports[target] = ask(sources, target, settings=_settings(options), tell=tell)
+                settings = Settings(**_changed_settings(options))
+                reports[target] = ask(sources, target, settings=settings, tell=tell)
             except DataError as problem:
                 if len(targets) == 1:
                     raise
@@ -98,11 +89,9 @@ def run(options: argparse.Namespace) -> int:
         print_json(values if len(targets) > 1 else next(iter(values.values())))
     else:
         print("\n\n".join(str(report) for report in reports.values()))
-    return 0
 
 
 def _source(options: argparse.Namespace) -> Any:
-    from commlearn.errors import ConfigurationError
     from commlearn.tables.schema import Schema
 
     if not _is_schema(options.run_folder):
@@ -117,7 +106,6 @@ def _is_schema(source: str) -> bool:
 
 
 def _targets(options: argparse.Namespace, sources: Any) -> list[str]:
-    from commlearn.errors import ConfigurationError
     from commlearn.information.material import MOST_MODALITIES
 
     chosen = options.targets or list(sources.targets)
@@ -130,18 +118,11 @@ def _targets(options: argparse.Namespace, sources: Any) -> list[str]:
     return chosen
 
 
-def _settings(options: argparse.Namespace) -> Any:
-    from commlearn.information.settings import Settings
-
-    return Settings(**_changed_settings(options))
-
-
 def _changed_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that are not at their default."""
     quick = {"curve": False, "bootstrap": 5, "permutations": 39} if options.quick else {}
     bins = {} if options.bins is None else {"bins": options.bins}
-    seed = {"seed": options.seed} if options.seed else {}
-    return quick | bins | seed
+    return quick | bins | ({"seed": options.seed} if options.seed else {})
 
 
 def _plot_path(options: argparse.Namespace, target: str | None, targets: int) -> Path:
@@ -152,8 +133,6 @@ def _plot_path(options: argparse.Namespace, target: str | None, targets: int) ->
 
 def _check_plot(path: str | None) -> None:
     """Reject a path that could not be written, before minutes are spent."""
-    from commlearn.errors import ConfigurationError
-
     if path is None:
         return
     if Path(path).suffix.lower() not in (".png", ".pdf", ".svg"):

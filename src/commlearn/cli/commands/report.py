@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from commlearn.cli.names import add_targets
-from commlearn.cli.python_code import Call
+from commlearn.cli.arguments import Call, add_run, add_targets, given
 
 HELP = "Write one HTML page that shows the results of a training, and the same as PNG, CSV and JSON."
 EXAMPLE = """\
@@ -20,39 +19,30 @@ Example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", metavar="RUN", help="folder of a training or of an export")
-    parser.add_argument("table", metavar="TABLE", nargs="?", help="rows to examine, as in the schema")
-    parser.add_argument("--out", "-o", metavar="FOLDER", help="folder of the page; default: RUN/report")
+    add = parser.add_argument
+    add_run(parser, "rows to examine, as in the schema")
+    add("--out", "-o", metavar="FOLDER", help="folder of the page; default: RUN/report")
     add_targets(parser)
-    parser.add_argument(
-        "--interactions",
-        action="store_true",
-        help="also decompose what the modalities know together (minutes), for the named or first 3 targets",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed of folds, bootstrap and choice of records")
-    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
+    about = "also decompose what the modalities know together (minutes), for the named or first 3 targets"
+    add("--interactions", action="store_true", help=about)
+    add("--seed", type=int, default=0, help="seed of folds, bootstrap and choice of records")
+    add("--json", action="store_true", help="print what was written as JSON")
 
 
-def call(options: argparse.Namespace) -> Call:
+def python(options: argparse.Namespace) -> Call:
     return Call(
         "cl.report",
         options.run_folder,
         options.table,
-        out=options.out,
-        targets=options.targets,
-        interactions=options.interactions or None,
-        seed=options.seed or None,
+        **given(options, "out", "targets", "interactions", "seed"),
         assign="written",
     )
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     from commlearn.cli.output import print_json, progress_printer
 
     with progress_printer(options) as tell:
-        written = call(options).made(tell=tell)
-    if options.json:
-        print_json(written)
-    else:
-        print(f"wrote {written.out} ({written.bytes / 1e6:.1f} MB, {written.seconds:.0f} s)")
-    return 0
+        written = python(options).made(tell=tell)
+    summary = f"wrote {written.out} ({written.bytes / 1e6:.1f} MB, {written.seconds:.0f} s)"
+    print_json(written) if options.json else print(summary)

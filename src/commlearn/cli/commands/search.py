@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
-from commlearn.cli.names import add_modalities, names
-from commlearn.cli.python_code import Call, program
+from commlearn.cli.arguments import Call, add_modalities, add_run, given, names
 from commlearn.errors import ConfigurationError
 
 HELP = "Find the records of a table that are most like a row, a text or a picture, and say why."
@@ -27,23 +27,23 @@ SHOWN = 3  # most modalities for which a hint at their own scores is printed; `w
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_folder", metavar="RUN", help="folder of a training or of an export")
-    parser.add_argument("table", metavar="TABLE", nargs="?", help="table to search")
-    parser.add_argument("--row", type=int, metavar="N", help="find records like this row; the first is 0")
-    parser.add_argument("--id", metavar="ID", help="find records like the row with this id")
-    parser.add_argument("--text", metavar="WORDS", help="find records like this text")
-    parser.add_argument("--image", metavar="FILE", help="find records like this picture")
-    parser.add_argument("-k", type=int, default=10, metavar="N", help="number of records; default: 10")
-    parser.add_argument("--by", type=names, metavar="NAMES", help="modalities of the query to use")
+    add = parser.add_argument
+    add_run(parser, "table to search")
+    add("--row", type=int, metavar="N", help="find records like this row; the first is 0")
+    add("--id", metavar="ID", help="find records like the row with this id")
+    add("--text", metavar="WORDS", help="find records like this text")
+    add("--image", metavar="FILE", help="find records like this picture")
+    add("-k", type=int, default=10, metavar="N", help="number of records; default: 10")
+    add("--by", type=names, metavar="NAMES", help="modalities of the query to use")
     add_modalities(parser, "compare with")
-    parser.add_argument("--index", metavar="FOLDER", help="folder for vectors; default: RUN/search")
-    parser.add_argument("--approximate", action="store_true", help="search through lists of faiss (an extra)")
-    parser.add_argument("--out", "-o", metavar="FILE", help="write the records to a .csv or .parquet file")
-    parser.add_argument("--json", action="store_true", help="print the records as JSON")
+    add("--index", metavar="FOLDER", help="folder for vectors; default: RUN/search")
+    add("--approximate", action="store_true", help="search through lists of faiss (an extra)")
+    add("--out", "-o", metavar="FILE", help="write the records to a .csv or .parquet file")
+    add("--json", action="store_true", help="print the records as JSON")
 
 
-def python(options: argparse.Namespace) -> str:
-    return program(_call(options), "print(hits)")
+def python(options: argparse.Namespace) -> list[str]:
+    return [_call(options), "print(hits)"]
 
 
 def _call(options: argparse.Namespace) -> Call:
@@ -59,16 +59,12 @@ def _call(options: argparse.Namespace) -> Call:
         Call("cl.load", options.run_folder),
         options.table,
         cells or next(iter(query.values())),
-        k=None if options.k == 10 else options.k,
-        modalities=options.modalities,
-        by=options.by,
-        index=options.index,
-        approximate=options.approximate or None,
+        **given(options, "k", "modalities", "by", "index", "approximate"),
         assign="hits",
     )
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     import json
 
     from commlearn.cli.output import print_json, progress_printer
@@ -80,11 +76,7 @@ def run(options: argparse.Namespace) -> int:
         hits = call.made(tell=tell)
     if options.out:
         _write(hits, Path(options.out))
-    if options.json:
-        print_json(json.loads(hits.to_json(orient="records")))
-        return 0
-    _print(hits, options)
-    return 0
+    print_json(json.loads(hits.to_json(orient="records"))) if options.json else _print(hits, options)
 
 
 def _write(hits: Any, path: Path) -> None:
@@ -100,8 +92,6 @@ def _write(hits: Any, path: Path) -> None:
 
 def _print(hits: Any, options: argparse.Namespace) -> None:
     """Print a table for people: which record, how alike, what it holds and why."""
-    import sys
-
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -116,15 +106,16 @@ def _print(hits: Any, options: argparse.Namespace) -> None:
     modalities = [name.removeprefix("above_") for name in hits if name.startswith("above_")]
     columns = ["row", *(name for name in ("id", "group") if name in hits), "score"]
     table = Table(box=None, pad_edge=False)
-    for title, name in [("", "rank"), *zip(columns, columns, strict=True)]:
-        table.add_column(title, justify="left" if name in ("id", "group") else "right", no_wrap=True)
+    for title in ("", *columns):  # the first one is the rank
+        table.add_column(title, justify="left" if title in ("id", "group") else "right", no_wrap=True)
     table.add_column("above", justify="right")
     table.add_column("record", max_width=30, no_wrap=True, overflow="ellipsis")
     table.add_column("why")
     for hit in hits.to_dict("records"):
-        cells = [_cell(hit[name]) for name in ("rank", *columns)]
-        row = [*cells, _percent(hit["above"]), hit["record"], hit["why"]]
-        table.add_row(*(escape(one_line(str(cell))) for cell in row))
+        values = [hit[name] for name in ("rank", *columns)]
+        cells = [f"{value:.3f}" if isinstance(value, float) else str(value)[:20] for value in values]
+        above = "-" if hit["above"] != hit["above"] else f"{100 * hit['above']:.1f} %"
+        table.add_row(*(escape(one_line(cell)) for cell in (*cells, above, hit["record"], hit["why"])))
     console = Console(file=terminal_stream(sys.stdout), highlight=False, width=80)
     console.print(table)
     if options.out:
@@ -135,11 +126,3 @@ def _print(hits: Any, options: argparse.Namespace) -> None:
     # a model on the hub has neither a table nor a folder for its report
     reported = [*searched, "--out", "report"] if on_hub(options.run_folder) else [options.run_folder]
     print_next(options, ("search", *searched, "--row", hits["row"].iloc[0]), ("report", *reported))
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)[:20]
-
-
-def _percent(share: float) -> str:
-    return "-" if share != share else f"{100 * share:.1f} %"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
-from commlearn.cli.names import add_recipe, names, short_name
-from commlearn.cli.python_code import Call, Code, program
+from commlearn.cli.arguments import Call, Code, add_recipe, given, names, short_name
+from commlearn.errors import ConfigurationError
 
 HELP = "Train a recipe, or on a table that a schema describes, and write a run folder."
 EXAMPLE = """\
@@ -25,68 +26,61 @@ TAKES_OVERRIDES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add_recipe(parser, "trained")
-    parser.add_argument("--out", help="run folder; default: runs/RECIPE-METHOD[-VARIANT]-seedN")
-    parser.add_argument("--method", help="replaces the recipe's method")
-    parser.add_argument("--seed", type=int, help="seed of weights, order and augmentation")
-    parser.add_argument("--variant", help="which of the recipe's trainings; default: its first")
-    parser.add_argument("--resume", action="store_true", help="continue from the run's last checkpoint")
-    parser.add_argument("--overwrite", action="store_true", help="replace the run in the folder")
-    parser.add_argument(
-        "--probe",
-        nargs="?",
-        const="all",
-        metavar="TARGETS",
-        help="probe afterwards: all, or comma-separated names",
-    )
-    parser.add_argument(
-        "--tracker",
-        type=names,
-        metavar="NAMES",
-        help="send metrics to mlflow, trackio or wandb; comma-separated names",
-    )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add("--out", help="run folder; default: runs/RECIPE-METHOD[-VARIANT]-seedN")
+    add("--method", help="replaces the recipe's method")
+    add("--seed", type=int, help="seed of weights, order and augmentation")
+    add("--variant", help="which of the recipe's trainings; default: its first")
+    add("--resume", action="store_true", help="continue from the run's last checkpoint")
+    add("--overwrite", action="store_true", help="replace the run in the folder")
+    about = "probe afterwards: all, or comma-separated names"
+    add("--probe", nargs="?", const="all", metavar="TARGETS", help=about)
+    about = "send metrics to mlflow, trackio or wandb; comma-separated names"
+    add("--tracker", type=names, metavar="NAMES", help=about)
+    add("--json", action="store_true", help="print the result as JSON")
 
 
-def python(options: argparse.Namespace) -> str:
+def python(options: argparse.Namespace) -> list[str]:
     reading = _reading_call(options)
     training = Call(
         "cl.train",
         Code("experiment"),
         options.out or "runs/mine",
         data=Code("data"),
-        resume=options.resume or None,
-        overwrite=options.overwrite or None,
+        **given(options, "resume", "overwrite"),
         callbacks=options.tracker,
         assign="run",
     )
     data = [] if reading.module else ["data = cl.read_data(experiment)"]
-    probed = [f"print(cl.probe(run, data{_targets(options)}))"] if options.probe else []
-    return program(reading, *data, training, *probed)
+    probed = []
+    if options.probe:
+        probed = [f"print({Call('cl.probe', Code('run'), Code('data'), _targets(options))})"]
+    return [reading, *data, training, *probed]
 
 
 def _reading_call(options: argparse.Namespace) -> Call:
     """Return the call that reads a schema with its table, or a recipe."""
     from commlearn.config.own_data import is_schema
 
-    overrides = options.overrides | ({} if options.seed is None else {"seed": options.seed})
-    overrides |= {"data.path": options.data} if options.data else {}
-    recipe, method, settings = options.recipe, options.method, overrides or None
+    settings = options.overrides | ({} if options.seed is None else {"seed": options.seed})
+    settings = settings | ({"data.path": options.data} if options.data else {}) or None
+    recipe, method = options.recipe, options.method
     if is_schema(recipe):
         read_own, results = "commlearn.config.own_data:read_own", "experiment, data, note"
         return Call(read_own, recipe, options.table, settings, method, assign=results)
-    variant = options.variant
-    return Call("cl.read_experiment", recipe, settings, variant=variant, method=method, assign="experiment")
+    chosen = {"variant": options.variant, "method": method}
+    return Call("cl.read_experiment", recipe, settings, **chosen, assign="experiment")
 
 
-def _targets(options: argparse.Namespace) -> str:
-    return "" if options.probe == "all" else f", {names(options.probe)!r}"
+def _targets(options: argparse.Namespace) -> list[str] | None:
+    return None if options.probe == "all" else names(options.probe)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     from commlearn.cli.output import print_json, print_next, print_probes
+    from commlearn.training.callbacks import progress_for
     from commlearn.training.loop import train
-    from commlearn.training.progress import progress_for
 
     experiment, data, note = _read(options)
     name = short_name(options.recipe) if experiment.name == "schema" else experiment.name
@@ -110,17 +104,17 @@ def run(options: argparse.Namespace) -> int:
         callbacks=options.tracker or (),
     )
     if result.rank:
-        return 0
+        return
     probes = None
     if options.probe:
-        from commlearn.probes import probe, to_json
+        from commlearn.probes.probe import probe
+        from commlearn.storage.plain_json import json_text
 
-        targets = None if options.probe == "all" else names(options.probe)
-        probes = probe(result, data, targets)
-        result.folder.write("probes.json", to_json(probes))
+        probes = probe(result, data, _targets(options))
+        result.folder.write("probes.json", json_text(probes))
     if options.json:
         print_json({"run": str(out), "step": result.step, "probes": probes, "warnings": result.warnings})
-        return 0
+        return
     for warning in result.warnings:
         print(f"warning: {warning}")
     if probes is not None:
@@ -128,15 +122,11 @@ def run(options: argparse.Namespace) -> int:
     print(f"Trained to step {result.step}: {out}")
     commands = ("report", "probe") if data.train.targets else ("report",)
     print_next(options, *((command, out) for command in commands))
-    return 0
 
 
 def _read(options: argparse.Namespace) -> tuple[Any, Any, str]:
     """Return what to train, what to train it on, and which settings were chosen."""
-    from pathlib import Path
-
     from commlearn.config.build import read_data
-    from commlearn.errors import ConfigurationError
 
     reading = _reading_call(options)
     if reading.module:
@@ -144,8 +134,7 @@ def _read(options: argparse.Namespace) -> tuple[Any, Any, str]:
             raise ConfigurationError("--data is for recipes; give a schema's table with --table.")
         if options.variant:
             raise ConfigurationError("--variant is for recipes; a schema has no variants.")
-        experiment, data, note = reading.made()
-        return experiment, data, note
+        return reading.made()
     if options.table:
         raise ConfigurationError(
             f"--table: {options.recipe} is a recipe, not a schema; give its data with --data."

@@ -5,8 +5,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from commlearn.cli.names import add_recipe, add_targets, names
-from commlearn.cli.python_code import Call
+from commlearn.cli.arguments import (
+    Call,
+    add_recipe,
+    add_targets,
+    add_trainings,
+    given,
+    made_with_seeds,
+    names,
+    recipe_settings,
+)
+from commlearn.errors import ConfigurationError
 
 HELP = "Choose settings for each method with the same budget, then score each method at its choice."
 EXAMPLE = """\
@@ -26,33 +35,22 @@ TAKES_OVERRIDES = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add_recipe(parser, "tuned")
-    parser.add_argument("--methods", type=names, help="comma-separated names; default: as in compare")
-    parser.add_argument(
-        "--over",
-        action="append",
-        required=True,
-        metavar="KEY=VALUES",
-        help="a setting, with comma-separated values or a range; may be given several times; "
-        "METHODS:KEY=VALUES is for these methods only",
+    add("--methods", type=names, help="comma-separated names; default: as in compare")
+    about = (
+        "a setting, with comma-separated values or a range; may be given several times; "
+        "METHODS:KEY=VALUES is for these methods only"
     )
-    parser.add_argument("--budget", type=int, help="settings tried for each method; default: the whole grid")
+    add("--over", action="append", required=True, metavar="KEY=VALUES", help=about)
+    add("--budget", type=int, help="settings tried for each method; default: the whole grid")
     add_targets(parser, "the recipe's scores, or all")
-    parser.add_argument(
-        "--seeds", type=int, default=1, help="number of seeds of the final trainings: 0, 1, ..."
-    )
-    parser.add_argument(
-        "--search-seed", type=int, default=0, help="seed of the settings that are drawn; default: 0"
-    )
-    parser.add_argument("--out", help="folder; default: runs/tune-RECIPE")
-    parser.add_argument(
-        "--jobs", type=int, default=0, help="trainings at a time; default: one per core, one on a GPU"
-    )
-    parser.add_argument("--json", action="store_true", help="print the table as JSON")
+    add("--seeds", type=int, default=1, help="number of seeds of the final trainings: 0, 1, ...")
+    add("--search-seed", type=int, default=0, help="seed of the settings that are drawn; default: 0")
+    add_trainings(parser, "tune")
 
 
-def call(options: argparse.Namespace) -> Call:
-    overrides = options.overrides | ({"data.path": options.data} if options.data else {})
+def python(options: argparse.Namespace) -> Call:
     return Call(
         "cl.tune",
         options.recipe,
@@ -61,11 +59,8 @@ def call(options: argparse.Namespace) -> Call:
         options.budget,
         options.seeds,
         str(_out(options)),
-        overrides=overrides or None,
-        jobs=options.jobs or None,
-        targets=options.targets,
-        table=options.table,
-        search_seed=options.search_seed or None,
+        overrides=recipe_settings(options),
+        **given(options, "jobs", "targets", "table", "search_seed"),
         assign="tuning",
     )
 
@@ -75,8 +70,6 @@ def _out(options: argparse.Namespace) -> Path:
 
 
 def _over(words: list[str]) -> dict[str, str]:
-    from commlearn.errors import ConfigurationError
-
     over: dict[str, str] = {}
     for word in words:
         key, equals, values = word.partition("=")
@@ -89,19 +82,9 @@ def _over(words: list[str]) -> dict[str, str]:
 
 
 def run(options: argparse.Namespace) -> int:
-    import sys
+    from commlearn.cli.output import print_json, print_next, print_tuning
 
-    from commlearn.cli.comparison_output import print_tuning
-    from commlearn.cli.output import print_json, print_next
-    from commlearn.errors import ConfigurationError
-
-    if options.seeds < 1:
-        raise ConfigurationError(f"--seeds is {options.seeds}; give 1 or more.")
-    if options.data:
-        options.data = str(Path(options.data).resolve())
-    tuning = call(options).made(
-        tell=lambda line: None if options.quiet else print(line, file=sys.stderr, flush=True)
-    )
+    tuning = made_with_seeds(python, options)
     if options.json:
         print_json(tuning)
     else:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from commlearn.cli.python_code import Call, program
+from commlearn.cli.arguments import Call
+from commlearn.errors import ConfigurationError
 
 HELP = "Write a published pickle or HDF5 file as safetensors and Parquet, which load quickly and run no code."
 EXAMPLE = """\
@@ -18,24 +19,22 @@ Example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="pickle, .h5 file, or folder of .h5 files")
-    parser.add_argument(
-        "--out", "-o", metavar="FOLDER", help="folder to create; default: FILE without its ending"
-    )
-    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
+    add = parser.add_argument
+    add("file", metavar="FILE", help="pickle, .h5 file, or folder of .h5 files")
+    add("--out", "-o", metavar="FOLDER", help="folder to create; default: FILE without its ending")
+    add("--json", action="store_true", help="print what was written as JSON")
 
 
-def python(options: argparse.Namespace) -> str:
-    return program(_call(options), "print(*files, sep='\\n')")
+def python(options: argparse.Namespace) -> list[str]:
+    return [_call(options), "print(*files, sep='\\n')"]
 
 
 def _call(options: argparse.Namespace) -> Call:
     return Call("commlearn.datasets.converted:convert", options.file, str(_out(options)), assign="files")
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> None:
     from commlearn.cli.output import print_json, print_next
-    from commlearn.errors import ConfigurationError
 
     path, out = Path(options.file), _out(options)
     if out.resolve() == path.resolve() or (out.is_dir() and any(out.iterdir())):
@@ -43,13 +42,12 @@ def run(options: argparse.Namespace) -> int:
     written = [str(file) for file in _call(options).made()]
     if options.json:
         print_json({"out": str(out), "files": written})
-        return 0
+        return
     for file in written[:10]:
         print(f"wrote {file}")
     if len(written) > 10:
         print(f"and {len(written) - 10} more in {out}")
     print_next(options, ("train", "RECIPE", "--data", out))
-    return 0
 
 
 def _out(options: argparse.Namespace) -> Path:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
 
-from commlearn.cli.names import names
-from commlearn.cli.python_code import Call, program
+from commlearn.cli.arguments import Call, names
+from commlearn.errors import ConfigurationError
 
 HELP = "Guess a schema for a table and write it to a file, with a comment for each guess."
 EXAMPLE = """\
@@ -16,27 +18,18 @@ Example:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "table", metavar="TABLE", help="Parquet, tar, Feather, .xlsx, CSV, TSV, JSON lines; .zip"
-    )
-    parser.add_argument(
-        "--out", "-o", metavar="YAML", default="schema.yaml", help="file to write; default: schema.yaml"
-    )
-    parser.add_argument(
-        "--target", type=names, default=[], metavar="NAMES", help="columns to predict; comma-separated names"
-    )
-    parser.add_argument(
-        "--encoding",
-        default="",
-        metavar="NAME",
-        help="encoding of text, such as cp1252; default: UTF-8, or guessed",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing schema")
-    parser.add_argument("--json", action="store_true", help="print the guesses as JSON")
+    add = parser.add_argument
+    add("table", metavar="TABLE", help="Parquet, tar, Feather, .xlsx, CSV, TSV, JSON lines; .zip")
+    add("--out", "-o", metavar="YAML", default="schema.yaml", help="file to write; default: schema.yaml")
+    add("--target", type=names, default=[], metavar="NAMES", help="columns to predict; comma-separated names")
+    about = "encoding of text, such as cp1252; default: UTF-8, or guessed"
+    add("--encoding", default="", metavar="NAME", help=about)
+    add("--overwrite", action="store_true", help="replace an existing schema")
+    add("--json", action="store_true", help="print the guesses as JSON")
 
 
-def python(options: argparse.Namespace) -> str:
-    return program(
+def python(options: argparse.Namespace) -> list[str]:
+    return [
         "from pathlib import Path",
         "from commlearn.tables.table import read_table",
         "from commlearn.tables.infer import infer",
@@ -44,15 +37,11 @@ def python(options: argparse.Namespace) -> str:
         Call("read_table", options.table, assign="table"),
         f"inferred = infer(table, {options.target!r})",
         f"Path({options.out!r}).write_text(inferred.to_yaml({options.table!r}))",
-    )
+    ]
 
 
 def run(options: argparse.Namespace) -> int:
-    import os
-    from pathlib import Path
-
     from commlearn.cli.output import print_json, print_next
-    from commlearn.errors import ConfigurationError
     from commlearn.storage.checkpoint import write_atomically
     from commlearn.tables.formats.reading import Reading
     from commlearn.tables.infer import infer

@@ -11,12 +11,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from commlearn.comparison.answers.readouts import results_of_unit, units_of
-from commlearn.comparison.answers.rivals import ALONE, Material, Unit, alone, chosen_rivals
+from commlearn.comparison.answers.rivals import ALONE, Unit, alone, chosen_rivals, of_task, vectors_of
 from commlearn.comparison.answers.task import ALL, labelled_rows, task_of
-from commlearn.comparison.answers.vectors import vectors_of
 from commlearn.comparison.answers.verdict import NO_LOSS, TargetVerdict, modality_words, points_words
 from commlearn.config.own_data import read_own
-from commlearn.probes import check_targets, chosen_targets, has_label
+from commlearn.probes.probe import check_targets, chosen_targets, has_label
 from commlearn.probes.readout_rows import without_overlap
 from commlearn.records import Records
 from commlearn.seeds import numpy_generator
@@ -65,10 +64,10 @@ def forecast(
     for name, sort in sorts.items():
         tell(f"predicting {name} from the features of {len(data.fit)} rows")
         task = task_of(data, name, sort)
-        material, results = Material.of(vectors, task), {}
+        own_vectors, results = of_task(vectors, task), {}
         with threadpool_limits(limits=1):
             for readout, names in units_of(task, [ALL], modalities, readers, []):
-                unit = Unit(material, labelled_rows(task, ALL), readout.without)
+                unit = Unit(own_vectors, labelled_rows(task, ALL), readout.without)
                 results[readout] = results_of_unit(unit, names)
         values = TargetVerdict(task, results, modalities, readers, []).values()
         advice = _advice(values, modalities)

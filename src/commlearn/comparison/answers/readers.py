@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,22 +73,18 @@ def linear(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
 
 def boosted(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
     """Read with gradient boosting of shallow trees; wide blocks are reduced to leading components."""
-    return _read(_fit_boosted(labelled.task.sort), blocks, labelled)
+    return _read(partial(_fit_boosted, labelled.task.sort), blocks, labelled)
 
 
 def network(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
     """Read with a network of one hidden layer, stopped early if there are enough labels."""
     joined = _joined([_standardised(block) for block in blocks.values()])
-    return _reading(_fit_network(labelled.task.sort), *joined, labelled)
+    return _reading(partial(_fit_network, labelled.task.sort), *joined, labelled)
 
 
-def in_context(classifier: Any, regressor: Any) -> Callable[[Mapping[str, Block], Labelled], Reading]:
-    """Reader backed by a model pretrained on other tables, which takes the labelled rows as its context."""
-
-    def read(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
-        return _read(_by_estimators(labelled.task.sort, classifier, regressor), blocks, labelled)
-
-    return read
+def in_context(blocks: Mapping[str, Block], labelled: Labelled, classifier: Any, regressor: Any) -> Reading:
+    """Read with a model pretrained on other tables, which takes the labelled rows as its context."""
+    return _read(_by_estimators(labelled.task.sort, classifier, regressor), blocks, labelled)
 
 
 def stacked(readings: Sequence[Reading], labelled: Labelled) -> Reading:
@@ -96,10 +93,9 @@ def stacked(readings: Sequence[Reading], labelled: Labelled) -> Reading:
     return linear({str(index): block for index, block in enumerate(log_odds)}, labelled)
 
 
-def components(blocks: Mapping[str, Block], most: int = LEADING) -> Block:
+def components(blocks: Mapping[str, Block]) -> Block:
     """Return the leading principal components of all blocks, found on training rows without labels."""
-    train, test = _joined([_standardised(block) for block in blocks.values()])
-    return _leading(Block(train, test), most)
+    return _leading(_joined([_standardised(block) for block in blocks.values()]))
 
 
 def _read(fit: Fit, blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
@@ -114,7 +110,7 @@ def _reading(
     predict = fit(rows, labelled.truth)
     predicted = np.full((len(train), labelled.truth.shape[1]), np.nan)
     predicted[labelled.rows] = _held_out(fit, rows, labelled) if out_of_fold is None else out_of_fold
-    if len(labelled.rest):
+    if len(labelled.rest):  # estimators refuse zero rows
         predicted[labelled.rest] = predict(train[labelled.rest])
     return Reading(predicted, predict(test))
 
@@ -128,52 +124,39 @@ def _held_out(fit: Fit, rows: np.ndarray, labelled: Labelled) -> np.ndarray:
 
 
 def _fit_linear(sort: str, strength: float) -> Fit:
-    def logistic() -> LogisticRegression:
-        return LogisticRegression(C=strength, max_iter=200, tol=1e-3)
-
-    return _by_estimators(sort, logistic, lambda: Ridge(alpha=1 / strength), multi_output=True)
+    logistic = partial(LogisticRegression, C=strength, max_iter=200, tol=1e-3)
+    return _by_estimators(sort, logistic, partial(Ridge, alpha=1 / strength), multi_output=True)
 
 
-def _fit_boosted(sort: str) -> Fit:
-    def fit(rows: np.ndarray, truth: np.ndarray) -> Predict:
-        options = {
-            "max_iter": 60,
-            "max_leaf_nodes": 8,
-            "max_features": float(np.clip(CUTS / rows.shape[1], 0.3, 1.0)),
-            "max_bins": 63,
-            "min_samples_leaf": int(np.clip(len(rows) // 10, 2, 20)),
-            "early_stopping": False,
-            "random_state": 0,
-        }
-        fitter = _by_estimators(
-            sort,
-            lambda: HistGradientBoostingClassifier(**options),
-            lambda: HistGradientBoostingRegressor(**options),
-        )
-        return fitter(rows, truth)
-
-    return fit
+def _fit_boosted(sort: str, rows: np.ndarray, truth: np.ndarray) -> Predict:
+    options = {
+        "max_iter": 60,
+        "max_leaf_nodes": 8,
+        "max_features": float(np.clip(CUTS / rows.shape[1], 0.3, 1.0)),
+        "max_bins": 63,
+        "min_samples_leaf": int(np.clip(len(rows) // 10, 2, 20)),
+        "early_stopping": False,
+        "random_state": 0,
+    }
+    classifier = partial(HistGradientBoostingClassifier, **options)
+    regressor = partial(HistGradientBoostingRegressor, **options)
+    return _by_estimators(sort, classifier, regressor)(rows, truth)
 
 
-def _fit_network(sort: str) -> Fit:
-    def fit(rows: np.ndarray, truth: np.ndarray) -> Predict:
-        counts = truth.sum(axis=0)
-        enough_rows = len(rows) > 200 and (sort != "class" or counts[counts > 0].min() >= 10)
-        options = {
-            "hidden_layer_sizes": (HIDDEN,),
-            "alpha": 0.01,
-            "batch_size": min(64, len(rows)),
-            "max_iter": int(np.clip(50_000 / len(rows), 60, 300)),
-            "early_stopping": enough_rows and sort != "multilabel",
-            "n_iter_no_change": 10,
-            "random_state": 0,
-        }
-        fitter = _by_estimators(
-            sort, lambda: MLPClassifier(**options), lambda: MLPRegressor(**options), multi_output=True
-        )
-        return fitter(rows, truth)
-
-    return fit
+def _fit_network(sort: str, rows: np.ndarray, truth: np.ndarray) -> Predict:
+    counts = truth.sum(axis=0)
+    enough_rows = len(rows) > 200 and (sort != "class" or counts[counts > 0].min() >= 10)
+    options = {
+        "hidden_layer_sizes": (HIDDEN,),
+        "alpha": 0.01,
+        "batch_size": min(64, len(rows)),
+        "max_iter": int(np.clip(50_000 / len(rows), 60, 300)),
+        "early_stopping": enough_rows and sort != "multilabel",
+        "n_iter_no_change": 10,
+        "random_state": 0,
+    }
+    classifier, regressor = partial(MLPClassifier, **options), partial(MLPRegressor, **options)
+    return _by_estimators(sort, classifier, regressor, multi_output=True)(rows, truth)
 
 
 def _by_estimators(sort: str, classifier: Any, regressor: Any, multi_output: bool = False) -> Fit:
@@ -188,8 +171,7 @@ def _by_estimators(sort: str, classifier: Any, regressor: Any, multi_output: boo
 
         def predict(others: np.ndarray) -> np.ndarray:
             shares = np.zeros((len(others), outputs))
-            if len(others):
-                shares[:, present] = model.predict_proba(others)
+            shares[:, present] = model.predict_proba(others)
             return shares
 
         return predict
@@ -206,12 +188,7 @@ def _by_estimators(sort: str, classifier: Any, regressor: Any, multi_output: boo
         models = [_fitted(regressor(), rows, column) for column in truth.T]
         return lambda others: np.stack([estimator.predict(others) for estimator in models], axis=1)
 
-    return lambda rows, truth: _never_empty(fit(rows, truth), truth.shape[1])
-
-
-def _never_empty(predict: Predict, outputs: int) -> Predict:
-    """Wrap a prediction function to accept zero rows, which estimators refuse."""
-    return lambda rows: predict(rows) if len(rows) else np.zeros((0, outputs))
+    return fit
 
 
 def _fitted(model: Any, rows: np.ndarray, truth: np.ndarray) -> Any:
@@ -229,25 +206,21 @@ def _standardised(block: Block) -> Block:
 
 
 def _side_by_side(parts: Sequence[np.ndarray], scales: np.ndarray) -> np.ndarray:
-    return np.concatenate(
-        [part * np.float32(scale) for part, scale in zip(parts, scales, strict=True)], axis=1
-    )
+    scaled = [part * np.float32(scale) for part, scale in zip(parts, scales, strict=True)]
+    return np.concatenate(scaled, axis=1)
 
 
-def _joined(blocks: Sequence[Block]) -> tuple[np.ndarray, np.ndarray]:
-    return (
-        np.concatenate([block.train for block in blocks], axis=1),
-        np.concatenate([block.test for block in blocks], axis=1),
-    )
+def _joined(blocks: Sequence[Block]) -> Block:
+    return Block(*(np.concatenate(sides, axis=1) for sides in zip(*blocks, strict=True)))
 
 
-def _leading(block: Block, limit: int = LEADING) -> Block:
-    """Reduce a block to its leading principal components if it is wider than `limit`."""
-    if block.train.shape[1] <= limit:
+def _leading(block: Block) -> Block:
+    """Reduce a block to its leading principal components if it is wider than `LEADING`."""
+    if block.train.shape[1] <= LEADING:
         return block
     centre = block.train.mean(axis=0)
     centred = (block.train - centre).astype(np.float64)
-    axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :limit]
+    axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :LEADING]
     return Block(*(((side - centre) @ axes).astype(np.float32) for side in block))
 
 

@@ -20,14 +20,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from commlearn.comparison.answers.readers import Block
-from commlearn.comparison.answers.rivals import REFIT, Key, Material, Unit, alone, estimators
+from commlearn.comparison.answers.rivals import REFIT, Key, Unit, alone, estimators, of_task
 from commlearn.comparison.answers.task import ALL, DRAWS, Task, budgets_of, labelled_rows
 from commlearn.comparison.plan import Job, arrays_of
 from commlearn.comparison.workers import forget_peak, peak_memory
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.plain_json import values_of_file
 
-READOUTS = FOLDER = "readouts"
+READOUTS = "readouts"
 VECTORS = "vectors"  # folder written for the processes, and removed when they are done
 INDEX = "index.json"
 
@@ -45,7 +45,7 @@ class Readout:
         """Return the path of the results file."""
         absent = f"-without-{_short(self.without)}" if self.without else ""
         name = f"{self.budget.replace('%', 'pc')}-{self.draw}{absent}.npz"
-        return out / FOLDER / _short(self.target) / name
+        return out / READOUTS / _short(self.target) / name
 
     def __str__(self) -> str:
         absent = f" without {self.without}" if self.without else ""
@@ -107,9 +107,9 @@ def missing_readers(path: Path, readers: Sequence[str]) -> list[str]:
     return [name for name in readers if name not in present]
 
 
-def write_material(out: Path, vectors: Mapping[Key, Block], tasks: Sequence[Task]) -> Path:
+def write_material(out: Path, vectors: Mapping[Key, Block], tasks: Sequence[Task]) -> None:
     """Write vectors and targets as plain arrays; processes map the vectors and so share their memory."""
-    folder = out / FOLDER / VECTORS
+    folder = out / READOUTS / VECTORS
     folder.mkdir(parents=True, exist_ok=True)
     for number, block in enumerate(vectors.values()):
         for side, values in zip(("train", "test"), block, strict=True):
@@ -124,12 +124,11 @@ def write_material(out: Path, vectors: Mapping[Key, Block], tasks: Sequence[Task
     ]
     index = {"vectors": [list(key) for key in vectors], "tasks": descriptions}
     write_atomically(folder / INDEX, json.dumps(index).encode())
-    return folder
 
 
 def clear_material(out: Path) -> None:
     """Remove the files that were written for the processes, and nothing else."""
-    folder = out / FOLDER / VECTORS
+    folder = out / READOUTS / VECTORS
     for pattern in (INDEX, "*-train.npy", "*-test.npy", "task*.npz"):
         for path in folder.glob(pattern):
             path.unlink()
@@ -139,24 +138,24 @@ def clear_material(out: Path) -> None:
 
 def read_share(out: Path, options: Mapping[str, Any]) -> None:
     """Compute the missing readouts among the units that belong to this process's share."""
-    vectors, tasks = _read_material(out / FOLDER / VECTORS)
+    vectors, tasks = _read_material(out / READOUTS / VECTORS)
     modalities = [key.name for key in vectors if key.sort == "alone"]
     runs = [key.name for key in vectors if key.sort == "learned" and not key.without]
     pretrained = {name: estimators(name) for name in options["pretrained"]}
     number = 0
     with threadpool_limits(limits=1):  # small products: threads only wait for each other
         for task in tasks:
-            material: Material | None = None
+            own_vectors: dict[Key, Block] = {}
             for readout, readers in units_of(task, options["budgets"], modalities, options["readers"], runs):
                 missing = missing_readers(readout.path(out), readers)
                 number += 1
                 if not missing or number % options["of"] != options["part"]:
                     continue
-                material = material or Material.of(vectors, task)
+                own_vectors = own_vectors or of_task(vectors, task)
                 print(f"reading {readout}", flush=True)
                 absences = readout.budget == ALL and not readout.without
                 labelled = labelled_rows(task, readout.budget, readout.draw)
-                unit = Unit(material, labelled, readout.without, absences, pretrained)
+                unit = Unit(own_vectors, labelled, readout.without, absences, pretrained)
                 _keep(readout.path(out), {**results_in(readout.path(out)), **results_of_unit(unit, missing)})
 
 

@@ -1,20 +1,125 @@
-"""Rivals of a learned embedding: the usual alternatives, read from the same rows and features."""
+"""Rivals of a learned embedding: the usual alternatives, read from the same rows and features.
+
+First the vectors that all readers are compared on: each modality's fixed features and each run's embeddings.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from commlearn.comparison.answers import readers
 from commlearn.comparison.answers.readers import Block, Reading
 from commlearn.comparison.answers.task import Labelled, Task
+from commlearn.comparison.baselines import flagged, raw_parts
+from commlearn.config.build import build_features, build_method, pretrained_of
+from commlearn.config.configuration import Experiment
 from commlearn.errors import ConfigurationError, unknown
+from commlearn.models.features import FeatureBlocks, feature_column
+from commlearn.records import Column, Dataset, Records, presence
+from commlearn.tables.streamed import StreamedRecords
+from commlearn.trained.artifact import load
+from commlearn.trained.embed import embed, embed_with_gaps, rows_with_any
+
+AT_A_TIME = 4096  # records whose features are computed at once
+
+
+class Key(NamedTuple):
+    """Name of a set of vectors: one modality's features (alone or next to others) or an embedding."""
+
+    sort: str  # alone, beside, learned or untrained
+    name: str = ""  # name of the modality or of the run
+    without: str = ""  # modality that is left out
+
+
+def vectors_of(
+    experiment: Experiment, data: Dataset, runs: Mapping[str, Path], untrained: bool = True
+) -> dict[Key, Block]:
+    """Return the vectors of the rows to fit on and to score, with all modalities and without each one.
+
+    Fixed features learn from training rows, without labels. A modality that was read for a pretrained
+    encoder has raw features instead.
+    """
+    parts, modalities = (data.fit, data.test), list(data.train.specs)
+    subsets = {"": modalities}
+    if len(modalities) > 1:
+        subsets |= {absent: [name for name in modalities if name != absent] for absent in modalities}
+    train = data.fit if isinstance(data.train, StreamedRecords) else data.train
+    pretrained = pretrained_of(data.state)
+    plain = {name: spec for name, spec in data.train.specs.items() if name not in pretrained}
+    fixed = FeatureBlocks(plain, experiment.model.networks).learn(train, experiment.seed) if plain else None
+    columns = {
+        name: [feature_column(block, records.columns[name]) for records in parts]
+        for name, block in (fixed.each if fixed else {}).items()
+    }
+    raw = raw_parts(parts, [name for name in modalities if name not in plain])
+    vectors: dict[Key, Block] = {}
+    for name in modalities:  # zeros if absent, with a flag if any record lacks it
+        sides = raw.get(name) or flagged(
+            [column.take(np.arange(len(column))).values.numpy() for column in columns[name]],
+            [presence(records.columns[name]) for records in parts],
+        )
+        vectors[Key("alone", name)] = Block(*sides)
+    for absent, names in subsets.items():
+        features = [_beside(fixed, columns, raw, names, side, len(parts[side])) for side in range(2)]
+        for name in modalities:  # for an absent one: what the others predict
+            vectors[Key("beside", name, absent)] = Block(*(side[name] for side in features))
+    for run, folder in runs.items():
+        model = load(folder)
+        for absent, names in subsets.items():
+            vectors[Key("learned", run, absent)] = Block(*(_embedded(model, part, names) for part in parts))
+    if untrained:
+        uses_features = build_features(experiment, data.train.specs, data.state) is not None
+        blocks = fixed if uses_features else None
+        initial = build_method(experiment, data.train.specs, data.state, features=blocks).eval()
+        vectors[Key("untrained")] = Block(*(embed(initial, part, blocks="learned") for part in parts))
+    return vectors
+
+
+def _beside(
+    fixed: FeatureBlocks | None,
+    columns: Mapping[str, Sequence[Column]],
+    raw: Mapping[str, Sequence[np.ndarray]],
+    names: Sequence[str],
+    side: int,
+    records: int,
+) -> dict[str, np.ndarray]:
+    """Return every modality's features, as an embedding of only the named modalities holds them."""
+    features = {
+        name: values[side] if name in names else np.zeros_like(values[side]) for name, values in raw.items()
+    }
+    if fixed is None:
+        return features
+    used = [name for name in names if name in columns] or list(columns)[:1]
+    batches = []
+    for start in range(0, records, AT_A_TIME):
+        rows = np.arange(start, min(start + AT_A_TIME, records))
+        view = {name: columns[name][side].take(rows) for name in used}
+        batches.append(fixed(view, [name for name in used if name in names]))
+    values, ends = torch.cat(batches).numpy(), np.cumsum(list(fixed.dims.values()))[:-1]
+    return features | dict(zip(fixed.dims, np.split(values, ends, axis=1), strict=True))
+
+
+def _embedded(model: Any, records: Records, names: Sequence[str]) -> np.ndarray:
+    """Return learned embeddings from these modalities; zeros for records that have none of them."""
+    rows = rows_with_any(records, names)
+    return np.nan_to_num(embed_with_gaps(model, records, rows, names, blocks="learned"), copy=False)
+
+
+def of_task(vectors: Mapping[Key, Block], task: Task) -> dict[Key, Block]:
+    """Return the vectors of the rows that have the task's target."""
+    return {
+        key: Block(np.asarray(block.train[task.train_rows]), np.asarray(block.test[task.test_rows]))
+        for key, block in vectors.items()
+    }
+
 
 ALONE = " alone"
 
@@ -33,67 +138,25 @@ ROWS_IN_CONTEXT = 10_000  # labelled rows that a pretrained reader takes, at mos
 REFIT = ("features", "late fusion", "boosting", "network")  # rivals refitted without each modality
 
 
-class Key(NamedTuple):
-    """Name of a set of vectors: one modality's features (alone or next to others) or an embedding."""
-
-    sort: str  # alone, beside, learned or untrained
-    name: str = ""  # name of the modality or of the run
-    without: str = ""  # modality that is left out
-
-
-@dataclass(frozen=True)
-class Material:
-    """Vectors of the rows to fit on and of the rows to score, restricted to rows that have a target."""
-
-    blocks: Mapping[Key, Block]
-
-    @classmethod
-    def of(cls, vectors: Mapping[Key, Block], task: Task) -> Material:
-        """Select the vectors of the task's rows."""
-        return cls(
-            {
-                key: Block(np.asarray(block.train[task.train_rows]), np.asarray(block.test[task.test_rows]))
-                for key, block in vectors.items()
-            }
-        )
-
-    @property
-    def modalities(self) -> list[str]:
-        return [key.name for key in self.blocks if key.sort == "alone"]
-
-    @property
-    def runs(self) -> list[str]:
-        """Names of the runs, one for each method and seed."""
-        return [key.name for key in self.blocks if key.sort == "learned" and not key.without]
-
-    def beside(self, without: str = "") -> dict[str, Block]:
-        """Return the features of all modalities, or of all but one."""
-        return {
-            name: self.blocks[Key("beside", name, without)] for name in self.modalities if name != without
-        }
-
-    def embedding(self, run: str, without: str = "") -> dict[str, Block]:
-        """Return a run's embedding together with the features of its modalities."""
-        return {"learned": self.blocks[Key("learned", run, without)], **self.beside(without)}
-
-
 class Unit:
-    """All readers of one target on the same labelled rows.
+    """All readers of one target on the same labelled rows, from vectors of the rows that have the target.
 
     With `absences`, readers also predict the test rows with each modality missing in turn.
     """
 
     def __init__(
         self,
-        material: Material,
+        vectors: Mapping[Key, Block],
         labelled: Labelled,
         without: str = "",
         absences: bool = False,
         pretrained: Mapping[str, tuple[Any, Any]] | None = None,
     ) -> None:
-        self.material, self.labelled, self.without = material, labelled, without
-        self.absences = [*material.modalities] if absences and len(material.modalities) > 1 else []
-        self.pretrained = dict(pretrained or {})
+        self.vectors, self.labelled, self.without = vectors, labelled, without
+        self.modalities = [key.name for key in vectors if key.sort == "alone"]
+        self.runs = {key.name for key in vectors if key.sort == "learned"}
+        self.absences = self.modalities if absences and len(self.modalities) > 1 else []
+        self.pretrained = pretrained or {}
         self._readings: dict[str, Reading] = {}
 
     def reading(self, name: str) -> Reading:
@@ -104,43 +167,39 @@ class Unit:
 
     def segments(self, name: str) -> list[str]:
         """Return the modality missing in each segment of a reader's test predictions; "" if none is."""
-        return ["", *self.absences] if name == "features" or name in self.material.runs else [""]
+        return ["", *self.absences] if name == "features" or name in self.runs else [""]
 
     def _read(self, name: str) -> Reading:
-        material, labelled = self.material, self.labelled
+        labelled = self.labelled
         if name.endswith(ALONE):
-            block = material.blocks[Key("alone", name.removesuffix(ALONE))]
+            block = self.vectors[Key("alone", name.removesuffix(ALONE))]
             return readers.linear({name: block}, labelled)
+        modalities = [modality for modality in self.modalities if modality != self.without]
         if name == "late fusion":
-            modalities = [modality for modality in material.modalities if modality != self.without]
             return readers.stacked([self.reading(alone(modality)) for modality in modalities], labelled)
-        if name in material.runs:
-            blocks = material.embedding(name, self.without)
+        beside = {modality: self.vectors[Key("beside", modality, self.without)] for modality in modalities}
+        if name in self.runs:
+            blocks = {"learned": self.vectors[Key("learned", name, self.without)], **beside}
             absent = [self._left_out(name, modality, blocks) for modality in self.absences]
             return readers.linear(_with_rows(blocks, absent), labelled)
-        beside = material.beside(self.without)
         if name == "features":
             absent = [{**beside, modality: _mean(beside[modality])} for modality in self.absences]
             return readers.linear(_with_rows(beside, absent), labelled)
         if name == "pca":
             return readers.linear({"components": readers.components(beside)}, labelled)
         if name == "untrained":
-            return readers.linear({"learned": material.blocks[Key("untrained")], **beside}, labelled)
-        functions = {"boosting": readers.boosted, "network": readers.network}
+            return readers.linear({"learned": self.vectors[Key("untrained")], **beside}, labelled)
         if name in self.pretrained:
-            return readers.in_context(*self.pretrained[name])(beside, labelled)
-        return functions[name](beside, labelled)
+            return readers.in_context(beside, labelled, *self.pretrained[name])
+        return {"boosting": readers.boosted, "network": readers.network}[name](beside, labelled)
 
     def _left_out(self, run: str, modality: str, blocks: Mapping[str, Block]) -> dict[str, Block]:
         """Return the run's embedding of records that lack the modality, and the features expected then."""
-        learned = self.material.blocks.get(Key("learned", run, modality))
-        absent = {
-            name: self.material.blocks.get(Key("beside", name, modality)) or _mean(block)
-            for name, block in blocks.items()
-            if name != "learned"
-        }
-        same_width = learned is not None and learned.test.shape[1] == blocks["learned"].test.shape[1]
-        return {"learned": learned if learned and same_width else _mean(blocks["learned"]), **absent}
+        learned = self.vectors[Key("learned", run, modality)]
+        if learned.test.shape[1] != blocks["learned"].test.shape[1]:
+            learned = _mean(blocks["learned"])
+        absent = {name: self.vectors[Key("beside", name, modality)] for name in blocks if name != "learned"}
+        return {"learned": learned, **absent}
 
 
 def alone(modality: str) -> str:

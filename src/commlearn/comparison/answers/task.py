@@ -11,9 +11,10 @@ import numpy as np
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
 from commlearn.errors import ConfigurationError
-from commlearn.probes import has_label, measures
-from commlearn.probes.labels import label_matrix, label_names
+from commlearn.probes import measures
+from commlearn.probes.linear import as_outputs, label_matrix, label_names
 from commlearn.probes.measures import draws, widening
+from commlearn.probes.probe import has_label
 from commlearn.records import Dataset, Records
 from commlearn.seeds import numpy_generator
 
@@ -158,9 +159,8 @@ def labelled_rows(task: Task, budget: str, draw: int = 0) -> Labelled:
     elif task.sort == "class":
         codes = task.train.argmax(axis=1)
         by_class = [generator.permutation(np.flatnonzero(codes == code)) for code in np.unique(codes)]
-        rows = np.sort(
-            np.concatenate([members[: _count(budget, len(members), FEWEST)] for members in by_class])
-        )
+        drawn = [members[: _count(budget, len(members), FEWEST)] for members in by_class]
+        rows = np.sort(np.concatenate(drawn))
     else:
         order = generator.permutation(len(task.train))
         rows = np.sort(order[: max(2, _count(budget, len(order), FEWEST_ROWS))])  # two, as one is held out
@@ -217,8 +217,7 @@ def task_of(data: Dataset, name: str, sort: str) -> Task:
         classes, codes = np.unique(all_values, return_inverse=True)
         labels, one_hot = tuple(map(str, classes)), np.eye(len(classes), dtype=np.float32)[codes]
         train, test = one_hot[: len(train_values)], one_hot[len(train_values) :]
-        several_classes = np.count_nonzero(test.sum(axis=0)) > 1
-        rare = several_classes and train.mean(axis=0).max() > RARE
+        rare = np.count_nonzero(test.sum(axis=0)) > 1 and train.mean(axis=0).max() > RARE
         measure = "auroc" if rare else "balanced_accuracy"
     elif sort == "multilabel":
         labels, measure = label_names(train_values), "auroc"
@@ -226,10 +225,7 @@ def task_of(data: Dataset, name: str, sort: str) -> Task:
             label_matrix(values, labels).astype(np.float32) for values in (train_values, test_values)
         )
     else:
-        train_numbers, test_numbers = (
-            np.asarray(values, dtype=np.float64).reshape(len(values), -1)
-            for values in (train_values, test_values)
-        )
+        train_numbers, test_numbers = as_outputs(train_values), as_outputs(test_values)
         centre, scale = train_numbers.mean(axis=0), np.maximum(train_numbers.std(axis=0), 1e-12)
         train, test = (train_numbers - centre) / scale, (test_numbers - centre) / scale
         labels, measure = tuple(map(str, range(train.shape[1]))), "r2"
@@ -254,17 +250,17 @@ def _folds(task: Task, rows: np.ndarray) -> np.ndarray:
     if count < 2:  # a single group: its rows are divided after all
         groups, count = None, min(FOLDS[0], len(rows))
     codes = truth.argmax(axis=1) if task.sort == "class" else None
-    if codes is not None and np.bincount(codes)[np.unique(codes)].min() < 2:
-        codes = None
     if codes is not None:
-        count = max(2, min(count, np.bincount(codes)[np.unique(codes)].min()))
+        fewest = np.unique(codes, return_counts=True)[1].min()
+        if fewest < 2:
+            codes = None
+        else:
+            count = max(2, min(count, fewest))
+    options = {"shuffle": True, "random_state": 0}
     if groups is None:
-        options = {"shuffle": True, "random_state": 0}
         splitter = KFold(count, **options) if codes is None else StratifiedKFold(count, **options)
     else:
-        splitter = (
-            GroupKFold(count) if codes is None else StratifiedGroupKFold(count, shuffle=True, random_state=0)
-        )
+        splitter = GroupKFold(count) if codes is None else StratifiedGroupKFold(count, **options)
     folds = np.zeros(len(rows), dtype=np.int64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about classes with fewer rows than folds

@@ -17,13 +17,14 @@ import numpy as np
 from commlearn.comparison.answers.readouts import Readout, Result, results_in, units_of
 from commlearn.comparison.answers.rivals import ALONE
 from commlearn.comparison.answers.task import ALL, Task, labelled_rows
-from commlearn.probes import MEASURES
 from commlearn.probes.measures import NO_SPREAD, interval_over_repeats, unseen_errors
+from commlearn.probes.results import MEASURES
 
 LEAST = 1.0  # smallest difference, in points, that is worth a sentence
 COMBINED = 2.0  # points that reading modalities together has to add to reading them apart
 LEVEL = 0.95
 SEED = "#"  # separator between the name of a method and its seed
+FULL = (ALL, "")  # all labels, and no modality left out
 
 Results = dict[Readout, dict[tuple[str, str], Result]]
 
@@ -50,11 +51,10 @@ def verdict_of(
     """Return the verdict as plain values, as written to `verdict.json`."""
     targets = {}
     for task in tasks:
-        units = [readout for readout, _ in units_of(task, budgets, modalities, readers, runs)]
-        results = {readout: results_in(readout.path(out)) for readout in units}
-        targets[task.name] = TargetVerdict(task, results, modalities, readers, runs).values()
-    for values in targets.values():
-        values["words"] = words_of(values)
+        units = units_of(task, budgets, modalities, readers, runs)
+        results = {readout: results_in(readout.path(out)) for readout, _ in units}
+        values = TargetVerdict(task, results, modalities, readers, runs).values()
+        targets[task.name] = {**values, "words": words_of(values)}
     return {
         "version": 1,
         "rules": {
@@ -83,6 +83,7 @@ class TargetVerdict:
         self.methods: dict[str, list[str]] = defaultdict(list)
         for run in runs:
             self.methods[run.rpartition(SEED)[0]].append(run)
+        self.readers = [*self.rivals, *self.methods]
         self.units: dict[tuple[str, str], list[dict[tuple[str, str], Result]]] = defaultdict(list)
         for readout, unit in results.items():
             self.units[readout.budget, readout.without].append(unit)
@@ -90,75 +91,67 @@ class TargetVerdict:
 
     def values(self) -> dict[str, Any]:
         """Return the target's part of the verdict, in percent, except for the words."""
-        task, comparisons = self.task, max(len(self.budgets) * len(self.methods), 1)
-        full_reader = self._best((ALL, ""), self._all_readers())
-        level = self._level(2)  # two questions: is anything readable, and does combining matter
-        without, reader = self._best_over_subsets(self._all_readers())
-        claim = self._claim(self._gaps((ALL, without), reader, None), level)
+        task = self.task
+        full_reader = self._best(FULL, self.readers)
+        level = _level(2)  # two questions: is anything readable, and does combining matter
+        each_level = _level(len(self.budgets) * len(self.methods))
+        without, reader = self._best_over_subsets(self.readers)
         return {
             "sort": task.sort,
             "measure": task.measure,
             "chance": 100 * task.chance,
             "rows": {"train": len(task.train), "test": len(task.test)},
             "groups": None if task.test_groups is None else len(np.unique(task.test_groups)),
-            "budgets": {budget: self._budget(budget, self._level(comparisons)) for budget in self.budgets},
+            "budgets": {budget: self._budget(budget, each_level) for budget in self.budgets},
             "best": {
                 "reader": reader,
                 "without": without,
                 "score": self._reader((ALL, without), reader)["score"],
-                **claim,
+                **self._claim(self._scores((ALL, without), reader) - task.chance, level),
             },
             "combination": self._combination(level),
             "modalities": {
                 name: self._absent(name, full_reader)
                 for name in (self.modalities if len(self.modalities) > 1 else ())
-                if self._fitted_readers((ALL, name), self._all_readers())
+                if self._fitted_readers((ALL, name), self.readers)
             },
         }
 
     def _budget(self, budget: str, level: float) -> dict[str, Any]:
         key = (budget, "")
         rival = self._best(key, self.rivals)
-        differences = {method: self._claim(self._gaps(key, method, rival), level) for method in self.methods}
+        gaps = {method: self._gaps(key, method, key, rival) for method in self.methods}
         return {
             "labelled_rows": len(labelled_rows(self.task, budget).rows),
             "draws": len(self.units[key]),
             "rival": rival,
-            "differences": differences,
-            "readers": {name: self._reader(key, name) for name in self._all_readers()},
+            "differences": {method: self._claim(gap, level) for method, gap in gaps.items()},
+            "readers": {name: self._reader(key, name) for name in self.readers},
         }
 
-    def _reader(self, key: tuple[str, str], name: str, segment: str = "") -> dict[str, Any]:
-        results = self._results_of(key, name, segment)
-        flat, scores = [result for unit in results for result in unit], _stacked(results)
+    def _reader(self, key: tuple[str, str], name: str) -> dict[str, Any]:
+        flat = [result for unit in self._results_of(key, name) for result in unit]
+        scores = self._scores(key, name)
         low, high = self._interval(scores, LEVEL, (-np.inf, 1.0))
-        seconds = [result.seconds for result in flat]
         return {
             "score": 100 * float(scores[..., 0].mean()),
             "interval": _finite(100 * low, 100 * high),
             "loss": float(np.mean([result.loss for result in flat])),
             "on_training_rows": 100 * self._selection(key, name),
-            "seconds": round(float(np.mean(seconds)), 2),
+            "seconds": round(float(np.mean([result.seconds for result in flat])), 2),
             "megabytes": max(result.megabytes for result in flat),
         }
 
     def _combination(self, level: float) -> dict[str, Any] | None:
         """Return what reading modalities jointly adds to the best of single modalities and late fusion."""
         separate = [name for name in self.rivals if name.endswith(ALONE) or name == "late fusion"]
-        joint = [name for name in self._all_readers() if name not in separate]
+        joint = [name for name in self.readers if name not in separate]
         if not separate or not joint or len(self.modalities) < 2:
             return None
         without, best_joint = self._best_over_subsets(joint)
-        best_separate = self._best((ALL, ""), separate)
-        gaps = self._differences(
-            self._results_of((ALL, without), best_joint), self._results_of((ALL, ""), best_separate)
-        )
-        return {
-            "joint": best_joint,
-            "without": without,
-            "apart": best_separate,
-            **self._claim(gaps, level, COMBINED),
-        }
+        best_separate = self._best(FULL, separate)
+        claim = self._claim(self._gaps((ALL, without), best_joint, FULL, best_separate), level, COMBINED)
+        return {"joint": best_joint, "without": without, "apart": best_separate, **claim}
 
     def _best_over_subsets(self, names: Sequence[str]) -> tuple[str, str]:
         """Return the modality left out ("" if none) and the name of the best reader on training rows.
@@ -170,67 +163,64 @@ class TargetVerdict:
         ]
         best = {
             key: self._best(key, self._fitted_readers(key, names))
-            for key in [(ALL, ""), *((ALL, absent) for absent in removable)]
+            for key in [FULL, *((ALL, absent) for absent in removable)]
         }
-        key = max(
-            best,
-            key=lambda key: (round(np.nan_to_num(self._selection(key, best[key]), nan=-1e9), 4), not key[1]),
-        )
+        key = max(best, key=lambda key: (self._rank(key, best[key]), not key[1]))
         return key[1], best[key]
 
     def _fitted_readers(self, key: tuple[str, str], names: Sequence[str]) -> list[str]:
         """Return those of the named readers that were fitted for this budget and these modalities."""
         fitted = {name for unit in self.units[key] for name, _ in unit}
-        return [name for name in names if self._names(name)[0] in fitted]
+        return [name for name in names if self._runs_of(name)[0] in fitted]
 
     def _absent(self, modality: str, full_reader: str) -> dict[str, Any]:
         """Return the cost of lacking a modality, for readers refitted without it and those fitted with it."""
-        key, level = (ALL, modality), self._level(len(self.modalities))
-        fitted = self._fitted_readers(key, self._all_readers())
+        key, level = (ALL, modality), _level(len(self.modalities))
+        fitted = self._fitted_readers(key, self.readers)
         refit = self._best(key, fitted)
-        gaps = self._differences(self._results_of(key, refit), self._results_of((ALL, ""), full_reader))
-        values: dict[str, Any] = {"reader": refit, "refit": self._claim(gaps, level)}
-        values["refit"]["score"] = self._reader(key, refit)["score"]
+        claim = self._claim(self._gaps(key, refit, FULL, full_reader), level)
+        claim["score"] = self._reader(key, refit)["score"]
+        values: dict[str, Any] = {"reader": refit, "refit": claim}
         for name in ["features", *self.methods]:
-            if name in fitted and self._results_of((ALL, ""), name, modality)[0]:
-                filled = self._differences(
-                    self._results_of((ALL, ""), name, modality), self._results_of((ALL, ""), name)
-                )
-                refitted = self._differences(self._results_of(key, name), self._results_of((ALL, ""), name))
+            if name in fitted and self._results_of(FULL, name, modality)[0]:
                 field = "filled_with_mean" if name == "features" else "left_out"
+                filled = self._gaps(FULL, name, FULL, name, modality)
+                refitted = self._gaps(key, name, FULL, name)
                 values[name] = {field: self._claim(filled, level), "refit": self._claim(refitted, level)}
         return values
 
-    def _all_readers(self) -> list[str]:
-        return [*self.rivals, *self.methods]
-
-    def _names(self, name: str) -> list[str]:
+    def _runs_of(self, name: str) -> list[str]:
         """Return the names of a method's trainings, or a rival's own name."""
         return self.methods.get(name) or [name]
 
     def _results_of(self, key: tuple[str, str], name: str, segment: str = "") -> list[list[Result]]:
         """Return, for each draw of labelled rows, the results of a rival or of each seed of a method."""
         return [
-            [unit[run, segment] for run in self._names(name) if (run, segment) in unit]
+            [unit[run, segment] for run in self._runs_of(name) if (run, segment) in unit]
             for unit in self.units[key]
         ]
 
     def _selection(self, key: tuple[str, str], name: str) -> float:
         return float(np.mean([result.selection for unit in self._results_of(key, name) for result in unit]))
 
+    def _rank(self, key: tuple[str, str], name: str) -> float:
+        return float(round(np.nan_to_num(self._selection(key, name), nan=-1e9), 4))
+
     def _best(self, key: tuple[str, str], names: Sequence[str]) -> str:
         """Return the best reader on training rows; ties go to the first, which is the simplest."""
-        return max(names, key=lambda name: round(np.nan_to_num(self._selection(key, name), nan=-1e9), 4))
+        return max(names, key=lambda name: self._rank(key, name))
 
-    def _gaps(self, key: tuple[str, str], reader: str, other: str | None) -> np.ndarray:
-        """Return score minus another reader's score, or chance: (draws of labels, seeds, 1 + samples)."""
-        if other is None:
-            return _stacked(self._results_of(key, reader)) - self.task.chance
-        return self._differences(self._results_of(key, reader), self._results_of(key, other))
+    def _scores(self, key: tuple[str, str], name: str, segment: str = "") -> np.ndarray:
+        """Return scores, (draws of labels, seeds, 1 + samples), cut to the fewest seeds of any draw."""
+        results = self._results_of(key, name, segment)
+        seeds = min(map(len, results))
+        return np.stack([[result.scores for result in unit[:seeds]] for unit in results])
 
-    def _differences(self, results: list[list[Result]], other: list[list[Result]]) -> np.ndarray:
-        """Return differences seed by seed, or of every seed to a reader that has a single result."""
-        scores, other_scores = _stacked(results), _stacked(other)
+    def _gaps(
+        self, key: tuple[str, str], name: str, other_key: tuple[str, str], other: str, segment: str = ""
+    ) -> np.ndarray:
+        """Return scores minus another reader's, seed by seed, or of every seed if one has a single result."""
+        scores, other_scores = self._scores(key, name, segment), self._scores(other_key, other)
         if 1 not in (scores.shape[1], other_scores.shape[1]):
             seeds = min(scores.shape[1], other_scores.shape[1])
             scores, other_scores = scores[:, :seeds], other_scores[:, :seeds]
@@ -257,14 +247,9 @@ class TargetVerdict:
             low, high = max(low - margin, limits[0]), min(high + margin, limits[1])
         return low, high
 
-    def _level(self, questions: int) -> float:
-        return 1 - (1 - LEVEL) / max(questions, 1)
 
-
-def _stacked(results: list[list[Result]]) -> np.ndarray:
-    """Stack scores to (draws of labels, seeds, 1 + samples), cut to the fewest seeds of any draw."""
-    seeds = min(map(len, results))
-    return np.stack([[result.scores for result in unit[:seeds]] for unit in results])
+def _level(questions: int) -> float:
+    return 1 - (1 - LEVEL) / max(questions, 1)
 
 
 def _finite(low: float, high: float) -> list[float | None]:
@@ -289,11 +274,10 @@ def words_of(values: Mapping[str, Any]) -> list[str]:
             f"Nothing here predicts it: the best reader, {best['reader']}, differs from chance by "
             f"{points_words(best)} points ({measure})."
         ]
-    sentences = [
-        sentence for method in _full_budget(values)["differences"] for sentence in _adds(values, method)
-    ]
+    full = values["budgets"][ALL]
+    sentences = [sentence for method in full["differences"] for sentence in _adds(values, method)]
     if not sentences:
-        sentences.append(f"The best rival is {_full_budget(values)['rival']}: {_score(values)} {measure}.")
+        sentences.append(f"The best rival is {full['rival']}: {_score(values)} {measure}.")
     if best.get("without"):
         score = f"{best['score']:.1f} % {measure}"
         sentences.insert(0, f"{best['reader']} without {best['without']} predicts it best: {score}.")
@@ -303,14 +287,14 @@ def words_of(values: Mapping[str, Any]) -> list[str]:
 
 
 def _adds(values: Mapping[str, Any], method: str) -> list[str]:
-    full, rival = _full_budget(values), _full_budget(values)["rival"]
-    last = full["differences"][method]
+    full = values["budgets"][ALL]
+    rival, last = full["rival"], full["differences"][method]
     gains = {
         budget: part["differences"][method]
         for budget, part in values["budgets"].items()
         if part["differences"][method]["claim"] == "more"
     }
-    partial = [budget for budget in gains if budget != "all"]
+    partial = [budget for budget in gains if budget != ALL]
     sentences = []
     if last["claim"] == "more":
         sentences.append(
@@ -326,7 +310,7 @@ def _adds(values: Mapping[str, Any], method: str) -> list[str]:
     if partial:
         largest = max(partial, key=lambda budget: gains[budget]["points"])
         part = values["budgets"][largest]
-        rest = "" if "all" in gains else f"; with all labels it adds nothing ({points_words(last)})"
+        rest = "" if ALL in gains else f"; with all labels it adds nothing ({points_words(last)})"
         sentences.append(
             f"With {_budget(largest)} ({part['labelled_rows']} rows) the embedding ({method}) adds "
             f"{points_words(gains[largest])} points to the best rival, {part['rival']}{rest}."
@@ -334,7 +318,7 @@ def _adds(values: Mapping[str, Any], method: str) -> list[str]:
     worse = [
         budget
         for budget, part in values["budgets"].items()
-        if part["differences"][method]["claim"] == "less" and budget != "all"
+        if part["differences"][method]["claim"] == "less" and budget != ALL
     ]
     if worse:
         part = values["budgets"][worse[0]]
@@ -363,22 +347,16 @@ def _combination(claim: Mapping[str, Any]) -> list[str]:
 
 def modality_words(each: Mapping[str, Any]) -> list[str]:
     """Return sentences on which modalities are needed, harmful, dispensable or undecided."""
-    recommendations, dispensable, undecided = [], [], []
+    sentences, dispensable, undecided = [], [], []
     for name, values in each.items():
         claim = values["refit"]
-        if claim["claim"] == "less":
-            recommendations.append(
-                f"Keep {name}: leaving it out changes the score by {points_words(claim)} points."
-            )
-        elif claim["claim"] == "more":
-            recommendations.append(
-                f"Leave out {name}: this changes the score by {points_words(claim)} points."
-            )
+        if claim["claim"] != "none":
+            advice = f"Keep {name}: leaving it out" if claim["claim"] == "less" else f"Leave out {name}: this"
+            sentences.append(f"{advice} changes the score by {points_words(claim)} points.")
         elif claim["interval"][0] is not None and claim["interval"][0] > -NO_LOSS:
             dispensable.append(f"{name} ({points_words(claim)})")
         else:
             undecided.append(f"{name} ({points_words(claim)})")
-    sentences = recommendations
     if dispensable:
         sentences.append(f"Each of these can be left out with little loss: {', '.join(dispensable)}.")
     if undecided:
@@ -387,7 +365,7 @@ def modality_words(each: Mapping[str, Any]) -> list[str]:
 
 
 def _enough_words(rival: str) -> str:
-    if rival.endswith(" alone"):
+    if rival.endswith(ALONE):
         return f"{rival} is enough"
     if rival == "features":
         return "Plain features are enough"
@@ -395,9 +373,9 @@ def _enough_words(rival: str) -> str:
 
 
 def _budget(budget: str) -> str:
-    return (
-        f"{budget.replace('%', ' %')} of the labels" if budget.endswith("%") else f"{budget} labels per class"
-    )
+    if budget.endswith("%"):
+        return f"{budget.replace('%', ' %')} of the labels"
+    return f"{budget} labels per class"
 
 
 def points_words(claim: Mapping[str, Any]) -> str:
@@ -408,9 +386,5 @@ def points_words(claim: Mapping[str, Any]) -> str:
 
 
 def _score(values: Mapping[str, Any]) -> str:
-    full = _full_budget(values)
+    full = values["budgets"][ALL]
     return f"{full['readers'][full['rival']]['score']:.1f} %"
-
-
-def _full_budget(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    return values["budgets"]["all"]

@@ -1,4 +1,7 @@
-"""Held-out posteriors p(y | A) of every subset A of modalities, from experts of several kinds, stacked."""
+"""Held-out posteriors p(y | A) of every subset A of modalities, from experts of several kinds, stacked.
+
+The counting expert is here too: soft clusters of each modality, and the labels seen in their joint cells.
+"""
 
 from __future__ import annotations
 
@@ -9,39 +12,34 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
+from math import prod
 from threading import Lock
 
 import numpy as np
-from scipy.special import log_softmax
+from scipy.cluster.vq import kmeans2
+from scipy.special import log_softmax, logsumexp
 from sklearn.exceptions import ConvergenceWarning
 
 from commlearn.cores import cores, stated_threads
-from commlearn.information.experts.cluster_tables import fit_table, memberships
-from commlearn.information.experts.folds import LINEAR, Expert, Folds, fit_linear
-from commlearn.information.experts.networks import Recipe, fit_networks
-from commlearn.information.experts.reduced import (
+from commlearn.information.experts.folds import LINEAR, Expert, Folds, Stack, fit_linear, fit_stack
+from commlearn.information.experts.models import (
+    Recipe,
     boosting,
+    fit_networks,
     fit_reduced,
     logistic,
     pair_directions,
-    pair_starts,
     screened_columns,
 )
-from commlearn.information.experts.stacking import Stack, fit_stack
 from commlearn.information.pid.marginals import Array
 
 _MOST_THREADS = 8  # threads, at most: only one at a time can run Python code
 
 
-def threads() -> int:
-    """Return the value of OMP_NUM_THREADS, or the number of cores that this process may use; at most 8."""
-    return min(stated_threads() or cores(), _MOST_THREADS)
-
-
 @contextmanager
 def workers() -> Iterator[ThreadPoolExecutor]:
     """Yield a thread pool that cancels pending tasks on an error or an interrupt by the user."""
-    pool = ThreadPoolExecutor(threads())
+    pool = ThreadPoolExecutor(min(stated_threads() or cores(), _MOST_THREADS))
     try:
         yield pool
     finally:
@@ -66,7 +64,6 @@ _LEADING = 8  # leading components of each modality for the networks on few dire
 _MANY_RECORDS = 5000  # records from which one large network per fold is enough
 _CLUSTERS = (8, 32)  # number of clusters whose memberships networks read: with few records, with many
 
-
 Fit = Callable[[], Expert]
 Family = Callable[["Features", Subset, np.ndarray, Folds], list[Fit]]
 
@@ -84,10 +81,6 @@ class Features:
     def of(self, subset: Subset) -> tuple[Array, ...]:
         return tuple(self.blocks[name] for name in subset)
 
-    def columns_of(self, subset: Subset) -> tuple[Array, ...]:
-        """Return the columns of each modality if they are known, otherwise its components."""
-        return tuple(self.columns.get(name, self.blocks[name]) for name in subset)
-
     def clusters(self, subset: Subset, count: int) -> tuple[Array, ...]:
         """Return the cluster memberships for each modality, (records, count)."""
         with self._lock:
@@ -95,11 +88,6 @@ class Features:
                 if (name, count) not in self._memberships:
                     self._memberships[name, count] = memberships(self.blocks[name], count, self.seed)
         return tuple(self._memberships[name, count] for name in subset)
-
-    def with_clusters(self, subset: Subset, count: int) -> tuple[Array, ...]:
-        """Return components and cluster memberships, which make effects of cluster pairs easier to learn."""
-        pairs = zip(self.of(subset), self.clusters(subset, count), strict=True)
-        return tuple(np.concatenate([block, members * count**0.5], axis=1) for block, members in pairs)
 
 
 @dataclass(frozen=True)
@@ -159,13 +147,13 @@ def fit_posteriors(
         }
         for subset in subsets:
             tell(f"fitting experts for {' + '.join(subset)}")
-            posteriors[subset] = combined(
+            posteriors[subset] = stack_posterior(
                 subset, [fit.result() for fit in fits[subset]], posteriors, labels, folds
             )
     return posteriors
 
 
-def combined(
+def stack_posterior(
     subset: Subset,
     experts: Sequence[Expert],
     smaller: Mapping[Subset, Posterior],
@@ -194,16 +182,25 @@ def rich_family(features: Features, subset: Subset, labels: np.ndarray, folds: F
     blocks, seed = features.of(subset), features.seed
 
     def network_of_clusters(product: bool) -> Expert:
-        inputs = features.with_clusters(subset, int(np.clip(len(labels) // 60, *_CLUSTERS)))
+        """Read components and cluster memberships, so that effects of cluster pairs are easier to learn."""
+        count = int(np.clip(len(labels) // 60, *_CLUSTERS))
+        pairs = zip(blocks, features.clusters(subset, count), strict=True)
+        inputs = tuple(np.concatenate([block, members * count**0.5], axis=1) for block, members in pairs)
         recipe = Recipe(copies=2 if len(labels) < _MANY_RECORDS else 1)
         return fit_networks(inputs, labels, folds, seed, product, recipe)
 
     def table(clusters: int) -> Expert:
         return fit_table(features.clusters(subset, clusters), labels, folds)
 
-    fits: list[Fit] = _on_columns(features, subset, labels, folds)
+    columns = tuple(features.columns.get(name, features.blocks[name]) for name in subset)
+    # A linear probe of the most informative columns, too, if there are fewer components than columns.
+    wide = any(part.shape[1] > block.shape[1] for part, block in zip(columns, blocks, strict=True))
+    fits: list[Fit] = [
+        partial(fit_reduced, columns, labels, folds, screened_columns, model)
+        for model in ([boosting, logistic] if wide else [boosting])
+    ]
     if len(subset) == 2:
-        fits += _on_pairs(features, subset, labels, folds)
+        fits += _on_pairs(blocks, labels, folds, seed)
     if len(subset) == 1:
         fits.append(partial(fit_networks, blocks, labels, folds, seed))
     else:
@@ -215,31 +212,17 @@ def rich_family(features: Features, subset: Subset, labels: np.ndarray, folds: F
     return [*linear_family(features, subset, labels, folds), *fits, *tables]
 
 
-def _on_columns(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:
-    """Return the fit of boosting on the most informative columns, and that of a linear probe on the same ones
-    if there are fewer components than columns.
-    """
-    columns = features.columns_of(subset)
-    wide = any(
-        part.shape[1] > block.shape[1] for part, block in zip(columns, features.of(subset), strict=True)
-    )
-    models = [boosting, logistic] if wide else [boosting]
-    return [partial(fit_reduced, columns, labels, folds, screened_columns, model) for model in models]
-
-
-def _on_pairs(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:
-    """Return the fits on products of directions: linear probes, boosting, and tanh networks."""
-    blocks, seed = features.of(subset), features.seed
-
+def _on_pairs(blocks: tuple[Array, ...], labels: np.ndarray, folds: Folds, seed: int) -> list[Fit]:
+    """Return the fits on products of directions: tanh networks, linear probes, and boosting."""
     recipe = Recipe(hidden=32, steps=True, copies=int(np.clip(4000 // len(labels), 1, 2)))
-    fits: list[Fit] = []
-    for rank in (1, 2, 4):
-        fits.append(
-            partial(fit_networks, blocks, labels, folds, seed, True, recipe, partial(pair_starts, rank=rank))
-        )
-    for rank, model in ((2, logistic), (6, logistic), (4, boosting)):
-        fits.append(partial(fit_reduced, blocks, labels, folds, partial(pair_directions, rank=rank), model))
-    return fits
+    choice = {rank: partial(pair_directions, rank=rank) for rank in (1, 2, 4, 6)}
+    fits: list[Fit] = [
+        partial(fit_networks, blocks, labels, folds, seed, True, recipe, choice[rank]) for rank in (1, 2, 4)
+    ]
+    return fits + [
+        partial(fit_reduced, blocks, labels, folds, choice[rank], model)
+        for rank, model in ((2, logistic), (6, logistic), (4, boosting))
+    ]
 
 
 def _cluster_counts(modalities: int, records: int) -> list[int]:
@@ -253,3 +236,83 @@ def _cluster_counts(modalities: int, records: int) -> list[int]:
     coarse = {2, 3, 4} if modalities > 1 else {4}
     counts = sorted({*coarse, round((4 * fine) ** 0.5), fine})
     return [count for count in counts if count**modalities <= _MOST_CELLS]
+
+
+_COMPONENTS = 16  # leading components in which clusters are sought
+_ROUNDS = 15  # rounds of fitting the mixture
+_AT_ONCE = 2**23  # records times joint cells in memory at once
+
+
+def memberships(block: Array, clusters: int, seed: int) -> Array:
+    """Assign records softly to clusters of the leading components, without labels, (records, clusters).
+
+    The clusters are a mixture of Gaussians that share one variance per component, started from k-means.
+    Components in which clusters are well separated become narrow and count more.
+    """
+    points = block[:, :_COMPONENTS]
+    centres = np.unique(points.round(6), axis=0)
+    if len(centres) > clusters:
+        centres, _ = kmeans2(points, clusters, minit="++", iter=25, rng=seed)
+    nearest = _distances(points, centres, np.ones(points.shape[1])).argmin(axis=1)
+    members = np.eye(len(centres))[nearest]
+    mean_squares, floor = (points**2).mean(axis=0), 1e-3 * points.var(axis=0) + 1e-12
+    for _ in range(_ROUNDS):
+        mass = members.sum(axis=0) + 1e-9
+        centres = members.T @ points / mass[:, None]
+        spread = np.maximum(mean_squares - mass @ centres**2 / len(points), floor)
+        logits = np.log(mass) - _distances(points, centres, spread) / 2
+        members = np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
+    return members
+
+
+def _distances(points: Array, centres: Array, spread: Array) -> Array:
+    """Return squared distances in units of the spread, (records, clusters), up to a constant per record."""
+    return (centres**2 / spread).sum(axis=1) - 2 * (points / spread) @ centres.T
+
+
+def fit_table(members: tuple[Array, ...], labels: np.ndarray, folds: Folds) -> Expert:
+    """Count labels in joint cells, with back-off to what the modalities say separately.
+
+    Each cell starts with one record, its class shares as if modalities were independent given the class.
+    """
+    indicators = np.eye(int(labels.max()) + 1)[labels]  # (records, classes)
+    training, cells = folds.training(), prod(part.shape[1] for part in members)
+    counts = np.zeros((folds.count, cells, indicators.shape[1]))
+    for rows, joint in _joints(members):
+        for count, train in zip(counts, training, strict=True):
+            count += joint[train[rows]].T @ indicators[rows][train[rows]]
+    fitted = []
+    for count, train in zip(counts, training, strict=True):
+        table = count + _independent(members, indicators, train, indicators[train].mean(axis=0))
+        table /= table.sum(axis=1, keepdims=True)
+        fitted.append(partial(_read, table))
+    return Expert(members, folds, fitted)
+
+
+def _read(table: Array, members: Sequence[Array]) -> Array:
+    """Return log p(y | x), the table's rows averaged by the record's weights on the joint cells."""
+    probabilities = np.empty((len(members[0]), table.shape[1]))
+    for rows, joint in _joints(members):
+        probabilities[rows] = joint @ table
+    return np.log(np.maximum(probabilities, 1e-6))
+
+
+def _joints(members: Sequence[Array]) -> Iterator[tuple[slice, Array]]:
+    """Yield products of memberships, (records, joint cells), for as many records at once as memory allows."""
+    step = max(1, _AT_ONCE // prod(part.shape[1] for part in members))
+    for start in range(0, len(members[0]), step):
+        rows = slice(start, start + step)
+        joint = members[0][rows]
+        for part in members[1:]:
+            joint = (joint[:, :, None] * part[rows, None, :]).reshape(len(joint), -1)
+        yield rows, joint
+
+
+def _independent(members: tuple[Array, ...], indicators: Array, train: np.ndarray, target: Array) -> Array:
+    """Return p(y | cells) as if modalities were independent given the class, (joint cells, classes)."""
+    logs = np.log(target)[None]
+    for part in members:
+        counts = part[train].T @ indicators[train] + target
+        posterior = np.log(counts / counts.sum(axis=1, keepdims=True)) - np.log(target)
+        logs = (logs[:, None] + posterior[None]).reshape(-1, len(target))
+    return np.exp(logs - logsumexp(logs, axis=1, keepdims=True))

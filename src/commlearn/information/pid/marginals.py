@@ -69,18 +69,13 @@ def checked_marginals(marginals: Sequence[ArrayLike]) -> list[Array]:
             f"class {label} has {targets[0, label]:.6g} in marginal 0 and {targets[i, label]:.6g} in marginal"
             f" {i}. Count all tables on the same records, or rescale their columns to a common p(y)."
         )
-    return _with_common_target(tables, targets.mean(axis=0))
-
-
-def _with_common_target(tables: Sequence[Array], target: Array) -> list[Array]:
-    """Scale each class column to the target; a class that one table lacks is dropped from all."""
-    target = np.where(np.all([table.sum(axis=0) > 0 for table in tables], axis=0), target, 0.0)
+    # Scale each class to its mean share; a class that one table lacks is dropped from all.
+    target = np.where((targets > 0).all(axis=0), targets.mean(axis=0), 0.0)
     target = target / target.sum()
-    scaled = []
-    for table in tables:
-        mass = table.sum(axis=0)
-        scaled.append(table * np.divide(target, mass, out=np.zeros_like(mass), where=mass > 0))
-    return scaled
+    return [
+        table * np.divide(target, mass, out=np.zeros_like(mass), where=mass > 0)
+        for table, mass in zip(tables, targets, strict=True)
+    ]
 
 
 def entropy(masses: Array) -> float:
@@ -110,9 +105,7 @@ class Reduced:
 
 
 def reduce_marginals(tables: Sequence[Array]) -> Reduced:
-    """Merge rows with equal posteriors and drop cells of negligible mass, so that a solver gets only what
-    matters.
-    """
+    """Merge rows with equal posteriors and drop cells of negligible mass, which no solver needs."""
     merged, groups = zip(*(_merge_rows(table) for table in tables), strict=True)
     cleaned = [np.where(table > LEAST_MASS, table, 0.0) for table in merged]
     labels = np.flatnonzero(np.all([table.sum(axis=0) > 0 for table in cleaned], axis=0))
@@ -141,26 +134,21 @@ def _merge_rows(table: Array) -> tuple[Array, NDArray[np.intp]]:
     return merged, group
 
 
-def spread_influence(reduced: Reduced, influence: Sequence[Array], classes: int) -> tuple[list[Array], float]:
-    """Extend the influence functions of the reduced tables to the original ones.
+def spread_influence(reduced: Reduced, influence: Sequence[Array], classes: int) -> list[Array]:
+    """Extend the influence functions of the reduced tables to the original ones, finite and feasible.
 
     Cells without mass, left out of the program, get such a low value that a class contributes at most
-    exp(IMPOSSIBLE) in any joint cell, whatever the other modalities say.
-
-    Returns:
-        Finite a_i(x_i, y) per modality, and by how much log sum_y exp(sum_i a_i) may have risen.
+    exp(IMPOSSIBLE) in any joint cell, whatever the other modalities say. The first modality is lowered by as
+    much as that may have raised log sum_y exp(sum_i a_i).
     """
-    lowest = _impossible_values(influence)
+    maxima = np.stack([part.max(axis=0) for part in influence])
     spread = []
-    for part, low, table, group in zip(influence, lowest, reduced.tables, reduced.groups, strict=True):
+    for part, top, table, group in zip(influence, maxima, reduced.tables, reduced.groups, strict=True):
+        low = np.minimum(IMPOSSIBLE - (maxima.sum(axis=0) - top), top)
         filled = np.where(np.isfinite(part), part, low)
         full = np.full((len(filled), classes), IMPOSSIBLE / len(influence))
         full[:, reduced.labels] = filled
         fallback = int(table.sum(axis=1).argmax())  # rows that never occur may take another row's values
         spread.append(full[np.where(group < 0, fallback, group)])
-    return spread, float(np.log1p(classes * np.exp(IMPOSSIBLE)))
-
-
-def _impossible_values(influence: Sequence[Array]) -> list[Array]:
-    maxima = np.stack([part.max(axis=0) for part in influence])
-    return [np.minimum(IMPOSSIBLE - (maxima.sum(axis=0) - maximum), maximum) for maximum in maxima]
+    spread[0] = spread[0] - float(np.log1p(classes * np.exp(IMPOSSIBLE)))
+    return spread

@@ -1,20 +1,23 @@
-"""Union information: what several modalities say about a target if only their own p(x_i, y) counts."""
+"""Union information: what several modalities say about a target if only their own p(x_i, y) counts.
+
+Two classes are solved through ROC curves. More classes are a program on joint cells; if there are too many to
+write them down, it is solved on a growing list of them, as a coupling needs few: solve on a short list, then
+price all others. The list's coupling is a coupling of the whole program, so its entropy stays a rigorous
+bound. The list's influence functions may violate the constraint elsewhere, and lowering them by the worst
+excess found anywhere makes them feasible again. Cells with an excess join the list. All cells can be priced
+without a table of them: split the modalities into two halves, and sum_y exp(sum_i a_i(x_i, y)) is a product
+of two matrices. Everything but the result of `union_information` is in nats.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from commlearn.errors import DataError
-from commlearn.information.pid.column_generation import (
-    all_cells,
-    possible_cells,
-    price_nearby,
-    solve_by_columns,
-)
 from commlearn.information.pid.marginals import (
     Array,
     checked_marginals,
@@ -24,19 +27,7 @@ from commlearn.information.pid.marginals import (
     reduce_marginals,
     spread_influence,
 )
-from commlearn.information.pid.union_solver import CellSolution, conditional_entropy, solve_on_cells
-
-
-@dataclass(frozen=True)
-class Envelope:
-    """The concave envelope of several ROC curves, in masses instead of rates."""
-
-    # (segments, 2) masses of first and second class, steepest first: the outcomes of the union.
-    segments: Array
-    owner: NDArray[np.intp]  # modality whose curve has the vertex after each segment, except the last one
-    # Number of that modality's rows before the vertex, those most likely of the second class first.
-    taken: NDArray[np.intp]
-    orders: list[NDArray[np.intp]]  # per modality, its rows in that order
+from commlearn.information.pid.union_solver import CellSolution, best_of, conditional_entropy, solve_on_cells
 
 
 def solve_two_classes(tables: Sequence[Array]) -> CellSolution:
@@ -55,16 +46,40 @@ def solve_two_classes(tables: Sequence[Array]) -> CellSolution:
         a_i(x, second) = - integral of dt / t       over the thresholds of i at which x is called first
         a_i(x, first)  = - integral of dt / (1 - t) over the thresholds of i at which x is called second
     """
-    hull = roc_envelope(tables)
-    influence = _threshold_integrals(tables, hull)
-    entropy = conditional_entropy(hull.segments)
-    value = sum(float((t[t > 0] * a[t > 0]).sum()) for t, a in zip(tables, influence, strict=True))
-    return CellSolution(influence, hull.segments, entropy, value)
-
-
-def roc_envelope(tables: Sequence[Array]) -> Envelope:
-    """Return the upper concave hull of the vertices of all ROC curves."""
     orders = [np.argsort(-table[:, 1] / table.sum(axis=1), kind="stable") for table in tables]
+    segments, owner, taken = _roc_envelope(tables, orders)
+    log_first, log_second = log_posterior(segments).T
+    influence = []
+    for i, (table, order) in enumerate(zip(tables, orders, strict=True)):
+        # What each vertex contributes to the rows: it is optimal for thresholds between the posteriors of the
+        # two segments that meet in it.
+        called_second, called_first = np.zeros(len(table) + 1), np.zeros(len(table) + 1)
+        vertices = np.flatnonzero(owner == i)
+        called_second[taken[vertices]] += log_first[vertices] - log_first[vertices + 1]
+        called_first[taken[vertices]] += log_second[vertices + 1] - log_second[vertices]
+        if i == 0:  # the two ends of the envelope belong to every curve; the first one takes them
+            called_first[0] += log_second[0]
+            called_second[-1] += log_first[-1]
+        part = np.empty((len(table), 2))
+        part[order, 0] = np.cumsum(called_second[::-1])[::-1][1:]  # all vertices after a row call it second
+        part[order, 1] = np.cumsum(called_first)[:-1]
+        influence.append(part)
+    value = sum(float((t[t > 0] * a[t > 0]).sum()) for t, a in zip(tables, influence, strict=True))
+    return CellSolution(influence, segments, conditional_entropy(segments), value)
+
+
+def _roc_envelope(
+    tables: Sequence[Array], orders: Sequence[NDArray[np.intp]]
+) -> tuple[Array, NDArray[np.intp], NDArray[np.intp]]:
+    """Return the upper concave hull of the vertices of all ROC curves, in masses instead of rates.
+
+    `orders` holds the rows of each modality, those most likely of the second class first.
+
+    Returns:
+        (segments, 2) masses of first and second class, steepest first: the outcomes of the union; for the
+        vertex after each segment but the last, the modality whose curve has it; and how many of that
+        modality's rows come before it.
+    """
     curves = [np.cumsum(table[order], axis=0) for table, order in zip(tables, orders, strict=True)]
     end = curves[0][-1]
     inner = [curve[:-1] for curve in curves]
@@ -75,7 +90,7 @@ def roc_envelope(tables: Sequence[Array]) -> Envelope:
     order = np.concatenate([[0], order[(order > 0) & (order < len(points) - 1)], [len(points) - 1]])
     hull = order[_upper_hull(np.minimum(points, end)[order])]
     segments = np.maximum(np.diff(np.minimum(points, end)[hull], axis=0), 0.0)
-    return Envelope(segments, owner[hull][1:-1], counts[hull][1:-1], orders)
+    return segments, owner[hull][1:-1], counts[hull][1:-1]
 
 
 def _upper_hull(points: Array) -> list[int]:
@@ -92,32 +107,6 @@ def _upper_hull(points: Array) -> list[int]:
             hull.pop()
         hull.append(point)
     return hull
-
-
-def _threshold_integrals(tables: Sequence[Array], hull: Envelope) -> list[Array]:
-    """Return the influence functions, as sums over vertices of what each vertex contributes to a row.
-
-    A vertex is optimal for thresholds between the posteriors of the two segments that meet in it.
-    """
-    total = hull.segments.sum(axis=1)
-    with np.errstate(divide="ignore"):
-        log_first, log_second = np.log(hull.segments / total[:, None]).T
-    influence = []
-    for i, (table, order) in enumerate(zip(tables, hull.orders, strict=True)):
-        called_second, called_first = np.zeros(len(table) + 1), np.zeros(len(table) + 1)
-        vertices = np.flatnonzero(hull.owner == i)
-        called_second[hull.taken[vertices]] += log_first[vertices] - log_first[vertices + 1]
-        called_first[hull.taken[vertices]] += log_second[vertices + 1] - log_second[vertices]
-        if i == 0:  # the two ends of the envelope belong to every curve; the first one takes them
-            called_first[0] += log_second[0]
-            called_second[-1] += log_first[-1]
-        ranked = np.empty((len(table), 2))
-        ranked[:, 0] = np.cumsum(called_second[::-1])[::-1][1:]  # all vertices after a row call it second
-        ranked[:, 1] = np.cumsum(called_first)[:-1]
-        part = np.empty_like(ranked)
-        part[order] = ranked
-        influence.append(part)
-    return influence
 
 
 _DIRECT = 1_000_000  # cells times squared classes up to which all joint cells are listed
@@ -179,8 +168,7 @@ def union_information(marginals: Sequence[ArrayLike], tolerance: float = 1e-6) -
     tables = checked_marginals(marginals)
     reduced = reduce_marginals(tables)
     solution = _solve(reduced.tables, tolerance * float(np.log(2)))
-    influence, rise = spread_influence(reduced, solution.influence, tables[0].shape[1])
-    influence[0] = influence[0] - rise
+    influence = spread_influence(reduced, solution.influence, tables[0].shape[1])
     label_entropy = entropy(tables[0].sum(axis=0))
     value = sum(float((table * part).sum()) for table, part in zip(tables, influence, strict=True))
     upper = max(label_entropy - solution.entropy, 0.0)
@@ -198,8 +186,8 @@ def _solve(tables: Sequence[Array], tolerance: float) -> CellSolution:
         influence[i] = part
     best = _single(tables, int(np.argmax([information(table) for table in tables])))  # a lower bound too
     if best.value > solution.value:
-        return CellSolution(best.influence, solution.coupling, solution.entropy, best.value)
-    return CellSolution(influence, solution.coupling, solution.entropy, solution.value)
+        return replace(solution, influence=best.influence, value=best.value)
+    return replace(solution, influence=influence)
 
 
 def _solve_informative(tables: Sequence[Array], tolerance: float) -> CellSolution:
@@ -207,11 +195,17 @@ def _solve_informative(tables: Sequence[Array], tolerance: float) -> CellSolutio
         return _single(tables, 0)
     if tables[0].shape[1] == 2:
         return solve_two_classes(tables)
-    sizes = [len(table) for table in tables]
-    _check_size(sizes, tables[0].shape[1])
-    if np.prod(sizes, dtype=float) * tables[0].shape[1] ** 2 <= _DIRECT:
+    sizes, classes = [len(table) for table in tables], tables[0].shape[1]
+    if sum(sizes) * classes > _COORDINATES:
+        raise DataError(
+            f"The marginals have {sum(sizes)} rows with distinct posteriors and {classes} classes, "
+            f"{sum(sizes) * classes} unknowns; the limit is {_COORDINATES}. Quantise the posteriors more "
+            "coarsely or merge classes."
+        )
+    cells = np.prod(sizes, dtype=float)
+    if cells * classes**2 <= _DIRECT:
         return solve_on_cells(tables, possible_cells(tables, all_cells(sizes)), tolerance)
-    if len(sizes) == 2 or np.prod(sizes, dtype=float) <= _PRICED:
+    if len(sizes) == 2 or cells <= _PRICED:
         return solve_by_columns(tables, tolerance)
     return _solve_unpriced(tables, tolerance)
 
@@ -222,15 +216,6 @@ def _single(tables: Sequence[Array], i: int) -> CellSolution:
     influence[i] = log_posterior(tables[i])
     uncertainty = entropy(tables[i].ravel()) - entropy(tables[i].sum(axis=1))
     return CellSolution(influence, tables[i], uncertainty, -uncertainty)
-
-
-def _check_size(sizes: Sequence[int], classes: int) -> None:
-    if sum(sizes) * classes > _COORDINATES:
-        raise DataError(
-            f"The marginals have {sum(sizes)} rows with distinct posteriors and {classes} classes, "
-            f"{sum(sizes) * classes} unknowns; the limit is {_COORDINATES}. Quantise the posteriors more "
-            "coarsely or merge classes."
-        )
 
 
 def _solve_unpriced(tables: Sequence[Array], tolerance: float) -> CellSolution:
@@ -245,5 +230,163 @@ def _solve_unpriced(tables: Sequence[Array], tolerance: float) -> CellSolution:
     influence = [np.zeros_like(table) for table in tables]
     for i, part in zip(head, bound_solution.influence, strict=True):
         influence[i] = part
-    search_solution = solve_by_columns(tables, tolerance, pricing=price_nearby)
-    return CellSolution(influence, search_solution.coupling, search_solution.entropy, bound_solution.value)
+    search_solution = solve_by_columns(tables, tolerance, price_nearby)
+    return replace(search_solution, influence=influence, value=bound_solution.value)
+
+
+_CHUNK = 4_000_000  # cells priced at a time
+_FLOOR = -60.0  # stands for -inf where differences are taken
+_CANDIDATES = 20_000  # violated cells that one pricing returns, at most
+
+
+@dataclass(frozen=True)
+class Prices:
+    """The largest log sum_y exp(sum_i a_i) over all cells, and the cells above zero with their values."""
+
+    excess: float
+    cells: NDArray[np.intp]
+    excesses: Array
+
+
+Pricing = Callable[[Sequence[Array], NDArray[np.intp]], Prices]
+
+
+def all_cells(sizes: Sequence[int]) -> NDArray[np.intp]:
+    """Return every joint cell, one row each."""
+    return np.indices(sizes).reshape(len(sizes), -1).T
+
+
+def possible_cells(tables: Sequence[Array], cells: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the cells in which at least one class has mass in every modality."""
+    possible = np.ones((len(cells), tables[0].shape[1]), dtype=bool)
+    for table, rows in zip(tables, cells.T, strict=True):
+        possible &= (table > 0)[rows]
+    return cells[possible.any(axis=1)]
+
+
+def solve_by_columns(
+    tables: Sequence[Array], tolerance: float, pricing: Pricing | None = None
+) -> CellSolution:
+    """Solve the program on a growing list of cells until the certificate is below ``tolerance``.
+
+    Every row and class of the tables p(x_i, y) must have some mass, and all must have the same p(y).
+
+    Returns:
+        A solution whose coupling is valid, and whose influence functions are feasible on every cell that the
+        pricing checked: with ``price``, on every joint cell.
+    """
+    pricing = pricing or price
+    cells = np.unique(np.concatenate([_staircase_cells(tables), _aligned_cells(tables)]), axis=0)
+    inner_tolerance = max(tolerance / 3, 1e-2)
+    best: list[CellSolution] = []
+    for _ in range(60):
+        solution = solve_on_cells(tables, cells, inner_tolerance)
+        prices = pricing(solution.influence, cells)
+        shift = max(0.0, prices.excess)  # makes the influence feasible; the dual value falls by as much
+        influence = [solution.influence[0] - shift, *solution.influence[1:]]
+        feasible = replace(solution, influence=influence, value=solution.value - shift)
+        best = [best_of(*best, feasible)]
+        if best[0].gap <= tolerance:
+            break
+        if prices.excess <= 2 * inner_tolerance:
+            inner_tolerance = max(tolerance / 3, inner_tolerance / 100)
+        cells = np.unique(np.concatenate([cells, _spread(prices)]), axis=0)
+    return best[0]
+
+
+def _staircase_cells(tables: Sequence[Array]) -> NDArray[np.intp]:
+    """Return the cells of one coupling: per class, line up the rows of each modality and cut at every edge.
+
+    Rows are ordered by their log odds for the class, so that rows with similar posteriors are coupled.
+    """
+    target = tables[0].sum(axis=0)
+    cells = []
+    for label, total in enumerate(target):
+        orders = [_by_posterior(table, label) for table in tables]
+        edges = [np.cumsum(table[order, label]) for table, order in zip(tables, orders, strict=True)]
+        cuts = np.unique(np.concatenate([[0.0], *edges]))
+        middle = np.minimum((cuts[1:] + cuts[:-1]) / 2, total)
+        rows = [
+            order[np.minimum(np.searchsorted(edge, middle), len(order) - 1)]
+            for order, edge in zip(orders, edges, strict=True)
+        ]
+        cells.append(np.stack(rows, axis=1))
+    return np.concatenate(cells)
+
+
+def _by_posterior(table: Array, label: int) -> NDArray[np.intp]:
+    rows = np.flatnonzero(table[:, label] > 0)
+    return rows[np.argsort(-table[rows, label] / table[rows].sum(axis=1), kind="stable")]
+
+
+def _aligned_cells(tables: Sequence[Array]) -> NDArray[np.intp]:
+    """Return, for every row of every modality, the rows of the others with the most similar posteriors."""
+    roots = [np.sqrt(table / table.sum(axis=1, keepdims=True)) for table in tables]
+    cells = [np.stack([np.argmax(root @ other.T, axis=1) for other in roots], axis=1) for root in roots]
+    return possible_cells(tables, np.concatenate(cells))
+
+
+def price(influence: Sequence[Array], cells: NDArray[np.intp], most: int = _CANDIDATES) -> Prices:
+    """Find the largest constraint over all joint cells, and up to ``most`` violated cells, worst first."""
+    sizes = [len(part) for part in influence]
+    logs = np.cumsum(np.log(sizes))
+    half = 1 + int(np.argmin(np.abs(logs[:-1] - logs[-1] / 2)))  # both halves have about as many joint rows
+    left, right = influence[:half], influence[half:]
+    top_left, top_right = (sum(part.max(axis=0) for part in parts) for parts in (left, right))
+    shift = (top_right - top_left) / 2  # per class, so that neither half overflows
+    first, second = np.exp(_half_scores(left) + shift), np.exp(_half_scores(right) - shift)
+    step = max(1, _CHUNK // len(second))
+    worst, keys, values = 0.0, [], []
+    for start in range(0, len(first), step):
+        total = first[start : start + step] @ second.T
+        worst = max(worst, float(total.max()))
+        violated = np.flatnonzero(total.ravel() > 1.0 + 1e-12)
+        value = total.ravel()[violated]
+        if len(violated) > most:
+            chosen = np.argpartition(-value, most)[:most]
+            violated, value = violated[chosen], value[chosen]
+        keys.append(violated + start * len(second))
+        values.append(value)
+    key, value = np.concatenate(keys), np.concatenate(values)
+    order = np.argsort(-value, kind="stable")[:most]
+    cells = np.stack(np.unravel_index(key[order], sizes), axis=1)
+    return Prices(float(np.log(worst)), cells, np.log(value[order]))
+
+
+def price_nearby(influence: Sequence[Array], cells: NDArray[np.intp]) -> Prices:
+    """Find violated cells by replacing one modality's row after another, starting from the listed cells."""
+    influence = [np.maximum(part, _FLOOR) for part in influence]
+    cells = cells.copy()
+    score = _score(influence, cells)
+    for _ in range(2):
+        for i, part in enumerate(influence):
+            others = score - part[cells[:, i]]
+            cells[:, i] = (np.exp(others) @ np.exp(part).T).argmax(axis=1)
+            score = others + part[cells[:, i]]
+    cells = np.unique(cells, axis=0)
+    score = _score(influence, cells)
+    excess = np.log(np.exp(score).sum(axis=1))
+    order = np.argsort(-excess, kind="stable")
+    order = order[excess[order] > 1e-12]
+    return Prices(float(excess.max()), cells[order], excess[order])
+
+
+def _score(influence: Sequence[Array], cells: NDArray[np.intp]) -> Array:
+    return np.sum([part[rows] for part, rows in zip(influence, cells.T, strict=True)], axis=0)
+
+
+def _half_scores(parts: Sequence[Array]) -> Array:
+    score = np.zeros((1, parts[0].shape[1]))
+    for part in parts:
+        score = (score[:, None, :] + part[None, :, :]).reshape(-1, part.shape[1])
+    return score
+
+
+def _spread(prices: Prices) -> NDArray[np.intp]:
+    """Return the worst eight cells of every row of every modality: violations that differ from each other."""
+    chosen = np.zeros(len(prices.cells), dtype=bool)
+    for rows in prices.cells.T:
+        order = np.argsort(rows, kind="stable")  # keeps the worst first within a row
+        first = np.searchsorted(rows[order], rows[order])
+        chosen[order[np.arange(len(order)) - first < 8]] = True
+    return prices.cells[chosen]

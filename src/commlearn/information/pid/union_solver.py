@@ -26,30 +26,43 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.sparse import csr_matrix
 
-from commlearn.information.pid.marginals import Array
+from commlearn.information.pid.marginals import Array, log_posterior
 
 _LEAST_WEIGHT = 1e-14  # barrier weight of a cell that conditional independence leaves (nearly) empty
 
 
-@dataclass(frozen=True)
 class UnionProgram:
-    """The program's constants; all influence functions are concatenated into one vector of coordinates."""
+    """The program's constants; all influence functions are concatenated into one vector of coordinates.
 
-    tables: Sequence[Array]
-    cells: NDArray[np.intp]  # (cells, modalities)
-    marginal: Array  # (coordinates,)
-    collect: csr_matrix  # (coordinates, cells * classes): sums a coupling into its marginals
-    pairs: dict[tuple[int, int], csr_matrix]  # sums cells into pairs of rows of two modalities
-    free: NDArray[np.intp]  # coordinates that move; others lack mass or only shift weight between modalities
-    weight: Array  # (cells,)
+    Couplings of the tables p(x_i, y) live on ``cells``, (cells, modalities), one row index per modality.
+    """
 
-    @property
-    def classes(self) -> int:
-        return self.tables[0].shape[1]
-
-    @property
-    def starts(self) -> NDArray[np.intp]:
-        return np.concatenate([[0], np.cumsum([table.size for table in self.tables])])
+    def __init__(self, tables: Sequence[Array], cells: NDArray[np.intp]) -> None:
+        sizes = [len(table) for table in tables]
+        self.tables, self.cells, self.classes = tables, cells, tables[0].shape[1]
+        self.starts = np.concatenate([[0], np.cumsum([table.size for table in tables])])
+        self.marginal = np.concatenate([table.ravel() for table in tables])  # (coordinates,)
+        classes = np.arange(self.classes)
+        # (cells, modalities, classes)
+        coordinates = (self.starts[:-1] + cells * self.classes)[:, :, None] + classes
+        column = np.arange(len(cells) * self.classes).reshape(-1, 1, self.classes)
+        column = np.broadcast_to(column, coordinates.shape)
+        # Sums a coupling into its marginals, (coordinates, cells * classes).
+        self.collect = csr_matrix(
+            (np.ones(coordinates.size), (coordinates.ravel(), column.ravel())),
+            shape=(self.starts[-1], len(cells) * self.classes),
+        )
+        # Sum cells into pairs of rows of two modalities.
+        self.pairs = {
+            (i, j): csr_matrix(
+                (np.ones(len(cells)), (cells[:, i] * sizes[j] + cells[:, j], np.arange(len(cells)))),
+                shape=(sizes[i] * sizes[j], len(cells)),
+            )
+            for i in range(len(sizes))
+            for j in range(i + 1)
+        }
+        self.free = _free_coordinates(tables)
+        self.weight = _independent_mass(tables, cells)  # (cells,)
 
     def score(self, influence: Array) -> Array:
         """Return sum_i a_i(x_i, y) for every cell and class."""
@@ -58,42 +71,9 @@ class UnionProgram:
     def marginals_of(self, coupling: Array) -> Array:
         return self.collect @ coupling.ravel()
 
-    def split(self, influence: Array) -> list[Array]:
-        pieces = np.split(influence, self.starts[1:-1])
-        return [piece.reshape(table.shape) for piece, table in zip(pieces, self.tables, strict=True)]
-
-
-def build_program(tables: Sequence[Array], cells: NDArray[np.intp]) -> UnionProgram:
-    """Build the program for tables p(x_i, y) with couplings on ``cells``, one row index per modality."""
-    sizes = [len(table) for table in tables]
-    classes = tables[0].shape[1]
-    starts = np.concatenate([[0], np.cumsum(sizes[:-1], dtype=int)]) * classes
-    coordinates = (starts + cells * classes)[:, :, None] + np.arange(classes)  # (cells, modalities, classes)
-    column = np.arange(len(cells) * classes).reshape(-1, 1, classes)
-    shape = (sum(sizes) * classes, len(cells) * classes)
-    column = np.broadcast_to(column, coordinates.shape)
-    collect = csr_matrix((np.ones(coordinates.size), (coordinates.ravel(), column.ravel())), shape=shape)
-    return UnionProgram(
-        tables=tables,
-        cells=cells,
-        marginal=np.concatenate([table.ravel() for table in tables]),
-        collect=collect,
-        pairs={
-            (i, j): _sum_rows(cells[:, i] * sizes[j] + cells[:, j], sizes[i] * sizes[j])
-            for i in range(len(sizes))
-            for j in range(i + 1)
-        },
-        free=_free_coordinates(tables),
-        weight=_independent_mass(tables, cells),
-    )
-
-
-def _sum_rows(key: NDArray[np.intp], rows: int) -> csr_matrix:
-    return csr_matrix((np.ones(len(key)), (key, np.arange(len(key)))), shape=(rows, len(key)))
-
 
 def _free_coordinates(tables: Sequence[Array]) -> NDArray[np.intp]:
-    """Return the coordinates with mass, minus one per class in every modality but the first.
+    """Return the coordinates that move: those with mass, minus one per class in every modality but the first.
 
     Raising a_1 by c(y) and lowering a_2 by the same amount changes nothing.
     """
@@ -154,18 +134,16 @@ class _Point:
     posterior: Array  # softmax of the score, (cells, classes)
 
 
-def solve_on_cells(
-    tables: Sequence[Array], cells: NDArray[np.intp], tolerance: float, iterations: int = 120
-) -> CellSolution:
+def solve_on_cells(tables: Sequence[Array], cells: NDArray[np.intp], tolerance: float) -> CellSolution:
     """Solve the program whose coupling lives on ``cells`` until the certificate is below ``tolerance`` nats.
 
     Every row and class of the tables p(x_i, y) must have some mass, all tables must have the same p(y), and
     the cells must admit a coupling. After the last Newton step, the best solution so far is returned.
     """
-    program = build_program(tables, cells)
+    program = UnionProgram(tables, cells)
     point = _start(program)
     best = _certify(program, point)
-    for _ in range(iterations):
+    for _ in range(120):
         if best.gap <= tolerance:
             break
         try:
@@ -180,8 +158,7 @@ def solve_on_cells(
 
 def _start(program: UnionProgram) -> _Point:
     """Start at the modalities' mean log posterior, lowered by one: feasible by Hoelder's inequality."""
-    with np.errstate(divide="ignore"):
-        logs = [np.log(table / table.sum(axis=1, keepdims=True)).ravel() for table in program.tables]
+    logs = [log_posterior(table).ravel() for table in program.tables]
     influence = (np.concatenate(logs) - 1.0) / len(program.tables)
     excess, posterior = log_sum_exp(program.score(influence))
     return _Point(influence, program.weight, -excess, excess, posterior)
@@ -199,17 +176,15 @@ def _certify(program: UnionProgram, point: _Point) -> CellSolution:
     influence[: program.tables[0].size] -= max(0.0, point.excess.max())
     occupied = program.marginal > 0
     value = float(program.marginal[occupied] @ influence[occupied])
-    coupling = _shrink_to_marginals(program, point.mass[:, None] * point.posterior)
-    return CellSolution(program.split(influence), coupling, conditional_entropy(coupling), value)
-
-
-def _shrink_to_marginals(program: UnionProgram, coupling: Array) -> Array:
-    """Scale rows down, one modality after the other, until no marginal is above p(x_i, y)."""
+    coupling, parts = point.mass[:, None] * point.posterior, []
     for table, start, rows in zip(program.tables, program.starts, program.cells.T, strict=False):
-        actual = program.marginals_of(coupling)[start : start + table.size].reshape(table.shape)
+        place = slice(start, start + table.size)
+        parts.append(influence[place].reshape(table.shape))
+        actual = program.marginals_of(coupling)[place].reshape(table.shape)
+        # Rows are scaled down, one modality after the other, until no marginal is above p(x_i, y).
         factor = np.divide(table, actual, out=np.ones_like(table), where=actual > table)
         coupling = coupling * factor[rows]
-    return coupling
+    return CellSolution(parts, coupling, conditional_entropy(coupling), value)
 
 
 def conditional_entropy(coupling: Array) -> float:
@@ -220,7 +195,10 @@ def conditional_entropy(coupling: Array) -> float:
 
 
 def _newton_step(program: UnionProgram, point: _Point) -> _Point:
-    """Compute a predictor without barrier, then take the step that aims for what the predictor can reach."""
+    """Compute a predictor without barrier, then take the step that aims for what the predictor can reach.
+
+    The step is as long as positivity and a rough centrality allow.
+    """
     solve = _normal_equations(program, point)
     complementarity = point.mass @ point.slack
     residual = -(point.excess + point.slack)  # how far the slack is from what the influence functions leave
@@ -231,14 +209,19 @@ def _newton_step(program: UnionProgram, point: _Point) -> _Point:
     target = complementarity * program.weight
     aim = centring * target - np.clip(predictor.mass * predictor.slack, -target, target)
     curvature = 0.5 * slack_step**2 * predictor.variance
-    step = _direction(
-        program,
-        point,
-        solve,
-        np.maximum(aim, 1e-3 * centring * target),
-        residual - np.minimum(curvature, point.slack),
-    )
-    return _move(program, point, step)
+    aim = np.maximum(aim, 1e-3 * centring * target)
+    step = _direction(program, point, solve, aim, residual - np.minimum(curvature, point.slack))
+    mass_step, slack_step = _step_lengths(point, step, 0.99)
+    for _ in range(40):
+        mass = point.mass + mass_step * step.mass
+        slack = point.slack + slack_step * step.slack
+        product = mass * slack
+        if (product / program.weight).min() > _CENTRALITY * product.sum():
+            break
+        mass_step, slack_step = 0.7 * mass_step, 0.7 * slack_step
+    influence = point.influence + slack_step * step.influence
+    excess, posterior = log_sum_exp(program.score(influence))
+    return _Point(influence, mass, np.maximum(slack, -excess), excess, posterior)
 
 
 @dataclass(frozen=True)
@@ -252,17 +235,16 @@ class _Direction:
 
 def _normal_equations(program: UnionProgram, point: _Point) -> Callable[[Array], Array]:
     """Factor sum over cells of q(x) [diag(s) + (1 / slack - 1) s s'] and return the solver."""
-    posterior, classes = point.posterior, np.arange(program.classes)
+    posterior, classes, starts = point.posterior, np.arange(program.classes), program.starts
     curvature = point.mass * (1.0 / point.slack - 1.0)
     blocks = curvature[:, None, None] * posterior[:, :, None] * posterior[:, None]
     blocks[:, classes, classes] += point.mass[:, None] * posterior
     blocks = blocks.reshape(len(blocks), -1)
-    starts, size = program.starts, len(classes)
     matrix = np.zeros((starts[-1], starts[-1]))
     for (i, j), sum_matrix in program.pairs.items():
-        rows, columns = len(program.tables[i]), len(program.tables[j])
-        block = (sum_matrix @ blocks).reshape(rows, columns, size, size).transpose(0, 2, 1, 3)
-        matrix[starts[i] : starts[i + 1], starts[j] : starts[j + 1]] = block.reshape(rows * size, -1)
+        shape = (len(program.tables[i]), len(program.tables[j]), len(classes), len(classes))
+        block = (sum_matrix @ blocks).reshape(shape).transpose(0, 2, 1, 3).reshape(shape[0] * shape[2], -1)
+        matrix[starts[i] : starts[i + 1], starts[j] : starts[j + 1]] = block
     free = program.free
     matrix = matrix[np.ix_(free, free)]
     scale = 1.0 / np.sqrt(np.maximum(np.diag(matrix), 1e-300))
@@ -311,18 +293,3 @@ def _step_lengths(point: _Point, step: _Direction, fraction: float) -> tuple[flo
 def _to_boundary(value: Array, change: Array, fraction: float) -> float:
     falling = change < 0
     return min(1.0, fraction * float(np.min(-value[falling] / change[falling]))) if falling.any() else 1.0
-
-
-def _move(program: UnionProgram, point: _Point, step: _Direction) -> _Point:
-    """Step as far as positivity and a rough centrality allow."""
-    mass_step, slack_step = _step_lengths(point, step, 0.99)
-    for _ in range(40):
-        mass = point.mass + mass_step * step.mass
-        slack = point.slack + slack_step * step.slack
-        product = mass * slack
-        if (product / program.weight).min() > _CENTRALITY * product.sum():
-            break
-        mass_step, slack_step = 0.7 * mass_step, 0.7 * slack_step
-    influence = point.influence + slack_step * step.influence
-    excess, posterior = log_sum_exp(program.score(influence))
-    return _Point(influence, mass, np.maximum(slack, -excess), excess, posterior)

@@ -17,8 +17,6 @@ from commlearn.models.encoders.own import OWN, own
 from commlearn.models.encoders.sequence import force, gru, series, text, transformer
 from commlearn.models.encoders.tabular import features, fixed, linear, mlp, mlp_tokens, perceptron, tabular
 
-__all__ = ["ENCODERS", "default_encoder"]
-
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "alexnet": alexnet,
     "features": features,

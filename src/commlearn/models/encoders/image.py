@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from commlearn.errors import ConfigurationError
 from commlearn.models.adapters import MapAdapter
-from commlearn.models.textures import StandardImage, waves
+from commlearn.models.features.pictures import StandardImage, waves
 from commlearn.models.tokens import ModalityEncoder
 
 
@@ -22,13 +22,9 @@ class ImageEncoder(nn.Module):
 
     def forward(self, values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if values.dtype == torch.uint8:
-            values = values.to(self.dtype) / 255
+            values = values.to(next(self.stack.parameters()).dtype) / 255
         images = (values - 0.5) / 0.25
         return self.stack(images.contiguous(memory_format=torch.channels_last)), padding
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return next(self.stack.parameters()).dtype
 
 
 def small_cnn(shape: tuple[int, ...], width: int, channels: Sequence[int] = (24, 48, 128)) -> ModalityEncoder:
@@ -56,20 +52,16 @@ def start_as_waves(kernels: Tensor) -> None:
     Filters beyond what that basis holds keep their random values.
     """
     filters, channels, size, _ = kernels.shape
-    patterns = waves(size)
-    luminance = torch.full((channels,), channels**-0.5)
-    initial = [_outer(luminance, patterns[0])]
+    blob, *patterns = waves(size)
+    luminance = torch.full((channels, 1, 1), channels**-0.5)
+    initial = [luminance * blob]
     if channels == 3:
-        red_green, blue_yellow = torch.tensor([[1.0, -1.0, 0.0], [1.0, 1.0, -2.0]])
+        red_green, blue_yellow = torch.tensor([[1.0, -1.0, 0.0], [1.0, 1.0, -2.0]])[..., None, None]
         for colour in (red_green / 2**0.5, blue_yellow / 6**0.5):
-            initial += [_outer(colour, patterns[0]), _outer(-colour, patterns[0])]
-    initial += [_outer(luminance, pattern) for pattern in patterns[1:]]
+            initial += [colour * blob, -colour * blob]
+    initial += [luminance * pattern for pattern in patterns]
     count = min(filters, len(initial))
     kernels[:count] = torch.stack(initial[:count])
-
-
-def _outer(colour: Tensor, wave: Tensor) -> Tensor:
-    return colour[:, None, None] * wave
 
 
 def alexnet(shape: tuple[int, ...], width: int) -> ModalityEncoder:
@@ -94,12 +86,12 @@ def alexnet(shape: tuple[int, ...], width: int) -> ModalityEncoder:
 
 def resnet18(shape: tuple[int, ...], width: int) -> ModalityEncoder:
     """Build ResNet-18 without its final pooling: a map of 512 channels at 1/32 of the size."""
-    return _tokens_of(_resnet(BasicBlock, (2, 2, 2, 2), shape[0]), shape, width, 512, 32)
+    return _tokens_of(_resnet(_basic_block, (2, 2, 2, 2), shape[0]), shape, width, 512, 32)
 
 
 def resnet50(shape: tuple[int, ...], width: int) -> ModalityEncoder:
     """Build ResNet-50 without its final pooling: a map of 2 048 channels at 1/32 of the size."""
-    return _tokens_of(_resnet(Bottleneck, (3, 4, 6, 3), shape[0]), shape, width, 2048, 32)
+    return _tokens_of(_resnet(_bottleneck, (3, 4, 6, 3), shape[0]), shape, width, 2048, 32)
 
 
 def _tokens_of(
@@ -116,9 +108,10 @@ def _tokens_of(
 class Residual(nn.Module):
     """relu(shortcut(x) + body(x)); the shortcut is projected where the shape changes."""
 
-    def __init__(self, body: nn.Module, before: int, after: int, stride: int) -> None:
+    def __init__(self, body: Sequence[nn.Module], before: int, after: int, stride: int) -> None:
         super().__init__()
-        self.body = body
+        self.body = nn.Sequential(*body)
+        self.after = after
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or before != after:
             self.shortcut = nn.Sequential(*_convolution(before, after, 1, stride))
@@ -127,38 +120,25 @@ class Residual(nn.Module):
         return torch.relu(self.shortcut(x) + self.body(x))
 
 
-class BasicBlock(Residual):
-    """Two 3x3 convolutions (ResNet-18)."""
-
-    expansion = 1
-
-    def __init__(self, before: int, channels: int, stride: int) -> None:
-        body = nn.Sequential(
-            *_convolution(before, channels, 3, stride),
-            nn.ReLU(inplace=True),
-            *_convolution(channels, channels, 3, 1),
-        )
-        super().__init__(body, before, channels, stride)
+def _basic_block(before: int, channels: int, stride: int) -> Residual:
+    """Build two 3x3 convolutions (ResNet-18)."""
+    first, second = _convolution(before, channels, 3, stride), _convolution(channels, channels, 3, 1)
+    return Residual([*first, nn.ReLU(inplace=True), *second], before, channels, stride)
 
 
-class Bottleneck(Residual):
-    """1x1, 3x3, 1x1 convolutions; the output is four times as wide (ResNet-50)."""
-
-    expansion = 4
-
-    def __init__(self, before: int, channels: int, stride: int) -> None:
-        after = channels * self.expansion
-        body = nn.Sequential(
-            *_convolution(before, channels, 1, 1),
-            nn.ReLU(inplace=True),
-            *_convolution(channels, channels, 3, stride),
-            nn.ReLU(inplace=True),
-            *_convolution(channels, after, 1, 1),
-        )
-        super().__init__(body, before, after, stride)
+def _bottleneck(before: int, channels: int, stride: int) -> Residual:
+    """Build 1x1, 3x3, 1x1 convolutions; the output is four times as wide (ResNet-50)."""
+    body = [
+        *_convolution(before, channels, 1, 1),
+        nn.ReLU(inplace=True),
+        *_convolution(channels, channels, 3, stride),
+        nn.ReLU(inplace=True),
+        *_convolution(channels, 4 * channels, 1, 1),
+    ]
+    return Residual(body, before, 4 * channels, stride)
 
 
-def _resnet(block: type[BasicBlock] | type[Bottleneck], depths: Sequence[int], channels: int) -> nn.Module:
+def _resnet(block: Callable[[int, int, int], Residual], depths: Sequence[int], channels: int) -> nn.Module:
     layers: list[nn.Module] = [
         *_convolution(channels, 64, 7, 2),
         nn.ReLU(inplace=True),
@@ -168,8 +148,9 @@ def _resnet(block: type[BasicBlock] | type[Bottleneck], depths: Sequence[int], c
     for stage, depth in enumerate(depths):
         for position in range(depth):
             stride = 2 if stage > 0 and position == 0 else 1
-            layers.append(block(before, 64 * 2**stage, stride))
-            before = 64 * 2**stage * block.expansion
+            part = block(before, 64 * 2**stage, stride)
+            layers.append(part)
+            before = part.after
     stack = nn.Sequential(*layers)
     for module in stack.modules():
         if isinstance(module, nn.Conv2d):
@@ -178,7 +159,5 @@ def _resnet(block: type[BasicBlock] | type[Bottleneck], depths: Sequence[int], c
 
 
 def _convolution(before: int, after: int, kernel: int, stride: int) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
-    return (
-        nn.Conv2d(before, after, kernel, stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(after),
-    )
+    convolution = nn.Conv2d(before, after, kernel, stride, padding=kernel // 2, bias=False)
+    return convolution, nn.BatchNorm2d(after)

@@ -16,7 +16,6 @@ from commlearn.models.adapters import SequenceAdapter
 from commlearn.models.tokens import ModalityEncoder, TokenEncoder
 
 OWN = "own module"  # its name in configurations and schemas, which hold no code
-PREFIX = "encoders.{}.encoder.module."  # prefix of its weights among those of a method
 
 
 class OwnEncoder(nn.Module):
@@ -33,9 +32,7 @@ class OwnEncoder(nn.Module):
 
     def __init__(self, module: nn.Module, features: int = 0) -> None:
         super().__init__()
-        self.module = module
-        self.features = features
-        self.takes_padding = False
+        self.module, self.features, self.takes_padding = module, features, False
         with suppress(ValueError):  # a traced module has no signature
             self.takes_padding = "padding" in inspect.signature(module.forward).parameters
 
@@ -125,12 +122,11 @@ def modules_of(encoders: nn.ModuleDict) -> dict[str, nn.Module]:
 def refuse_unfit(encoders: nn.ModuleDict, weights: Mapping[str, Tensor], where: str) -> None:
     """Refuse modules whose parameters differ in shape from the stored weights."""
     for name, module in modules_of(encoders).items():
-        prefix = PREFIX.format(name)
+        prefix = f"encoders.{name}.encoder.module."
         stored = {key.removeprefix(prefix): part for key, part in weights.items() if key.startswith(prefix)}
-        current = module.state_dict()
         expected, actual = (
             {key: _shape(part) for key, part in tensors.items() if isinstance(part, Tensor)}
-            for tensors in (stored, current)
+            for tensors in (stored, module.state_dict())
         )
         mismatches = [
             f"{key} is {expected.get(key, 'missing')} there and "

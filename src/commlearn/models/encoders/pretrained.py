@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from commlearn.errors import ConfigurationError
 from commlearn.models.adapters import SequenceAdapter
-from commlearn.models.encoders.pretrained_folder import fingerprint, locate
-from commlearn.models.encoders.pretrained_model import build, feed, load
+from commlearn.models.encoders.pretrained_model import build, feed, fingerprint, load, locate
 from commlearn.models.tokens import ModalityEncoder
 from commlearn.storage.places import nothing_fetched
 
@@ -74,9 +73,12 @@ class PretrainedEncoder(nn.Module):
 
     def forward(self, values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if self.computed(values):
-            return first_version(values, padding)
+            if values.ndim == 4:  # (batch, versions, length, features): the first version
+                values, padding = values[:, 0], None if padding is None else padding[:, 0]
+            return values.float(), padding
         if self.reads_images:
-            return self.states(self.normalised(values), None), None
+            pixels = values.float() / 255 if values.dtype == torch.uint8 else values
+            return self.states((pixels - self.mean) / self.std, None), None
         return self.texts(values, padding), padding
 
     def states(self, values: Tensor, padding: Tensor | None) -> Tensor:
@@ -85,13 +87,7 @@ class PretrainedEncoder(nn.Module):
 
     def computed(self, values: Tensor) -> bool:
         """Return whether these values are token states already, rather than pixels or ids."""
-        raw = tuple(values.shape[1:]) == self.shape if self.reads_images else not values.is_floating_point()
-        return not raw
-
-    def normalised(self, pixels: Tensor) -> Tensor:  # (batch, 3, size, size): bytes, or floats in 0..1
-        if pixels.dtype == torch.uint8:
-            pixels = pixels.float() / 255
-        return (pixels - self.mean) / self.std
+        return tuple(values.shape[1:]) != self.shape if self.reads_images else values.is_floating_point()
 
     def texts(self, ids: Tensor, padding: Tensor | None) -> Tensor:
         config = self.description.config
@@ -137,8 +133,7 @@ class Frozen(PretrainedEncoder):
             key = (self.description.sha256, self.description.architecture)
             model = IN_MEMORY.get(key)
             if model is None:
-                model = self.hold(self.description.weights())
-                IN_MEMORY[key] = model
+                IN_MEMORY[key] = model = self.description.weights().eval().requires_grad_(False)
             self.held = [model]
         return self.held[0]
 
@@ -146,10 +141,7 @@ class Frozen(PretrainedEncoder):
         """Use these weights instead of the folder's."""
         model = build(self.description.architecture, self.description.config)
         model.load_state_dict(dict(tensors))
-        self.held = [self.hold(model)]
-
-    def hold(self, model: nn.Module) -> nn.Module:
-        return model.eval().requires_grad_(False)
+        self.held = [model.eval().requires_grad_(False)]
 
     def states(self, values: Tensor, padding: Tensor | None) -> Tensor:
         with torch.inference_mode(False):  # weights loaded in inference mode could not be used in training
@@ -177,10 +169,3 @@ def frozen_encoders(encoders: nn.ModuleDict) -> dict[str, Frozen]:
     """Return a method's encoders that are pretrained and frozen, by modality."""
     inner = {name: getattr(encoder, "encoder", None) for name, encoder in encoders.items()}
     return {name: encoder for name, encoder in inner.items() if isinstance(encoder, Frozen)}
-
-
-def first_version(values: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Return token states that were computed earlier; if a record has several versions, the first one's."""
-    if values.ndim == 4:  # (batch, versions, length, features)
-        values, padding = values[:, 0], None if padding is None else padding[:, 0]
-    return values.float(), padding

@@ -1,19 +1,23 @@
-"""Pretrained models, tokenizers and image preparations; the only file that imports transformers.
+"""Folders of pretrained weights, and the models, tokenizers and image preparations in them.
 
-Nothing in a folder is executed: classes are those of the installed library, and weights are safetensors. A
-configuration may come from somebody else's folder or artifact, and transformers lets it name more: attention
-kernels that are downloaded and run, code, quantisers, other models as parts. None of that is passed on. Only
-sizes and switches of the model's own class are, and names of functions.
+Only this file imports transformers. Nothing in a folder is executed: classes are those of the installed
+library. Weights are read from safetensors only; files of other formats can run code when they are opened, so
+a folder without safetensors is refused with an error that names the files it holds instead. A configuration
+may come from somebody else's folder or artifact, and transformers lets it name more: attention kernels that
+are downloaded and run, code, quantisers, other models as parts. None of that is passed on. Only sizes and
+switches of the model's own class are, and names of functions.
 """
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import math
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +25,129 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from commlearn.errors import ConfigurationError
-from commlearn.models.encoders.pretrained_folder import CONFIG, longest_text, missing_extra, read_json
-from commlearn.seeded_draws import SeededDraws
+from commlearn.errors import CommlearnError, ConfigurationError
+from commlearn.seeds import SeededDraws
+from commlearn.storage.hub import Repository, fetch_matching
+from commlearn.storage.places import may_fetch
+from commlearn.storage.plain_files import plain_file
+from commlearn.storage.plain_json import parse_json
+
+CONFIG = "config.json"
+ADAPTER = "adapter_config.json"  # names another model, which transformers would load
+MODULES = "modules.json"  # present in sentence-transformers folders: a transformer, then pooling etc.
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt", ".h5", ".msgpack")
+
+
+def locate(name: str) -> Path:
+    """Return the folder whose `config.json` describes the transformer.
+
+    Args:
+        name: a folder, or the name of a model on the Hugging Face hub, `owner/model` or
+            `owner/model@revision`. The hub is queried only if there is no such folder.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        raise ConfigurationError(f"{name} is a file. Give the folder that holds {CONFIG} and the weights.")
+    if not path.is_dir():
+        if not HUB_NAME.fullmatch(name) or name.startswith("."):
+            raise ConfigurationError(f"There is no folder {name} to read a pretrained encoder from.")
+        path = _from_hub(name)
+    folder = _transformer(path.resolve())
+    if not (folder / CONFIG).is_file():
+        raise ConfigurationError(
+            f"{folder} has no {CONFIG}, so it is not a pretrained encoder. Give the folder that "
+            "save_pretrained wrote."
+        )
+    if (folder / ADAPTER).exists():
+        raise ConfigurationError(
+            f"{folder} holds an adapter for another model, which its {ADAPTER} names. If you trust both, "
+            "merge them (merge_and_unload, then save_pretrained), and give the folder of the result."
+        )
+    if any(folder.glob("*.safetensors")):
+        return folder
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
+    if pickles:
+        raise ConfigurationError(
+            f"{folder} has its weights only in {', '.join(pickles)}, and opening such a file can run code. "
+            "Give a folder with model.safetensors: on the hub another revision may have it "
+            "(owner/model@revision); or, if you trust the model, load it and save it again."
+        )
+    raise ConfigurationError(f"{folder} has no weights: there is no model.safetensors next to {CONFIG}.")
+
+
+def fingerprint(folder: Path) -> str:
+    """Return a SHA-256 of what determines the encoder's output: configuration, preparation and weights."""
+    files = [folder / CONFIG, folder / "preprocessor_config.json", folder / "processor_config.json"]
+    files = [path for path in files if path.is_file()] + sorted(folder.glob("*.safetensors"))
+    return _digest(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return parse_json(plain_file(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise ConfigurationError(f"{path} is missing or damaged: {problem}.") from problem
+
+
+def missing_extra(package: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"Pretrained encoders need the package {package}, which is not installed. Install the extra: "
+        "pip install 'commlearn[hf]'"
+    )
+
+
+@lru_cache(maxsize=16)
+def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Return the SHA-256 of the files, which are read again only if a size or modification time changes."""
+    digest = hashlib.sha256()
+    for path, size, _ in files:
+        digest.update(f"{path.name} {size}\n".encode())
+        with path.open("rb") as file:
+            while part := file.read(1 << 22):
+                digest.update(part)
+    return digest.hexdigest()
+
+
+def _transformer(path: Path) -> Path:
+    """Return the transformer's folder: the given one, or that of the first module if there are several."""
+    if not (path / MODULES).is_file():
+        return path
+    modules = _read_json(path / MODULES)
+    first = modules[0] if isinstance(modules, list) and modules else None
+    if not isinstance(first, dict) or not isinstance(first.get("path"), str):
+        raise ConfigurationError(f"{path / MODULES} does not name a first module. Copy the folder again.")
+    kind = str(first.get("type", ""))
+    returns_states = kind.rsplit(".")[-1] in ("Transformer", "CLIPModel")
+    if not kind.startswith("sentence_transformers.") or not returns_states:
+        raise ConfigurationError(
+            f"{path / MODULES}: the first module is a '{kind}', which is not a transformer that returns "
+            "token states. Choose a model whose first module is a Transformer."
+        )
+    folder = (path / first["path"]).resolve()
+    if not folder.is_relative_to(path):
+        raise ConfigurationError(f"{path / MODULES} points outside its folder, to {folder}. Do not trust it.")
+    return folder
+
+
+def _from_hub(name: str) -> Path:
+    """Download the hub's model of this name, or find an earlier download of it."""
+    repository, _, revision = name.partition("@")
+    try:
+        wanted = ["*.json", "*.safetensors", "*.txt", "*.model"]
+        return fetch_matching(Repository(repository, revision or None), wanted)
+    except CommlearnError as problem:
+        if not may_fetch():
+            raise ConfigurationError(
+                f"The pretrained encoder {name} is not on this machine, and a loaded model never starts a "
+                f"download. Download it yourself: hf download {repository}"
+                + (f" --revision {revision}" if revision else "")
+            ) from problem
+        raise ConfigurationError(
+            f"There is no folder {name}, and no model of this name could be downloaded from the hub: "
+            f"{problem} You can also give the path of a folder."
+        ) from problem
+
 
 WORDS = frozenset(
     {
@@ -47,7 +171,10 @@ def safe_config(model: Any, base: Any, stated: Mapping[str, Any]) -> Any:
         ConfigurationError: an option holds something other than numbers or names of the library's functions,
             or the model is one that loads other models or kernels.
     """
-    _refuse_loaders(model)
+    if any(hasattr(sys.modules[model.__module__], name) for name in KERNELS):
+        raise ConfigurationError(
+            f"{model.__name__} runs downloaded kernels, which is not allowed here. Choose another model."
+        )
     config = model.config_class(**admitted(model, base, stated))
     parts = [name for name in _options(model, base) if _is_unsafe(name, _plain(getattr(config, name, None)))]
     if parts:
@@ -72,23 +199,13 @@ def admitted(model: Any, base: Any, stated: Mapping[str, Any]) -> dict[str, Any]
     return options
 
 
-def _refuse_loaders(model: Any) -> None:
-    """Refuse models whose own modules fetch code from a hub."""
-    if any(hasattr(sys.modules[model.__module__], name) for name in KERNELS):
-        raise ConfigurationError(
-            f"{model.__name__} runs downloaded kernels, which is not allowed here. Choose another model."
-        )
-
-
 def _options(model: Any, base: Any) -> list[str]:
-    """Return the names of the options of the model's own class."""
     general = {*inspect.signature(base.__init__).parameters, "args", "kwargs"}
     parameters = inspect.signature(model.config_class.__init__).parameters
     return [name for name in parameters if name not in general and not name.startswith("_")]
 
 
-def _is_unsafe(name: str, value: Any) -> bool:
-    """Return whether a value holds anything other than numbers and, if the option allows them, words."""
+def _is_unsafe(name: str, value: Any) -> bool:  # numbers are safe, and words if the option allows them
     if value is None or isinstance(value, int | float):
         return False
     if isinstance(value, list | tuple):
@@ -101,11 +218,9 @@ def _is_unsafe(name: str, value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Convert settings that are objects back to mappings."""
     return value.to_dict() if hasattr(value, "to_dict") else value
 
 
-TOWERS = {"image": "vision_config", "text": "text_config"}  # the part to use of a two-tower model
 SENSIBLE = 100_000  # limit in tokens if the model has none; tokenizers without one state an absurd number
 
 
@@ -123,7 +238,7 @@ class Subwords(NamedTuple):
 def architecture_of(folder: Path, kind: str) -> tuple[str, dict[str, Any], int]:
     """Return the class whose output is token states of images or texts, its configuration and their width."""
     transformers = _transformers()
-    raw = read_json(folder / CONFIG)
+    raw = _read_json(folder / CONFIG)
     try:
         config = transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
@@ -135,7 +250,7 @@ def architecture_of(folder: Path, kind: str) -> tuple[str, dict[str, Any], int]:
             f"{folder} has model type {model_type!r}, which the installed transformers "
             f"{transformers.__version__} cannot load without running the folder's own code: {reason}"
         ) from problem
-    tower = getattr(config, TOWERS[kind], config)
+    tower = getattr(config, {"image": "vision_config", "text": "text_config"}[kind], config)
     if kind == "image" and not hasattr(tower, "image_size"):
         raise ConfigurationError(f"{folder} holds a '{config.model_type}', which does not take images.")
     if kind == "text" and not getattr(tower, "vocab_size", None):
@@ -198,7 +313,7 @@ def subwords(folder: Path, architecture: str, config: Mapping[str, Any]) -> Subw
     """Return the tokenizer in a model's folder."""
     transformers = _transformers()
     if (folder / "tokenizer.json").is_file():
-        read_json(folder / "tokenizer.json")  # if the file is truncated, this error names it
+        _read_json(folder / "tokenizer.json")  # if the file is truncated, this error names it
     try:
         with _quiet(transformers):
             tokenizer = transformers.AutoTokenizer.from_pretrained(
@@ -212,7 +327,9 @@ def subwords(folder: Path, architecture: str, config: Mapping[str, Any]) -> Subw
     positions = getattr(settings, "max_position_embeddings", None) or SENSIBLE
     if "roberta" in settings.model_type:  # numbers its positions from the padding id + 1
         positions -= (settings.pad_token_id or 0) + 1
-    limits = [positions, longest_text(folder), tokenizer.model_max_length]
+    stated = folder / "sentence_bert_config.json"  # only in folders of sentence-transformers
+    longest = _read_json(stated).get("max_seq_length") if stated.is_file() else None
+    limits = [positions, longest, tokenizer.model_max_length]
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else settings.pad_token_id
     return Subwords(
         tokenizer=plain,
@@ -238,10 +355,9 @@ def image_preparation(folder: Path) -> dict[str, Any]:
             f"{folder} does not say how images are prepared (preprocessor_config.json): {reason}"
         ) from problem
     size, crop = dict(processor.size or {}), dict(getattr(processor, "crop_size", None) or {})
-    resize = size.get("shortest_edge") or [size.get("height"), size.get("width")]
-    output_size = (
-        [crop.get("height"), crop.get("width")] if getattr(processor, "do_center_crop", False) else resize
-    )
+    output_size = resize = size.get("shortest_edge") or [size.get("height"), size.get("width")]
+    if getattr(processor, "do_center_crop", False):
+        output_size = [crop.get("height"), crop.get("width")]
     if not processor.do_resize or output_size in ([None, None], None) or size.get("longest_edge"):
         raise ConfigurationError(f"{folder}: images are not resized to one size ({size}), as is required.")
     if not isinstance(output_size, list) or output_size[0] != output_size[1]:
@@ -249,9 +365,9 @@ def image_preparation(folder: Path) -> dict[str, Any]:
             f"{folder}: images are not cropped to squares ({size}, {crop}), as is required."
         )
     scale = 255 * float(processor.rescale_factor) if processor.do_rescale else 255.0
-    mean, std = (
-        (processor.image_mean, processor.image_std) if processor.do_normalize else ([0.0] * 3, [1.0] * 3)
-    )
+    mean, std = [0.0] * 3, [1.0] * 3
+    if processor.do_normalize:
+        mean, std = processor.image_mean, processor.image_std
     if not math.isfinite(scale) or len(mean) != 3 or len(std) != 3:
         raise ConfigurationError(f"{folder}: images are normalised by {mean} and {std}; 3 values are needed.")
     return {

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from commlearn.errors import ConfigurationError
 from commlearn.models.adapters import SequenceAdapter, sincos
+from commlearn.models.encoders.tabular import check_hidden
 from commlearn.models.fusion import FusionLayer
 from commlearn.models.tokens import ModalityEncoder, Tokens
 
@@ -79,8 +80,7 @@ class SequenceTransformer(nn.Module):
         super().__init__()
         if features % heads:
             raise ConfigurationError(f"A sequence encoder's {heads} heads must divide hidden, {features}.")
-        self.stem = stem
-        self.positions = positions
+        self.stem, self.positions = stem, positions
         if feed_forward is not None and feed_forward < 1:
             raise ConfigurationError(f"A sequence encoder's feed_forward is {feed_forward}; give 1 or more.")
         self.layers = nn.ModuleList(FusionLayer(features, heads, feed_forward) for _ in range(layers))
@@ -116,9 +116,8 @@ def series(
     One token represents `stride` steps; the convolutions overlap, so that even a few steps produce tokens.
     """
     stem = StridedStem(shape[0], hidden, stride)
-    return ModalityEncoder(
-        SequenceTransformer(stem, hidden, layers, heads, positions=True), SequenceAdapter(hidden, width)
-    )
+    network = SequenceTransformer(stem, hidden, layers, heads, positions=True)
+    return ModalityEncoder(network, SequenceAdapter(hidden, width))
 
 
 def transformer(
@@ -173,10 +172,8 @@ def text(
     shape: tuple[int, ...], width: int, hidden: int = 192, layers: int = 2, heads: int = 4
 ) -> ModalityEncoder:
     """Build token vectors, fixed sin-cos positions and a pre-norm transformer; one token per text token."""
-    stem = TokenStem(shape[0], hidden)
-    return ModalityEncoder(
-        SequenceTransformer(stem, hidden, layers, heads, positions=True), SequenceAdapter(hidden, width)
-    )
+    network = SequenceTransformer(TokenStem(shape[0], hidden), hidden, layers, heads, positions=True)
+    return ModalityEncoder(network, SequenceAdapter(hidden, width))
 
 
 LEAK = 0.1  # slope of the leaky ReLU below zero
@@ -207,6 +204,5 @@ class CausalConvolutions(nn.Module):
 
 def force(shape: tuple[int, ...], width: int, hidden: Sequence[int] = (16, 32, 64, 128)) -> ModalityEncoder:
     """Build Vision&Touch's force encoder, 6-16-32-64-128-width: 32 readings become one token."""
-    if not hidden or min(hidden) < 1:
-        raise ConfigurationError(f"The hidden sizes of force are {list(hidden)}; give numbers above 0.")
+    check_hidden("force", hidden)
     return ModalityEncoder(CausalConvolutions([shape[0], *hidden, width]), SequenceAdapter(width, width))

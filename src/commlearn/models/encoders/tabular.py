@@ -64,9 +64,7 @@ class TableTokenizer(nn.Module):
 
     def forward(self, cells: Tensor) -> Tensor:  # (batch, columns): numbers or NaN, then codes
         numbers, codes = cells.split(self.columns, dim=1)
-        tokens = []
-        if self.columns[0]:
-            tokens.append(self._numbers(numbers))
+        tokens = [self._numbers(numbers)] if self.columns[0] else []
         if self.columns[1]:
             tokens.append(self._categories(codes))
         return torch.cat(tokens, dim=1)  # (batch, columns, width)
@@ -95,18 +93,6 @@ class Stack(nn.Module):
         return self.stack(values.masked_fill(values.isnan(), 0.0)), padding  # (batch, features)
 
 
-def _with_norms(features: int, hidden: int, layers: int) -> Stack:
-    """Build linear layers, each followed by a norm and a GELU."""
-    sizes = [features, *[hidden] * layers]
-    return Stack(
-        [
-            part
-            for before, after in pairwise(sizes)
-            for part in (nn.Linear(before, after), nn.LayerNorm(after), nn.GELU())
-        ]
-    )
-
-
 def _perceptron(sizes: Sequence[int]) -> Stack:
     """Build linear layers with a ReLU between each two."""
     parts = [part for before, after in pairwise(sizes) for part in (nn.Linear(before, after), nn.ReLU())]
@@ -132,22 +118,26 @@ def mlp(shape: tuple[int, ...], width: int, hidden: int = 256, layers: int = 2) 
             f"An mlp needs at least 2 layers and 1 hidden feature; got {layers} layers of {hidden}. For one "
             "layer, choose the encoder linear."
         )
-    return ModalityEncoder(_with_norms(shape[0], hidden, layers - 1), VectorAdapter(hidden, width))
+    parts: list[nn.Module] = []
+    for before, after in pairwise([shape[0], *[hidden] * (layers - 1)]):
+        parts += [nn.Linear(before, after), nn.LayerNorm(after), nn.GELU()]
+    return ModalityEncoder(Stack(parts), VectorAdapter(hidden, width))
 
 
 def mlp_tokens(shape: tuple[int, ...], width: int, hidden: int = 10) -> ModalityEncoder:
     """Build a perceptron (MIMIC: 5-10-10), each of whose outputs becomes a token."""
-    _check_sizes("mlp_tokens", [hidden])
+    check_hidden("mlp_tokens", [hidden])
     return ModalityEncoder(_perceptron([shape[0], hidden, hidden]), FeatureTokenizer(hidden, width))
 
 
 def perceptron(shape: tuple[int, ...], width: int, hidden: Sequence[int] = (32, 64, 128)) -> ModalityEncoder:
     """Build a perceptron (proprioception: 8-32-64-128-width) whose output is one token."""
-    _check_sizes("perceptron", hidden)
+    check_hidden("perceptron", hidden)
     return ModalityEncoder(_perceptron([shape[0], *hidden, width]), OneToken())
 
 
-def _check_sizes(name: str, sizes: Sequence[int]) -> None:
+def check_hidden(name: str, sizes: Sequence[int]) -> None:
+    """Refuse hidden layers without features."""
     if not sizes or min(sizes) < 1:
         raise ConfigurationError(f"The hidden sizes of {name} are {list(sizes)}; give numbers above 0.")
 
@@ -179,8 +169,7 @@ class FeatureEncoder(TokenEncoder):
         if not isinstance(modality, FeatureValues):
             values = self.features.to(modality.values.device)(modality)  # (batch, dim)
             modality = FeatureValues(values, None, modality.present)
-        tokens: Tokens = self.reader(modality)
-        return tokens
+        return self.reader(modality)
 
 
 def fixed(features: FixedFeatures, width: int, hidden: int = 256, layers: int = 2) -> FeatureEncoder:

@@ -8,11 +8,10 @@ Everything that a kind learns from training rows is a buffer, so a model that ho
 it with its weights.
 """
 
-from commlearn.models.features.base import DIMENSIONS, FeatureValues, Texts
 from commlearn.models.features.blocks import FeatureBlocks
-from commlearn.models.features.fixed import FeatureColumn, FixedFeatures, feature_column
+from commlearn.models.features.fixed import FeatureColumn, FixedFeatures, StandIns, feature_column, stand_ins
+from commlearn.models.features.raw import DIMENSIONS, FeatureValues, Texts
 from commlearn.models.features.series import MiniRocket
-from commlearn.models.features.stand_ins import StandIns, stand_ins
 
 __all__ = [
     "DIMENSIONS",

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from commlearn.batch import Spec, View
 from commlearn.errors import DAMAGED
-from commlearn.models.features.base import FeatureValues, Learned, some_places
 from commlearn.models.features.fixed import FixedFeatures, feature_column
+from commlearn.models.features.raw import FeatureValues, Learned, some_places
 from commlearn.records import Records
 from commlearn.seeds import numpy_generator
 
@@ -57,9 +57,8 @@ class ExpectedFeatures(Learned):
         """Estimate moments and choose penalties on training rows."""
         values = torch.cat([parts[name] for name in self.dims], dim=1).cpu().double()  # (rows, dim)
         masks = torch.stack([_mask(parts, present, name) for name in self.dims], dim=1).cpu()
-        held_out = torch.from_numpy(
-            numpy_generator(seed, "held out").permutation(len(values)) % HELD_OUT == 0
-        )
+        order = numpy_generator(seed, "held out").permutation(len(values))
+        held_out = torch.from_numpy(order % HELD_OUT == 0)
         second, count = self._moments(values[~held_out], masks[~held_out]), max(int((~held_out).sum()), 1)
         ridges = []
         for name in self.dims:
@@ -91,45 +90,32 @@ class ExpectedFeatures(Learned):
         """Return the weights by which a guess multiplies the features of its inputs, (inputs, dim)."""
         if (name, inputs) not in self.weights:
             ridge = float(self.ridge[list(self.dims).index(name)])
+            columns, wanted = self._places(inputs), self._places([name])
             second = self.second.cpu().double()
-            solved = self._solved(name, inputs, second, float(self.rows), [ridge])
-            self.weights[name, inputs] = solved[0].float()
+            weights = torch.zeros(len(columns), len(wanted), dtype=torch.float32)
+            if ridge != torch.inf:
+                moments = second[columns][:, columns]  # (inputs, inputs)
+                moments.diagonal().add_(ridge * moments.trace() / float(self.rows) + 1e-9)
+                weights = torch.linalg.solve(moments, second[columns][:, wanted]).float()
+            self.weights[name, inputs] = weights
         return self.weights[name, inputs]
-
-    def _solved(
-        self, name: str, inputs: Sequence[str], second: Tensor, rows: float, ridges: Sequence[float]
-    ) -> list[Tensor]:
-        """Solve for the weights at each penalty."""
-        positions = self._positions()
-        columns = torch.cat([positions[other] for other in inputs])
-        products = second[columns][:, positions[name]]  # (inputs, dim)
-        if list(ridges) == [torch.inf]:
-            return [torch.zeros_like(products)]
-        moments = second[columns][:, columns]  # (inputs, inputs)
-        if len(ridges) == 1:
-            moments.diagonal().add_(ridges[0] * moments.trace() / rows + 1e-9)
-            return [torch.linalg.solve(moments, products)]
-        variances, axes = torch.linalg.eigh(moments)
-        rotated = axes.T @ products
-        scale = variances.clamp(min=0).mean() * len(columns) / rows
-        return [
-            torch.zeros_like(products)
-            if ridge == torch.inf
-            else axes @ (rotated / (variances.clamp(min=0) + ridge * scale + 1e-9)[:, None])
-            for ridge in ridges
-        ]
 
     def _best(self, name: str, second: Tensor, rows: int, validation: Tensor) -> float:
         """Return the penalty with the smallest held-out error."""
-        positions, inputs = self._positions(), [other for other in self.dims if other != name]
+        inputs = [other for other in self.dims if other != name]
         if not inputs:
             return torch.inf
-        input_values = validation[:, torch.cat([positions[other] for other in inputs])]
-        target = validation[:, positions[name]]
-        errors = [
-            (input_values @ weights - target).square().mean()
-            for weights in self._solved(name, inputs, second, rows, RIDGES)
-        ]
+        columns, wanted = self._places(inputs), self._places([name])
+        input_values, target = validation[:, columns], validation[:, wanted]
+        variances, axes = torch.linalg.eigh(second[columns][:, columns])
+        rotated = axes.T @ second[columns][:, wanted]  # (inputs, dim)
+        scale = variances.clamp(min=0).mean() * len(columns) / rows
+        errors = []
+        for ridge in RIDGES:
+            weights = torch.zeros_like(rotated)
+            if ridge != torch.inf:
+                weights = axes @ (rotated / (variances.clamp(min=0) + ridge * scale + 1e-9)[:, None])
+            errors.append((input_values @ weights - target).square().mean())
         return RIDGES[int(torch.stack(errors).argmin())]
 
     def _moments(self, values: Tensor, masks: Tensor) -> Tensor:
@@ -142,19 +128,15 @@ class ExpectedFeatures(Learned):
         variances, axes = torch.linalg.eigh(second)
         return (axes * variances.clamp(min=0)) @ axes.T
 
-    def _positions(self) -> dict[str, Tensor]:
-        """Return the column numbers of each modality's features among all."""
-        ends = np.cumsum(list(self.dims.values()))
-        return {
-            name: torch.arange(int(end) - size, int(end))
-            for (name, size), end in zip(self.dims.items(), ends, strict=True)
-        }
+    def _places(self, names: Sequence[str]) -> Tensor:
+        """Return the column numbers of these modalities' features among all."""
+        sizes = list(self.dims.values())
+        places = dict(zip(self.dims, torch.arange(sum(sizes)).split(sizes), strict=True))
+        return torch.cat([places[name] for name in names])
 
-    def _load_from_state_dict(
-        self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
+    def _load_from_state_dict(self, state: Mapping[str, Any], prefix: str, *args: Any) -> None:
         self.weights = {}
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        super()._load_from_state_dict(state, prefix, *args)
 
 
 def _mask(parts: Mapping[str, Tensor], present: Mapping[str, Tensor], name: str) -> Tensor:
@@ -209,10 +191,6 @@ class FeatureBlocks(nn.Module):
         """Return the name of each dimension."""
         return [f"{name}_feature{index}" for name, dim in self.dims.items() for index in range(dim)]
 
-    def blank(self) -> View:
-        """Return a blank record, which carries no information, to try a network with."""
-        return {name: block.raw.blank() for name, block in self.each.items()}
-
     def learn(self, records: Records, seed: int, tell: Callable[[str], None] = lambda line: None) -> Self:
         """Learn what is needed from training records, without labels."""
         for name, block in self.each.items():
@@ -223,9 +201,7 @@ class FeatureBlocks(nn.Module):
         parts, present = {}, {}
         for name, block in self.each.items():
             values = feature_column(block, sample.columns[name]).take(np.arange(len(sample)))
-            parts[name] = values.values
-            if values.present is not None:
-                present[name] = values.present
+            parts[name], present[name] = values.values, values.there
         self.expected = ExpectedFeatures(self.dims).learn(parts, present, seed).to(device)
         return self
 
@@ -260,22 +236,21 @@ class FeatureBlocks(nn.Module):
         try:
             tensors = load(content)
             for name, block in self.each.items():
-                state = {key: tensors[key] for key in tensors if key.startswith(f"blocks.{name}.")}
-                block.load_state_dict({key.removeprefix(f"blocks.{name}."): state[key] for key in state})
+                prefix = f"blocks.{name}."
+                stored = [key for key in tensors if key.startswith(prefix)]
+                block.load_state_dict({key.removeprefix(prefix): tensors[key] for key in stored})
             self.expected = ExpectedFeatures(self.dims)
             self.load_state_dict(tensors)
-            self._check_expected()
-            finite = bool(self(self.blank()).isfinite().all())
+            second, ridge = self.expected.second, self.expected.ridge
+            if second.shape != (self.dim, self.dim) or len(ridge) != len(self.dims):
+                raise ValueError("its estimates for absent modalities do not match the features of these")
+            if not second.isfinite().all() or not (ridge >= 0).all() or not self.expected.rows >= 1:
+                raise ValueError("its estimates for absent modalities are not finite")
+            blank = {name: block.raw.blank() for name, block in self.each.items()}
+            finite = bool(self(blank).isfinite().all())
         except (*DAMAGED, RuntimeError, SafetensorError) as problem:
             reason = str(problem).splitlines()[-1].strip() if str(problem) else type(problem).__name__
             raise ValueError(f"it does not contain features of these modalities ({reason})") from problem
         if not finite:
             raise ValueError("its features are not finite")
         return self
-
-    def _check_expected(self) -> None:
-        second, ridge = self.expected.second, self.expected.ridge
-        if second.shape != (self.dim, self.dim) or len(ridge) != len(self.dims):
-            raise ValueError("its estimates for absent modalities do not match the features of these")
-        if not second.isfinite().all() or not (ridge >= 0).all() or not self.expected.rows >= 1:
-            raise ValueError("its estimates for absent modalities are not finite")

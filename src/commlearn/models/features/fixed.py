@@ -1,32 +1,52 @@
-"""The fixed features of one modality: standardised, reduced to their leading directions, rotated."""
+"""The fixed features of one modality: standardised, reduced to their leading directions, rotated.
+
+They say which records are neighbours: those that are in most modalities may replace one another as stand-ins.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from scipy.stats import binom
 from torch import Tensor
 
-from commlearn.batch import Modality, Spec
-from commlearn.models.features.base import (
+from commlearn.batch import Modality, Spec, View
+from commlearn.models.features.networks import EFFICIENTNET, MINILM, Published
+from commlearn.models.features.pictures import Pixels
+from commlearn.models.features.raw import (
     BLOCK,
     DIMENSIONS,
     QUANTILE_ROWS,
+    Cells,
     FeatureValues,
     Learned,
+    Raw,
     Sample,
+    Table,
+    Words,
     leading_directions,
     some_places,
 )
-from commlearn.models.features.raw import NETWORKS, RAW, Cells
+from commlearn.models.features.series import Steps
 from commlearn.records import Chosen, Column, Drawn, image_numbers
 from commlearn.seeds import numpy_generator, torch_generator
 
+RAW: dict[str, type[Raw]] = {
+    "image": Pixels,
+    "tabular": Table,
+    "series": Steps,
+    "audio": Steps,
+    "text": Words,
+}
+NETWORKS: dict[str, Published] = {"image": EFFICIENTNET, "text": MINILM}
 LIMIT = 6.0  # deviations to which features and components are clipped
 FLOOR = 0.05  # share of a block's usual deviation: a column that varies less is not scaled up to 1
 TELL_EVERY = 8  # blocks of records between messages while a network reads them, which takes seconds
+ROWS = 20_000  # most training rows that are read
 COMPONENT_ROWS = 4096  # most training rows used to find the components
 
 
@@ -80,20 +100,16 @@ class FixedFeatures(Learned):
 
     @torch.no_grad()
     def learn(
-        self,
-        column: Column,
-        seed: int,
-        rows: int = 20_000,
-        tell: Callable[[str], None] = lambda line: None,
+        self, column: Column, seed: int, tell: Callable[[str], None] = lambda line: None
     ) -> FixedFeatures:
         """Learn from training rows, without labels; records without the modality are left out."""
-        sample = Sample(column, some_places(len(column), rows, numpy_generator(seed, "features")))
+        sample = Sample(column, some_places(len(column), ROWS, numpy_generator(seed, "features")))
         self.raw.choose_network(sample)
         self.raw.learn(sample, seed)
-        self.raw.to(self.turn.device)  # what it learned is on the CPU
+        device = self.turn.device
+        self.raw.to(device)  # what it learned is on the CPU
         if self.raw.source:
             tell(f"fixed features are {self.raw.source}")
-        device = self.turn.device
         parts = []
         for part in sample:
             parts.append(self.raw(part.apply(lambda value: value.to(device))))
@@ -161,19 +177,13 @@ class FixedFeatures(Learned):
         deviation = values.double().std(dim=0, correction=0)
         significant = deviation > 1e-4 * deviation.max()
         unequal = reduced or self.raw.same_unit
-        scale = deviation.pow(self.raw.softness) if unequal else deviation * balance
-        scale = scale * significant
+        scale = (deviation.pow(self.raw.softness) if unequal else deviation * balance) * significant
         total = scale.square().sum()
         turn = torch.diag(scale * (len(scale) / total).sqrt() if total > 0 else torch.zeros_like(scale))
         if unequal:
-            turn = turn @ _rotation(len(scale), seed)
+            draw = torch.randn(turn.shape, generator=torch_generator(seed, "rotation"), dtype=torch.float64)
+            turn = turn @ torch.linalg.qr(draw)[0]  # a random rotation
         self.store(deviation=torch.where(significant, deviation, 1.0).float(), turn=turn.float())
-
-
-def _rotation(size: int, seed: int) -> Tensor:
-    """Return a random rotation, (size, size) float64."""
-    matrix = torch.randn(size, size, generator=torch_generator(seed, "rotation"), dtype=torch.float64)
-    return torch.linalg.qr(matrix)[0]
 
 
 @dataclass(frozen=True)
@@ -226,9 +236,9 @@ def feature_column(features: FixedFeatures, column: Column, device: torch.device
         _, rows, index = np.unique(numbers, return_index=True, return_inverse=True)
     features = features if device is None else features.to(device)
     parts = [_computed(features, column.take(rows[i : i + BLOCK])) for i in range(0, len(rows), BLOCK)]
-    empty = torch.zeros(0, features.dim)
-    values = torch.cat([empty, *(part.values for part in parts)]).numpy()
-    return FeatureColumn(values, _present(parts), index)
+    values = torch.cat([torch.zeros(0, features.dim), *(part.values for part in parts)]).numpy()
+    present = np.concatenate([np.ones(0, dtype=bool), *(part.there.numpy() for part in parts)])
+    return FeatureColumn(values, None if present.all() else present, index)
 
 
 def _computed(features: FixedFeatures, modality: Modality) -> Modality:
@@ -237,8 +247,81 @@ def _computed(features: FixedFeatures, modality: Modality) -> Modality:
     return Modality(values, None, modality.present)
 
 
-def _present(parts: list[Modality]) -> np.ndarray | None:
-    """Return which records have the modality; None if all do."""
-    masks = [part.there.numpy() for part in parts]
-    present = np.concatenate(masks) if masks else np.ones(0, dtype=bool)
-    return None if present.all() else present
+SHARE = 0.5  # probability that an augmented version is made from a stand-in, if the record has one
+NEAREST = (3, 15)  # limits on the neighbours per modality: half the square root of the number of records
+ABOVE_CHANCE = 2.0  # least ratio of stand-ins to those on which unrelated modalities would agree by chance
+COMPARED = 512  # records compared with all others at a time
+
+
+@dataclass(frozen=True)
+class StandIns:
+    """For each record, the records from which an augmented version of it may be made.
+
+    Neighbours in only one modality may have nothing else in common. Those on which most modalities agree
+    are alike in what the modalities share; if modalities share nothing, they agree on hardly any.
+    """
+
+    places: np.ndarray  # (records, most) int64: the stand-ins of each record, then -1
+    count: np.ndarray  # (records,): number of stand-ins of each record
+    columns: Mapping[str, FeatureColumn]
+
+    def view(self, rows: np.ndarray, generator: np.random.Generator) -> View:
+        """Return a view of these records, about half of those with stand-ins replaced by one.
+
+        A modality that only one of the two has is taken from the record itself.
+        """
+        chosen = self.places[rows, (generator.random(len(rows)) * self.count[rows]).astype(np.int64)]
+        replaced = (generator.random(len(rows)) < SHARE) & (self.count[rows] > 0)
+        chosen = np.where(replaced, chosen, rows)
+        view: View = {}
+        for name, column in self.columns.items():
+            own_mask, chosen_mask = column.presence(rows), column.presence(chosen)
+            view[name] = column.take(np.where(own_mask == chosen_mask, chosen, rows))
+        return view
+
+
+def stand_ins(columns: Mapping[str, FeatureColumn]) -> StandIns | None:
+    """Find the stand-ins of each record; None with one modality, or if modalities hardly agree on any.
+
+    Example:
+        >>> rows = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
+        >>> rows = np.concatenate([rows, rows + 0.01])  # every record twice
+        >>> column = FeatureColumn(rows, None, np.arange(80))
+        >>> result = stand_ins({"a": column, "b": column})
+        >>> 40 in result.places[0]
+        True
+    """
+    records = len(next(iter(columns.values())))
+    if len(columns) < 2 or records < 2:
+        return None
+    nearest = min(int(np.clip(0.5 * records**0.5, *NEAREST)), records - 1)
+    rows, others = np.concatenate(list(_agreeing_pairs(columns, nearest))).T
+    count = np.bincount(rows, minlength=records)
+    by_chance = records * binom.sf(len(columns) // 2, len(columns), nearest / records)
+    if count.mean() < ABOVE_CHANCE * by_chance:
+        return None
+    table = np.full((records, count.max()), -1, dtype=np.int64)
+    table[rows, np.arange(len(rows)) - np.repeat(count.cumsum() - count, count)] = others
+    return StandIns(table, count, columns)
+
+
+def _agreeing_pairs(columns: Mapping[str, FeatureColumn], nearest: int) -> Iterator[np.ndarray]:
+    """Yield pairs of a record, in order, and another that is near it in more than half of the modalities."""
+    records = len(next(iter(columns.values())))
+    majority = len(columns) // 2 + 1
+    directions = [
+        (F.normalize(torch.from_numpy(column.values), dim=1)[torch.from_numpy(column.index)], present)
+        for column in columns.values()
+        for present in [torch.from_numpy(column.presence(np.arange(records)))]
+    ]
+    for start in range(0, records, COMPARED):
+        block = slice(start, min(start + COMPARED, records))
+        votes = torch.zeros(block.stop - start, records, dtype=torch.int16)
+        for values, present in directions:
+            similarity = values[block] @ values.T  # (block, records)
+            similarity.diagonal(offset=start).fill_(-torch.inf)  # a record is not its own neighbour
+            if not present.all():
+                similarity.masked_fill_(~present, -torch.inf)
+            top = similarity.topk(nearest, dim=1)
+            votes.scatter_add_(1, top.indices, (top.values.isfinite() & present[block, None]).to(votes.dtype))
+        yield ((votes >= majority).nonzero() + torch.tensor([start, 0])).numpy()

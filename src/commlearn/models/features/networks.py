@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from commlearn.errors import RunError
-from commlearn.storage.checksums import cached_digest
+from commlearn.storage.fingerprint import cached_digest
 
 MIDDLE, REACH = 127.0, 128.0  # the weights were trained on bytes as (byte - MIDDLE) / REACH
 STAGES = (  # blocks, kernel, stride, expansion, channels before and after
@@ -112,7 +112,6 @@ class EfficientNetLite0(nn.Module):
         return maps.mean(dim=(2, 3))
 
 
-TOKENIZER = "tokenizer.json"  # in the folder of the weights
 LONGEST = 128  # most pieces of a text that are read, as when the weights were trained
 STEP = 16  # lengths are multiples of it, because texts of one length go through the network together
 
@@ -121,9 +120,9 @@ PIECES, PLACES = 30_522, 512
 NORM = 1e-12
 
 
-def pieces(texts: Sequence[str], tokenizer: Path) -> list[Tensor]:
+def pieces(texts: Sequence[str]) -> list[Tensor]:
     """Return the ids of each text's word pieces, padded with 0 to a multiple of 16; empty texts are all 0."""
-    encodings = _tokenizer(tokenizer).encode_batch(list(texts))
+    encodings = _tokenizer(MINILM.beside("tokenizer.json")).encode_batch(list(texts))
     ids = [torch.tensor(entry.ids if text else [0]) for text, entry in zip(texts, encodings, strict=True)]
     return [F.pad(entry, (0, -len(entry) % STEP)) for entry in ids]
 
@@ -175,12 +174,8 @@ class MiniLM(nn.Module):
     @classmethod
     def published(cls, file: Path) -> MiniLM:
         """Build the network with the published weights."""
-        network = cls()
-        names = (_published_name(name) for name in network.state_dict())
-        tensors = load_file(file)
-        network.load_state_dict(
-            dict(zip(network.state_dict(), (tensors[name] for name in names), strict=True))
-        )
+        network, tensors = cls(), load_file(file)
+        network.load_state_dict({name: tensors[_published_name(name)] for name in network.state_dict()})
         return network
 
     def forward(self, ids: Tensor) -> Tensor:

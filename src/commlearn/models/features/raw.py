@@ -1,24 +1,182 @@
-"""Standard features of texts, images, vectors and tables, and the mapping from kinds to features."""
+"""What features of every kind have in common, and the features of texts, vectors and tables."""
 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import sparse
 from sklearn.feature_extraction.text import HashingVectorizer
-from torch import Tensor
+from torch import Tensor, nn
 
-from commlearn.batch import Modality, Spec
-from commlearn.models.features.base import DIMENSIONS, Raw, Sample, Texts, leading_directions
-from commlearn.models.features.networks import EFFICIENTNET, MINILM, TOKENIZER, Published, pieces
-from commlearn.models.features.patches import SIDE as SIDE_OF_PATCH
-from commlearn.models.features.patches import shown_patches, typical_patches
-from commlearn.models.features.series import Steps
-from commlearn.models.textures import SIDE as SIDE_OF_PATTERN
-from commlearn.models.textures import texture_energies, waves
+from commlearn.batch import Modality, Spec, blank_values
+from commlearn.models.features.networks import EXTRA, MINILM, Published, pieces
+from commlearn.records import Column, presence
+from commlearn.seeds import torch_generator
+
+DIMENSIONS = 256  # most dimensions of a block of features
+BLOCK = 256  # records read at a time
+QUANTILE_ROWS = 2048  # most training rows used to decide what is an outlier
+
+
+@dataclass(frozen=True)
+class FeatureValues(Modality):
+    """Fixed features of a modality, (batch, dim), in place of the values that they were computed from.
+
+    A view may hold them; they are not computed again.
+    """
+
+
+@dataclass(frozen=True)
+class Texts(Modality):
+    """Token ids of a batch of texts, and the texts themselves, for a network that has its own tokenizer."""
+
+    texts: tuple[str, ...] = ()  # "" = absent
+
+    def apply(self, change: Callable[[Tensor], Tensor]) -> Self:
+        if not self.texts:
+            return super().apply(change)
+        rows = change(torch.arange(len(self.texts), device=self.values.device)).tolist()
+        return replace(super().apply(change), texts=tuple(self.texts[row] for row in rows))
+
+
+class Learned(nn.Module):
+    """A module whose buffers get their sizes when it learns, or when it loads a state."""
+
+    def store(self, **values: Tensor | np.ndarray) -> None:
+        for name, value in values.items():
+            self.register_buffer(name, torch.as_tensor(value))
+
+    def _load_from_state_dict(self, state: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        for name, buffer in self.named_buffers(recurse=False):
+            loaded = state.get(prefix + name)
+            if loaded is not None and loaded.shape != buffer.shape:
+                self.register_buffer(name, torch.empty_like(loaded, device=buffer.device))
+        super()._load_from_state_dict(state, prefix, *args)
+
+
+class Sample:
+    """Some records of a column, read in blocks; records without the modality are left out."""
+
+    def __init__(self, column: Column, rows: np.ndarray) -> None:
+        self.column, self.spec, self.rows = column, column.spec, rows[presence(column, rows)]
+
+    def __len__(self) -> int:
+        return max(len(self.rows), 1)
+
+    def __iter__(self) -> Iterator[Modality]:
+        if not len(self.rows):  # no record has it: yield a blank one to take the sizes from
+            yield Modality(blank_values(self.spec))
+        for start in range(0, len(self.rows), BLOCK):
+            yield replace(self.column.take(self.rows[start : start + BLOCK]), present=None)
+
+    def some(self, count: int, generator: np.random.Generator) -> Sample:
+        """Return at most `count` of the records, chosen at random."""
+        return Sample(self.column, self.rows[some_places(len(self.rows), count, generator)])
+
+
+class Raw(Learned):
+    """Features of one kind as the literature defines them: any number of features, in any unit.
+
+    Outputs of a network are included if its weights are installed when the features learn. The weights are
+    not part of the state, but their SHA-256 is.
+    """
+
+    optional: tuple[str, ...] = ()  # buffers that not every state has; the first belongs to `instead`
+    same_unit = False  # whether a feature with a larger deviation carries more information
+    own, instead = "", ""  # descriptions of the features, and of those that replace a network's
+
+    def __init__(self, spec: Spec, network: Published | None = None) -> None:
+        super().__init__()
+        self.spec, self.network = spec, network
+
+    @property
+    def softness(self) -> float:
+        """Power of a component's deviation that gives its size: 1 = unchanged, 0 = whitened."""
+        return 1.0
+
+    @property
+    def uses_network(self) -> bool:
+        """Whether the features include those of a network; known once they have learned."""
+        return self.holds("sha256")
+
+    def holds(self, buffer: str) -> bool:
+        return buffer in dict(self.named_buffers(recurse=False))
+
+    def choose_network(self, sample: Sample) -> None:
+        """Use the network's outputs from now on, if it reads such records and its weights are installed."""
+        sha256 = self.network.sha256() if self.network is not None and self.network_reads(sample) else None
+        if sha256 is not None:
+            self.store(sha256=sha256)
+
+    def network_reads(self, sample: Sample) -> bool:
+        """Return whether the network can read these records."""
+        return True
+
+    @property
+    def described(self) -> str:
+        """Description of the features, without those of a network or in its place."""
+        return self.own
+
+    @property
+    def source(self) -> str:
+        """Description of the features and of how to get others; empty if there is no choice."""
+        if not self.own or self.network is None:
+            return ""
+        if self.uses_network:
+            return (
+                f"{self.described}, and outputs of {self.network.name} (package {self.network.package}; "
+                "model.networks=false leaves them out)"
+            )
+        own = f"{self.described}, and {self.instead}" if self.holds(self.optional[0]) else self.described
+        return f"{own}; outputs of {self.network.name} are not included ({EXTRA} adds them)"
+
+    def learn(self, sample: Sample, seed: int) -> None:
+        """Learn what is needed from training rows; by default, nothing."""
+
+    def forward(self, modality: Modality) -> list[Tensor]:
+        """Return groups of features, each (batch, features); groups of any size count the same."""
+        raise NotImplementedError
+
+    def blank(self) -> Modality:
+        """Return a blank record, which carries no information."""
+        return Modality(blank_values(self.spec))
+
+    def _load_from_state_dict(self, state: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        if self.network is not None and f"{prefix}sha256" in state:
+            self.network.check(state[f"{prefix}sha256"])
+            self.store(sha256=state[f"{prefix}sha256"])
+        self.store(**{name: state[prefix + name] for name in self.optional if prefix + name in state})
+        super()._load_from_state_dict(state, prefix, *args)
+
+
+def some_places(count: int, most: int, generator: np.random.Generator) -> np.ndarray:
+    """Return at most `most` of `count` places, in ascending order."""
+    return np.arange(count) if count <= most else np.sort(generator.choice(count, most, replace=False))
+
+
+def leading_directions(matrix: Tensor | sparse.csr_matrix, most: int, seed: int) -> Tensor:
+    """Return the leading right singular vectors, (columns, at most `most`), by seeded subspace iteration."""
+    rows, columns = matrix.shape
+    width = min(most + 16, rows, columns)
+    start = torch.randn(columns, width, generator=torch_generator(seed, "components"))
+    values = matrix if isinstance(matrix, sparse.csr_matrix) else matrix.numpy()
+    basis = start.numpy()
+    for _ in range(4):
+        basis = np.linalg.qr(values @ basis)[0]  # (rows, width)
+        basis = np.linalg.qr(values.T @ basis)[0]  # (columns, width)
+    singular, rotation = np.linalg.svd(values @ basis, full_matrices=False)[1:]
+    leading = basis @ rotation.T  # (columns, width), the strongest first
+    strong = singular[:most] > 1e-4 * max(float(singular[0]), 1e-30)
+    leading = leading[:, :most][:, strong] if strong.any() else leading[:, :1]
+    signs = np.sign(leading[np.abs(leading).argmax(axis=0), np.arange(leading.shape[1])])
+    return torch.from_numpy(np.ascontiguousarray(leading * np.where(signs == 0, 1, signs), dtype=np.float32))
+
 
 LETTERS = HashingVectorizer(
     analyzer="char_wb",
@@ -63,10 +221,8 @@ class Words(Raw):
             letters, letter_weights, letter_rarity = _weighted(
                 [_letter_counts(part) for part in sample], self.most_letters
             )
-            weights, rarity = (
-                sparse.hstack([weights, letter_weights]).tocsr(),
-                np.concatenate([rarity, letter_rarity]),
-            )
+            weights = sparse.hstack([weights, letter_weights]).tocsr()
+            rarity = np.concatenate([rarity, letter_rarity])
             self.store(letters=letters)
         self.store(chosen=chosen, rarity=rarity, directions=leading_directions(weights, DIMENSIONS, seed))
 
@@ -82,15 +238,14 @@ class Words(Raw):
             letters = torch.from_numpy(counts).to(words.device).log1p() * rarity[1]  # (batch, letters)
             weighted = torch.cat([weighted, F.normalize(letters, dim=1)], dim=1)
         reduced = weighted @ self.directions  # (batch, dimensions)
-        return self.beside_network(reduced, self._sentences(modality)) if self.uses_network else [reduced]
+        if not self.uses_network:
+            return [reduced]
+        sentences = MINILM.outputs(pieces(_texts(modality)), modality.values.device)
+        return [reduced, *sentences.chunk(2, dim=1)]  # two groups count twice as much as one
 
     def blank(self) -> Modality:
         blank = super().blank()
         return Texts(blank.values, texts=("",) * len(blank))
-
-    def _sentences(self, modality: Modality) -> Tensor:
-        """Return the network's vector of each text, (batch, features)."""
-        return MINILM.outputs(pieces(_texts(modality), MINILM.beside(TOKENIZER)), modality.values.device)
 
     def _counts(self, modality: Modality) -> Tensor:
         """Count how often each id occurs, (batch, ids)."""
@@ -122,88 +277,6 @@ def _weighted(parts: list[sparse.csr_matrix], most: int) -> tuple[np.ndarray, sp
     length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)))
     matrix = sparse.csr_matrix(matrix.multiply(1 / np.maximum(length, 1e-12)), dtype=np.float32)
     return columns.astype(np.int64), matrix, rarity.astype(np.float32)
-
-
-SIDE = 128  # side in pixels that the network sees; 96 takes half the time, and is up to 2 points worse
-SMALLEST = 16  # smallest side in pixels of a picture that the network reads
-
-
-class Pixels(Raw):
-    """Pixels averaged over a grid, directions of edges (as in HOG), colours and textures.
-
-    If the weights of EfficientNet-lite0 are installed, its outputs for colour pictures are included;
-    otherwise, how much a picture shows of the patches that are typical of training rows.
-    """
-
-    own = "pixels, directions of edges, colours"
-    instead = "patches that are typical of training rows"
-    optional = ("kernels", "offset", "patterns")
-    largest = 64  # side in pixels to which larger pictures are reduced
-    directions = 8
-    levels = 8  # levels per channel
-    softness = 0.5
-    patterns: Tensor  # (patterns, side, side): their energies describe textures
-    kernels: Tensor  # (groups of patches, channels, side, side)
-    offset: Tensor  # (groups,)
-
-    def learn(self, sample: Sample, seed: int) -> None:
-        self.store(patterns=waves(SIDE_OF_PATTERN))
-        if not self.uses_network and min(self.spec.shape[1:]) >= SIDE_OF_PATCH:
-            kernels, offset = typical_patches(sample, seed)
-            self.store(kernels=kernels, offset=offset)
-
-    @property
-    def described(self) -> str:
-        return f"{self.own}, textures" if self.holds("patterns") else self.own
-
-    def network_reads(self, sample: Sample) -> bool:
-        channels, *sides = self.spec.shape
-        return channels == 3 and min(sides) >= SMALLEST
-
-    def forward(self, modality: Modality) -> list[Tensor]:
-        groups = self._measure(modality)
-        if self.holds("kernels"):
-            groups.append(shown_patches(modality, self.kernels, self.offset))
-        if self.holds("patterns"):
-            groups.append(texture_energies(modality.values, self.patterns))
-        if not self.uses_network:
-            return groups
-        pixels = modality.values.float().nan_to_num()
-        pixels = F.interpolate(pixels, size=(SIDE, SIDE), mode="bilinear", antialias=True)
-        outputs = EFFICIENTNET.outputs(list(pixels.cpu()), modality.values.device)
-        return self.beside_network(torch.cat(groups, dim=1), outputs)
-
-    def _measure(self, modality: Modality) -> list[Tensor]:
-        values = modality.values.float().nan_to_num() / 255  # (batch, channels, height, width)
-        height, width = (min(side, self.largest) for side in values.shape[-2:])
-        values = F.adaptive_avg_pool2d(values, (height, width))
-        grey = values.mean(dim=1, keepdim=True)
-        pixels = [F.adaptive_avg_pool2d(values, 8).flatten(1), F.adaptive_avg_pool2d(grey, 16).flatten(1)]
-        return [torch.cat(pixels, dim=1), self._edges(values), self._colours(values)]
-
-    def _edges(self, values: Tensor) -> Tensor:
-        """Measure edge strength by direction, in grids of 8 x 8 and 4 x 4 cells and in the whole image."""
-        padded = F.pad(values, (1, 1, 1, 1), mode="replicate")
-        dx = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]  # (batch, channels, height, width)
-        dy = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
-        channel = (dx.square() + dy.square()).argmax(dim=1, keepdim=True)  # the channel that changes most
-        dx, dy = dx.gather(1, channel), dy.gather(1, channel)  # (batch, 1, height, width)
-        direction = torch.atan2(dy, dx).remainder(torch.pi) / torch.pi * self.directions
-        centres = torch.arange(self.directions, device=values.device).view(1, -1, 1, 1)
-        delta = (direction - centres).abs()
-        delta = torch.minimum(delta, self.directions - delta)  # the last direction is next to the first
-        edges = (1 - delta).clamp(min=0) * (dx.square() + dy.square()).sqrt()  # (batch, bins, height, width)
-        cells = [F.adaptive_avg_pool2d(edges, side).flatten(1) for side in (8, 4, 1)]
-        return torch.cat(
-            [*(cell / (cell.norm(dim=1, keepdim=True) + 1e-3) for cell in cells), cells[-1]], dim=1
-        )
-
-    def _colours(self, values: Tensor) -> Tensor:
-        """Return soft histograms of each channel's levels, in the whole image and its quarters."""
-        steps = torch.linspace(0, 1, self.levels, device=values.device).view(1, 1, -1, 1, 1)
-        weights = (1 - (values[:, :, None] - steps).abs() * (self.levels - 1)).clamp(min=0)
-        weights = weights.flatten(1, 2)  # (batch, channels x levels, height, width)
-        return torch.cat([F.adaptive_avg_pool2d(weights, side).flatten(1).sqrt() for side in (1, 2)], dim=1)
 
 
 class Cells(Raw):
@@ -241,16 +314,14 @@ class Table(Raw):
             for column, size in enumerate(self.spec.shape[1:])
         ]
         cells = torch.cat([numbers.nan_to_num(), numbers.isnan(), *one_hot], dim=1).float()
-        return [cells, self._reached(numbers.nan_to_num())] if self.holds("knots") else [cells]
+        if not self.holds("knots"):
+            return [cells]
+        low, high = self.knots[:, :-1], self.knots[:, 1:]  # (numbers, parts)
+        reached = (numbers.nan_to_num()[:, :, None] - low) / (high - low).clamp(min=1e-6)
+        return [cells, reached.clamp(0, 1).flatten(1)]  # the second: (batch, numbers x parts)
 
     def _numbers(self, modality: Modality) -> Tensor:
         return modality.values[:, : self.spec.shape[0]].float()
-
-    def _reached(self, numbers: Tensor) -> Tensor:
-        """Return how far each number reaches through each part, from 0 to 1, (batch, numbers x parts)."""
-        low, high = self.knots[:, :-1], self.knots[:, 1:]  # (numbers, parts)
-        share = (numbers[:, :, None] - low) / (high - low).clamp(min=1e-6)
-        return share.clamp(0, 1).flatten(1)
 
 
 def _knots(numbers: np.ndarray, parts: int) -> np.ndarray:
@@ -267,13 +338,3 @@ def _knots(numbers: np.ndarray, parts: int) -> np.ndarray:
             if len(quantiles) > 2:
                 knots[column, : len(quantiles)] = quantiles
     return knots
-
-
-RAW: dict[str, type[Raw]] = {
-    "image": Pixels,
-    "tabular": Table,
-    "series": Steps,
-    "audio": Steps,
-    "text": Words,
-}
-NETWORKS: dict[str, Published] = {"image": EFFICIENTNET, "text": MINILM}

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from commlearn.batch import Modality, Spec, has_observation_marks
-from commlearn.models.features.base import QUANTILE_ROWS, Learned, Raw, Sample
 from commlearn.models.features.networks import Published
+from commlearn.models.features.raw import QUANTILE_ROWS, Learned, Raw, Sample
 from commlearn.seeds import numpy_generator
 
 MOST_DILATIONS = 32  # most dilations of a kernel
@@ -74,7 +74,9 @@ class Steps(Raw):
         filled = self._filled(scaled) * real[..., None]  # (batch, steps, channels)
         statistics = self._statistics(scaled, filled, real)
         if self.sporadic:
-            return [torch.cat([*statistics.values(), *_unusual(statistics)], dim=1)]
+            # how far from the usual, either way, and what was observed at all
+            unusual = [statistics["mean"].abs(), statistics["last"].abs(), (statistics["share"] > 0).float()]
+            return [torch.cat([*statistics.values(), *unusual], dim=1)]
         rocket = self.rocket(filled.transpose(1, 2), real.sum(dim=1))
         return [rocket, torch.cat(list(statistics.values()), dim=1)]
 
@@ -87,8 +89,7 @@ class Steps(Raw):
         return values.masked_fill(~modality.real[..., None] | values.isinf(), torch.nan)
 
     def _scaled(self, modality: Modality) -> Tensor:
-        scaled = (self._observed(modality) - self.centre) / self.scale
-        return scaled.clamp(-10, 10)  # NaN stays
+        return ((self._observed(modality) - self.centre) / self.scale).clamp(-10, 10)  # NaN stays
 
     def _filled(self, scaled: Tensor) -> Tensor:
         """Fill gaps with the last observed value, and with the centre before the first one."""
@@ -106,9 +107,8 @@ class Steps(Raw):
         least = values.masked_fill(~observed, torch.inf).amin(dim=1)
         most = values.masked_fill(~observed, -torch.inf).amax(dim=1)
         index = torch.arange(scaled.shape[1], device=scaled.device).view(1, -1, 1)
-        first = values.gather(1, torch.where(observed, index, scaled.shape[1] - 1).amin(dim=1, keepdim=True))[
-            :, 0
-        ]
+        start = torch.where(observed, index, scaled.shape[1] - 1).amin(dim=1, keepdim=True)
+        first = values.gather(1, start)[:, 0]
         last = values.gather(1, torch.where(observed, index, 0).amax(dim=1, keepdim=True))[:, 0]
         time = (2 * index / (steps.view(-1, 1, 1) - 1).clamp(min=1) - 1) * observed  # from -1 to 1
         time = (time - (time.sum(dim=1) / count)[:, None]) * observed
@@ -117,30 +117,13 @@ class Steps(Raw):
         change = ((filled[:, 1:] - filled[:, :-1]).abs() * pairs).sum(dim=1) / pairs.sum(dim=1).clamp(min=1)
         share = observed.sum(dim=1) / steps.clamp(min=1)[:, None]
         length = (steps.float() / self.longest).log1p()[:, None]
-        statistics = {
-            "mean": mean,
-            "deviation": deviation,
-            "least": least,
-            "most": most,
-            "first": first,
-            "last": last,
-            "slope": slope,
-            "change": change,
-            "share": share,
-            "length": length,
-        }
+        statistics = {"mean": mean, "deviation": deviation, "least": least, "most": most, "first": first}
+        statistics |= {"last": last, "slope": slope, "change": change, "share": share, "length": length}
         return {name: value.nan_to_num(posinf=0.0, neginf=0.0) for name, value in statistics.items()}
 
-    def _load_from_state_dict(
-        self, state_dict: Mapping[str, Any], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        complete = {f"{prefix}sporadic": torch.tensor(False), **state_dict}  # older files lack it
-        super()._load_from_state_dict(complete, prefix, *args, **kwargs)
-
-
-def _unusual(statistics: Mapping[str, Tensor]) -> list[Tensor]:
-    """Return how far mean and last value are from the usual, either way, and what was observed at all."""
-    return [statistics["mean"].abs(), statistics["last"].abs(), (statistics["share"] > 0).float()]
+    def _load_from_state_dict(self, state: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        complete = {f"{prefix}sporadic": torch.tensor(False), **state}  # older files lack it
+        super()._load_from_state_dict(complete, prefix, *args)
 
 
 class MiniRocket(Learned):
@@ -194,9 +177,8 @@ class MiniRocket(Learned):
         inside = np.arange(series.shape[1]) < lengths.cpu().numpy()[:, None]
         mask = torch.from_numpy(inside).to(device)[..., None]
         signal = (series * mask).transpose(1, 2)
-        levels = (
-            np.arange(1, counts.sum() * 84 + 1) * (np.sqrt(5) + 1) / 2
-        ) % 1.0  # spread evenly over 0 to 1
+        # spread evenly over 0 to 1
+        levels = (np.arange(1, counts.sum() * 84 + 1) * (np.sqrt(5) + 1) / 2) % 1.0
         biases, offset = [], 0
         for index, count in enumerate(counts):
             output = self._convolved(signal, index).cpu().numpy()  # (batch, kernels, steps)
@@ -217,16 +199,14 @@ class MiniRocket(Learned):
             series: (batch, channels, steps), without gaps, zeros in padding.
             lengths: number of steps of each series that are not padding, (batch,).
         """
-        return torch.cat(
-            [self._shares(*part) for part in zip(series.split(32), lengths.split(32), strict=True)]
-        )
+        parts = zip(series.split(32), lengths.split(32), strict=True)
+        return torch.cat([self._shares(*part) for part in parts])
 
     def _shares(self, series: Tensor, lengths: Tensor) -> Tensor:
         columns, offset = [], 0
         step = torch.arange(series.shape[2], device=series.device)
-        for index, (dilation, count) in enumerate(
-            zip(self.dilations.tolist(), self.counts.tolist(), strict=True)
-        ):
+        sizes = zip(self.dilations.tolist(), self.counts.tolist(), strict=True)
+        for index, (dilation, count) in enumerate(sizes):
             output = self._convolved(series, index)  # (batch, kernels, steps)
             biases = self.biases[offset : offset + 84 * count].view(84, count)
             offset += 84 * count
@@ -236,7 +216,13 @@ class MiniRocket(Learned):
                 kernels = slice((index + parity) % 2, None, 2)
                 weights = ((step >= end[:, None]) & (step < (lengths - end)[:, None])).to(output.dtype)
                 weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=1)  # (batch, steps)
-                shares[:, kernels] = share_above(output[:, kernels].contiguous(), biases[kernels], weights)
+                values = output[:, kernels].contiguous()
+                above = torch.empty_like(values)  # memory that all biases use
+                parts = [
+                    torch.bmm(torch.gt(values, bias[:, None], out=above), weights[:, :, None])
+                    for bias in biases[kernels].unbind(1)
+                ]
+                shares[:, kernels] = torch.cat(parts, dim=2)
             columns.append(shares.flatten(1))  # (batch, kernels x count)
         return torch.cat(columns, dim=1)
 
@@ -249,30 +235,6 @@ class MiniRocket(Learned):
             return F.conv1d(series, weights, dilation=dilation, padding=4 * dilation)
         summed = chosen @ series  # (batch, kernels, steps)
         return F.conv1d(summed, kernels[:, None], dilation=dilation, padding=4 * dilation, groups=84)
-
-
-def share_above(values: Tensor, biases: Tensor, counted: Tensor) -> Tensor:
-    """Return the total weight of the steps in which a value is above each bias.
-
-    Args:
-        values: (batch, kernels, steps).
-        biases: (kernels, count).
-        counted: (batch, steps), weights of the steps, which sum to 1.
-
-    Returns:
-        (batch, kernels, count)
-
-    Example:
-        >>> values = torch.tensor([[[1.0, -1.0, 2.0, 3.0]]])
-        >>> share_above(values, torch.tensor([[0.0, 2.5]]), torch.full((1, 4), 0.25)).tolist()
-        [[[0.75, 0.25]]]
-    """
-    above = torch.empty_like(values)
-    shares = [
-        torch.bmm(torch.gt(values, bias[:, None], out=above), counted[:, :, None])
-        for bias in biases.unbind(1)
-    ]
-    return torch.cat(shares, dim=2)
 
 
 def _kernels() -> Tensor:

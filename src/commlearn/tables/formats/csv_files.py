@@ -1,4 +1,7 @@
-"""CSV as spreadsheets and pandas write it: separator from the header, types from all rows."""
+"""CSV as spreadsheets and pandas write it: separator from the header, types from all rows.
+
+Numbers as people and programs write them, such as 1,234.5, 1.234,5 or NA, are judged by the whole column.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import io
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,19 +19,17 @@ from typing import Any
 import pandas as pd
 
 from commlearn.errors import DataError, DataWarning
-from commlearn.tables.formats.parquet_files import chosen_columns, one_name_each
-from commlearn.tables.formats.reading import PLAIN, Reading
-from commlearn.tables.formats.text_files import open_text, read_decoded
-from commlearn.tables.formats.written_numbers import CODE, as_written, judged, may_be_numbers
+from commlearn.kinds.numbers import MISSING_NUMBERS
+from commlearn.kinds.rows import LISTED, first_names
+from commlearn.tables.formats.reading import Frames, Reading, chosen_columns, one_name_each, open_text
 
 WHOLE = 1 << 62  # rows: more than any file has
 BEYOND = "cells beyond the header"  # column added to hold them, as pandas may otherwise drop them
 SEPARATORS = (",", ";", "\t", "|")
 HINT = re.compile(r'"?sep=([,;|\t])"?\s*')  # a first line that tells Excel the separator
 QUOTED = re.compile(r'"[^"]*"')
-COUNT = "0|-?[1-9][0-9]{0,17}"
+COUNT = "0|-?[1-9][0-9]{0,17}"  # a plain whole number: reading it as an integer loses nothing
 LONGEST = 64  # characters of a code, at most
-SHOWN = 10  # columns listed in a message, at most
 HEADER_LINES = 100  # lines of a header whose quoted names span several lines, at most
 
 
@@ -41,26 +42,19 @@ class _Header:
     encoding: str
 
 
-def read_csv(
-    path: Path, rows: int, columns: Sequence[str] | None, reading: Reading = PLAIN
-) -> Iterator[pd.DataFrame]:
+def read_csv(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading) -> Frames:
     """Yield the file in chunks of at most `rows` rows; 0 yields the whole file as one chunk."""
-    return read_decoded(path, reading, lambda reading: _read(path, rows, columns, reading))
-
-
-def _read(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading) -> Iterator[pd.DataFrame]:
-    encoding = reading.encoding
     try:
-        header = _header(path, encoding)
+        header = _header(path, reading.encoding)
         if header is None:
             return
         one_name_each(header.names, str(path))
         chosen = None if columns is None else chosen_columns(header.names, columns, str(path))
-        options = {"sep": header.separator, "low_memory": False, "index_col": False}
-        empty = {name: ["", *reading.words_in(name)] for name in header.names}
-        na_values = empty if reading.missing_in else ["", *reading.missing]
-        options |= {"keep_default_na": False, "na_values": na_values}
-        options |= {"skiprows": header.before, "chunksize": rows or WHOLE}
+        empty = ["", *reading.missing]
+        own = {name: [*empty, *map(str, reading.missing_in.get(name, ()))] for name in header.names}
+        options = {"sep": header.separator, "skiprows": header.before, "chunksize": rows or WHOLE}
+        options |= {"low_memory": False, "index_col": False, "keep_default_na": False}
+        options |= {"na_values": own if reading.missing_in else empty}
         # commas that do not separate cells may be part of numbers: all columns together show how
         scan_columns = header.names if chosen is None or header.separator != "," else chosen
         names = [name for name in scan_columns if name in reading.names]
@@ -76,7 +70,8 @@ def _read(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading
                 types[str(name)] = _common_type(types.get(str(name)), dtype.name)
             negative |= {name for name in chunk if chunk[name].dtype == "int64" and (chunk[name] < 0).any()}
             numbers = {name for name in numbers & types.keys() if may_be_numbers(chunk[name])}
-            whole_numbers = {name for name in whole_numbers if _are_whole_numbers(chunk[name])}
+            filled = [name for name in whole_numbers if chunk[name].notna().all()]
+            whole_numbers = {name for name in filled if chunk[name].str.fullmatch(COUNT).all()}
             texts = {name for name in numbers if types[name] == "str"}
             part = chunk if chosen is None else chunk[chosen]
             same_types = all(dtype == types[str(name)] for name, dtype in part.dtypes.items())
@@ -127,9 +122,7 @@ def _header(path: Path, encoding: str) -> _Header | None:
     return _Header(separator, labels, 1 if hint else 0, lines, encoding)
 
 
-def _chunks(
-    path: Path, header: _Header, options: Mapping[str, Any], codes: _Codes | None = None
-) -> Iterator[pd.DataFrame]:
+def _chunks(path: Path, header: _Header, options: Mapping[str, Any], codes: _Codes | None = None) -> Frames:
     """Yield the rows; if all columns are read, refuse a row with more cells than the header, as shifted."""
     extra_options = {} if options.get("usecols") else {"converters": {BEYOND: bool}}
     first_row = 0
@@ -148,9 +141,8 @@ def _chunks(
                     raise ValueError(f"its header is read as {', '.join(chunk.columns)}")
                 extra_cells = chunk.pop(BEYOND)
                 if extra_cells.any():
-                    raise ValueError(
-                        f"row {first_row + int(extra_cells.argmax())} has more cells than the header"
-                    )
+                    row = first_row + int(extra_cells.argmax())
+                    raise ValueError(f"row {row} has more cells than the header")
             first_row += len(chunk)
             yield chunk
 
@@ -187,20 +179,15 @@ class _Codes:
             self.end = text[-LONGEST:]
 
 
-def _are_whole_numbers(column: pd.Series) -> bool:
-    """Whether all names are plain whole numbers, so that reading them as integers loses nothing."""
-    return bool(column.notna().all() and column.str.fullmatch(COUNT).all())
-
-
 def _warn_of_emptied(path: Path, words: Mapping[str, Counter[str]], chosen: Sequence[str] | None) -> None:
-    columns = [name for name in words if chosen is None or name in chosen]
-    if columns:
-        descriptions = [
-            f"column {name}, {words[name].total()} cells ({', '.join(words[name])})" for name in columns
-        ]
-        examples = "; ".join(descriptions[:SHOWN])
-        suffix = f"; and {len(columns) - SHOWN} more columns" if len(columns) > SHOWN else ""
-        message = f"{path}: words among numbers are read as empty cells: {examples}{suffix}"
+    emptied = [
+        f"column {name}, {counts.total()} cells ({', '.join(counts)})"
+        for name, counts in words.items()
+        if chosen is None or name in chosen
+    ]
+    if emptied:
+        examples = first_names(emptied, "; ") + (" columns" if len(emptied) > LISTED else "")
+        message = f"{path}: words among numbers are read as empty cells: {examples}"
         warnings.warn(DataWarning(message), stacklevel=2)
 
 
@@ -212,3 +199,101 @@ def _common_type(previous: str | None, current: str) -> str:
     if {previous, current} == {"int64", "uint64"}:
         return "uint64"
     return "float64" if {previous, current} <= {"int64", "uint64", "float64"} else "str"
+
+
+FORMS = {
+    "comma": r" *[+-]?(?:[1-9][0-9]{0,2}(?:\.[0-9]{3})+|[0-9]+)(?:,[0-9]+)?(?:[eE][+-]?[0-9]+)? *",  # 1.234,5
+    "point": r" *[+-]?(?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)? *",  # 1,234.5
+}
+"""Patterns of numbers, by the sign before the fraction."""
+PLAIN = r"(?i:\s*[+-]?(?:[0-9]+\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+(?:e[+-]?[0-9]+)?|inf|infinity)\s*)"
+CODE = r"0[0-9]+"  # a code and not a number, such as 007
+GROUPS = r" *[+-]?(?:[1-9][0-9]{0,2}(?:\.[0-9]{3})+|[0-9]{1,3}) *"  # 950 or 1.234: a fraction, or thousands
+GLANCE = 100  # cells to look at first
+
+
+def may_be_numbers(column: pd.Series) -> bool:
+    """Whether the first cells of a text column, or of a part of it, are numbers in one of the forms."""
+    if column.dtype.kind in "biuf":
+        return True
+    cells = column.dropna()[:GLANCE].astype(str)
+    cells = cells[~cells.isin(("", *MISSING_NUMBERS))]  # "" occurs among numbers beyond 64 bits
+    return any(bool(cells.str.fullmatch(form).all()) for form in (PLAIN, *FORMS.values()))
+
+
+def judged(
+    parts: Iterable[pd.DataFrame], texts: set[str], separator: str
+) -> tuple[dict[str, str], dict[str, Counter[str]]]:
+    """Return the form of each column of numbers in a single form, and its words for a missing number.
+
+    A column with a cell such as `007` holds codes, and its form is "text". If some cells are not numbers, the
+    column holds words, and "NA" is a word like any other.
+
+    In a comma-separated file, `1,3` may also be a list, so commas can only separate thousands. In any other,
+    `1,234` is ambiguous: semicolons suggest that commas begin the fraction.
+
+    Args:
+        parts: parts of the table, with every cell as text.
+        texts: columns that pandas reads as text; the others are numbers, unless points separate thousands.
+        separator: separator of the file's cells.
+
+    Example:
+        >>> judged([pd.DataFrame({"a": ["1,5", "2"], "b": ["950", "1.250"]})], {"a"}, ";")
+        ({'a': 'comma', 'b': 'comma'}, {})
+        >>> judged([pd.DataFrame({"a": ["1.5", "NA"], "b": ["x", "NA"]})], {"a", "b"}, ",")
+        ({'a': 'plain'}, {'a': Counter({'NA': 1})})
+    """
+    candidates: dict[str, set[str]] = {}
+    words: dict[str, Counter[str]] = {}
+    filled: set[str] = set()  # columns that hold any other cell
+    codes: set[str] = set()
+    marked: set[str] = set()  # columns whose commas or points may have another meaning than in plain numbers
+    for part in parts:
+        for name in map(str, part):
+            cells = part[name].dropna()
+            missing = cells.isin(MISSING_NUMBERS)
+            words.setdefault(name, Counter()).update(cells[missing].tolist())
+            cells = cells[~missing]
+            if len(cells):
+                filled.add(name)
+            if cells.str.fullmatch(CODE).any():
+                codes.add(name)
+            forms = {**FORMS, "plain": PLAIN} if name in texts else {**FORMS, "groups": GROUPS}
+            matching = {form for form, pattern in forms.items() if cells.str.fullmatch(pattern).all()}
+            candidates[name] = candidates.get(name, matching) & matching
+            if cells.str.contains(r",|\..*\." if name in texts else r"\.").any():
+                marked.add(name)
+    numbers = {name for name in texts & filled - codes if "plain" in candidates[name]}
+    possible = texts & marked - numbers - codes
+    forms = {name: form for name in possible if (form := _form(candidates[name] - {"plain"}, separator))}
+    if "comma" in forms.values():  # then a point never begins a fraction
+        forms |= {name: "comma" for name in marked - texts if "groups" in candidates[name]}
+    forms |= dict.fromkeys(numbers, "plain") | dict.fromkeys(codes, "text")
+    emptied = (name for name in candidates if words[name] and forms.get(name, "text") != "text")
+    return forms, {name: words[name] for name in emptied}
+
+
+def as_written(column: pd.Series, form: str) -> pd.Series:
+    """Convert a text column in this form to float64; codes stay text.
+
+    Example:
+        >>> as_written(pd.Series(["1.234,5", None]), "comma").tolist()
+        [1234.5, nan]
+    """
+    if form == "text":
+        return column
+    column = column.mask(column.isin(MISSING_NUMBERS), None)
+    if form == "plain":
+        return pd.to_numeric(column).astype("float64")
+    thousands, fraction = (".", ",") if form == "comma" else (",", ".")
+    texts = column.str.replace(thousands, "", regex=False).str.replace(fraction, ".", regex=False)
+    return pd.to_numeric(texts).astype("float64")
+
+
+def _form(candidates: set[str], separator: str) -> str:
+    """Return the form of a column's cells; "" if none fits, or if it remains ambiguous."""
+    if separator == ",":
+        return "point" if "point" in candidates else ""
+    if separator == ";" and "comma" in candidates:
+        return "comma"
+    return next(iter(candidates)) if len(candidates) == 1 else ""

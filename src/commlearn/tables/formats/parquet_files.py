@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -13,24 +11,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from commlearn.errors import DataError, unknown
-from commlearn.storage.checksums import check_parts
+from commlearn.errors import DataError
+from commlearn.storage.fingerprint import check_parts
 from commlearn.storage.places import find_files
+from commlearn.tables.formats.reading import Frames, chosen_columns, one_name_each
 
 CHUNK = 65_536  # rows of a chunk
 SMALL = 64 << 20  # bytes of a file below which its columns are read at once
 EXACT = 2**53  # whole numbers up to here are exact as floats
 LONG = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 INCONVERTIBLE = (pa.ArrowException, ValueError, OverflowError, NotImplementedError)
-
-
-class RowGroup(NamedTuple):
-    """A row group of a Parquet file."""
-
-    path: str
-    number: int  # position in its file
-    rows: int
-    footer: pq.FileMetaData  # its file's footer; reading it again for every group would take most of the time
 
 
 class ParquetTable:
@@ -40,19 +30,13 @@ class ParquetTable:
         self.files = find_files(source, (".parquet", ".pq"))
         if isinstance(self.files.filesystem, fs.LocalFileSystem):
             check_parts(self.files.paths, whole=self.files.paths != (str(source),))
-        self.groups: list[RowGroup] = []
+        self.root = self.files.root
+        # each group's file, position in it, and the file's footer: rereading that would take most of the time
+        self.groups: list[tuple[str, int, pq.FileMetaData]] = []
+        self.sizes: list[int] = []  # rows of each group
         self.schema, self.integers_with_holes, self.long_integers = self._footers()
 
-    @property
-    def sizes(self) -> list[int]:
-        """Rows of each group, in the table's order."""
-        return [group.rows for group in self.groups]
-
-    @property
-    def root(self) -> Path:
-        return self.files.root
-
-    def chunks(self, rows: int, columns: Sequence[str] | None) -> Iterator[pd.DataFrame]:
+    def chunks(self, rows: int, columns: Sequence[str] | None) -> Frames:
         """Yield the table in chunks of at most `rows` rows; 0 yields it as one chunk."""
         names, schema = self._selection(columns)
         batches = (batch for path in self.files.paths for batch in self._batches(path, names, rows or CHUNK))
@@ -66,7 +50,7 @@ class ParquetTable:
 
     def read(self, group: int, columns: Sequence[str] | None) -> pd.DataFrame:
         """Return the rows of one group."""
-        path, number, _, footer = self.groups[group]
+        path, number, footer = self.groups[group]
         names, schema = self._selection(columns)
         try:
             with pq.ParquetFile(path, metadata=footer, filesystem=self.files.filesystem) as file:
@@ -77,10 +61,8 @@ class ParquetTable:
         return self._to_pandas(_cast(table.select(names), schema))
 
     def _selection(self, columns: Sequence[str] | None) -> tuple[list[str], pa.Schema]:
-        fields = [
-            name for name in self.schema.names if not name.startswith("__index_level_")
-        ]  # pandas' index
-        names = chosen_columns(fields, columns, self.files.label)
+        not_pandas_index = [name for name in self.schema.names if not name.startswith("__index_level_")]
+        names = chosen_columns(not_pandas_index, columns, self.files.label)
         return names, pa.schema([self._as_read(self.schema.field(name)) for name in names])
 
     def _as_read(self, column: pa.Field) -> pa.Field:
@@ -100,27 +82,22 @@ class ParquetTable:
                 _check_zone(table[column.name])
             return arrow_to_pandas(table, {column.name for column in table.schema if self._is_long(column)})
         except INCONVERTIBLE:
-            for name in table.column_names:
-                self._refuse(name, table[name])
+            for name, column in zip(table.column_names, table.columns, strict=True):
+                try:
+                    _check_zone(column)
+                    column.to_pandas(types_mapper=_list_type)
+                except INCONVERTIBLE as problem:
+                    raise DataError(
+                        f"{self.files.label}, column {name}: its cells of type {column.type} cannot be read: "
+                        f"{problem}. Write the column as text or as numbers, or leave it out."
+                    ) from problem
             raise
-
-    def _refuse(self, name: str, column: pa.ChunkedArray) -> None:
-        try:
-            _check_zone(column)
-            column.to_pandas(types_mapper=_list_type)
-        except INCONVERTIBLE as problem:
-            raise DataError(
-                f"{self.files.label}, column {name}: its cells of type {column.type} cannot be read: "
-                f"{problem}. Write the column as text or as numbers, or leave it out."
-            ) from problem
 
     def _batches(self, path: str, names: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         # parts of a large file are read as needed, at the cost of allocating whatever size a page claims
-        buffer = 0 if self.files.size(path) < SMALL else 1 << 20
+        buffer, filesystem = 0 if self.files.size(path) < SMALL else 1 << 20, self.files.filesystem
         try:
-            with pq.ParquetFile(
-                path, filesystem=self.files.filesystem, pre_buffer=False, buffer_size=buffer
-            ) as file:
+            with pq.ParquetFile(path, filesystem=filesystem, pre_buffer=False, buffer_size=buffer) as file:
                 for batch in file.iter_batches(batch_size=rows, columns=list(names)):
                     batch.validate(full=True)  # otherwise text that is not UTF-8 would fail where it is used
                     yield batch
@@ -141,41 +118,30 @@ class ParquetTable:
             schema = metadata.schema.to_arrow_schema().remove_metadata()
             one_name_each(schema.names, path)
             if schemas and set(schema.names) != set(schemas[0].names):
-                difference = sorted(set(schema.names) ^ set(schemas[0].names))
-                raise DataError(
-                    f"{path} has different columns from {Path(paths[0]).name}: {', '.join(difference)} are "
-                    "in only one of them."
-                )
+                difference = ", ".join(sorted(set(schema.names) ^ set(schemas[0].names)))
+                other = f"different columns from {Path(paths[0]).name}"
+                raise DataError(f"{path} has {other}: {difference} are in only one of them.")
             schemas.append(schema)
             for number in range(metadata.num_row_groups):
                 group = metadata.row_group(number)
-                self.groups.append(RowGroup(path, number, group.num_rows, metadata))
-                with_holes |= _columns_with_holes(group)
-                long |= _long_columns(group)
+                self.groups.append((path, number, metadata))
+                self.sizes.append(group.num_rows)
+                chunks = [group.column(position) for position in range(group.num_columns)]
+                with_holes |= {chunk.path_in_schema for chunk in chunks if _may_have_holes(chunk.statistics)}
+                long |= {chunk.path_in_schema for chunk in chunks if _may_be_long(chunk)}
         try:
             return pa.unify_schemas(schemas, promote_options="permissive"), with_holes, long
         except pa.ArrowException as problem:
-            raise DataError(
-                f"The files of {self.files.label} differ in a column's type: {problem}"
-            ) from problem
+            message = f"The files of {self.files.label} differ in a column's type: {problem}"
+            raise DataError(message) from problem
 
 
-def _columns_with_holes(group: pq.RowGroupMetaData) -> set[str]:
-    columns = [group.column(position) for position in range(group.num_columns)]
-    return {
-        column.path_in_schema
-        for column in columns
-        if column.statistics is None or not column.statistics.has_null_count or column.statistics.null_count
-    }
-
-
-def _long_columns(group: pq.RowGroupMetaData) -> set[str]:
-    """Return 64-bit integer columns with numbers beyond 2^53, or whose statistics do not rule them out."""
-    columns = [group.column(position) for position in range(group.num_columns)]
-    return {column.path_in_schema for column in columns if _may_be_long(column)}
+def _may_have_holes(cells: pq.Statistics | None) -> bool:
+    return cells is None or not cells.has_null_count or bool(cells.null_count)
 
 
 def _may_be_long(column: pq.ColumnChunkMetaData) -> bool:
+    """Whether 64-bit integers may have numbers beyond 2^53, which their statistics can rule out."""
     numbers = column.statistics
     if column.physical_type != "INT64" or numbers is None:
         return column.physical_type == "INT64"
@@ -186,13 +152,10 @@ def _may_be_long(column: pq.ColumnChunkMetaData) -> bool:
 
 def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Cast columns to the types they are read as; floats are rounded, and times lose their nanoseconds."""
+    loss = {"allow_float_truncate": True, "allow_time_truncate": True}
+    options = [pc.CastOptions(field.type, **loss) for field in schema]
     try:
-        columns = [
-            column.cast(
-                options=pc.CastOptions(field.type, allow_float_truncate=True, allow_time_truncate=True)
-            )
-            for column, field in zip(table.columns, schema, strict=True)
-        ]
+        columns = [column.cast(options=option) for column, option in zip(table.columns, options, strict=True)]
     except pa.ArrowException as problem:
         raise DataError(f"The table's files differ in a column's type: {problem}") from problem
     return pa.table(columns, schema=schema)
@@ -245,19 +208,3 @@ def _holds_times(kind: pa.DataType) -> bool:
     """Whether a type contains times. Some exceed Python's range, which conversion on reading reveals."""
     inner_types = [kind.field(index).type for index in range(kind.num_fields)]
     return pa.types.is_temporal(kind) or any(_holds_times(part) for part in inner_types)
-
-
-def one_name_each(names: Sequence[str], where: str) -> None:
-    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
-    if repeated:
-        raise DataError(
-            f"{where} has two columns with the same name: {', '.join(repeated)}. Rename one of each."
-        )
-
-
-def chosen_columns(names: Sequence[str], columns: Sequence[str] | None, where: str) -> list[str]:
-    requested = None if columns is None else set(columns)
-    chosen = [name for name in names if requested is None or name in requested]
-    if columns and not chosen:
-        raise DataError(f"{where}: " + unknown("column", columns[0], names))
-    return chosen

@@ -1,15 +1,29 @@
-"""Settings for reading cells: which are names, and which words mean an empty cell."""
+"""What all formats share: settings for reading cells, the choice of columns, and text in any encoding.
+
+Errors about an encoding name the first wrong byte.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gzip
+import io
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import pandas as pd
+
+from commlearn.errors import DataError, DataWarning, unknown
+from commlearn.storage.plain_files import Unpacked, plain_file
+
+Frames: TypeAlias = Iterator[pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -30,24 +44,14 @@ class Reading:
         """
         columns = {}
         for name in frame if self.missing or self.missing_in else ():
-            values = (*self.missing, *self.missing_in.get(name, ()))
-            if values and _may_hold_text(frame[name]):
-                columns[name] = frame[name].mask(_is_one_of(frame[name], values), None)
-            elif name in self.missing_in and pd.api.types.is_numeric_dtype(frame[name]):
-                hit = frame[name].isin(_numbers(values)).to_numpy()
-                columns[name] = frame[name].mask(hit, np.nan) if hit.any() else frame[name]
+            values, column = (*self.missing, *self.missing_in.get(name, ())), frame[name]
+            is_text = isinstance(column.dtype, pd.StringDtype | pd.CategoricalDtype)
+            if values and (is_text or column.dtype == object):  # objects may be text
+                columns[name] = column.mask(_is_one_of(column, values), None)
+            elif name in self.missing_in and pd.api.types.is_numeric_dtype(column):
+                hit = column.isin(_numbers(values)).to_numpy()
+                columns[name] = column.mask(hit, np.nan) if hit.any() else column
         return frame.assign(**columns) if columns else frame
-
-    def words_in(self, column: str) -> list[str]:
-        """Return the words that mean an empty cell in a column of a text file."""
-        return [*self.missing, *map(str, self.missing_in.get(column, ()))]
-
-
-PLAIN = Reading()
-
-
-def _may_hold_text(column: pd.Series) -> bool:
-    return column.dtype == object or isinstance(column.dtype, pd.StringDtype | pd.CategoricalDtype)
 
 
 def _numbers(values: Sequence[Any]) -> list[Any]:
@@ -64,11 +68,120 @@ def _is_one_of(column: pd.Series, values: Sequence[Any]) -> pd.Series:
     if isinstance(column.dtype, pd.StringDtype):
         return column.str.strip().isin(words)
     numbers = _numbers(values)
-    cells = column.astype(object)  # some cells cannot be compared with text, such as arrays
-    return cells.map(
-        lambda cell: (
-            cell.strip() in words
-            if isinstance(cell, str)
-            else isinstance(cell, int | float | Decimal | np.number) and cell in numbers
-        )
-    ).astype(bool)
+
+    def is_one(cell: Any) -> bool:  # some cells cannot be compared with text, such as arrays
+        if isinstance(cell, str):
+            return cell.strip() in words
+        return isinstance(cell, int | float | Decimal | np.number) and cell in numbers
+
+    return column.astype(object).map(is_one).astype(bool)
+
+
+PLAIN = Reading()
+Reader: TypeAlias = Callable[[Path, int, Sequence[str] | None, Reading], Frames]
+"""Yields the columns of a file in chunks of at most so many rows; 0 yields the whole file as one chunk."""
+
+
+def one_name_each(names: Sequence[str], where: str) -> None:
+    if repeated := sorted(name for name, count in Counter(names).items() if count > 1):
+        message = f"{where} has two columns with the same name: {', '.join(repeated)}. Rename one of each."
+        raise DataError(message)
+
+
+def chosen_columns(names: Sequence[str], columns: Sequence[str] | None, where: str) -> list[str]:
+    requested = set(names if columns is None else columns)
+    chosen = [name for name in names if name in requested]
+    if columns and not chosen:
+        raise DataError(f"{where}: " + unknown("column", columns[0], names))
+    return chosen
+
+
+UTF8 = "utf-8-sig"  # skips the byte order mark that some programs write
+BLOCK = 1 << 20  # bytes to read at a time
+SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+PRINTED = {*b"\t\n\r\f", *range(32, 127), *range(128, 256)} - {0x81, 0x8D, 0x8F, 0x90, 0x9D}  # cp1252
+ZEROS = 0.2  # share of zero bytes from which text may be UTF-16
+
+
+def open_text(path: Path, encoding: str = "") -> io.TextIOWrapper:
+    """Open a file as text, UTF-8 by default; line endings are not changed."""
+    return io.TextIOWrapper(_binary(path), encoding=encoding or UTF8, newline="")
+
+
+def _guessed_encoding(path: Path) -> str:
+    """Guess an encoding from the file's bytes; a warning names it. UTF-8 with wrong bytes is refused."""
+    encoding = _utf16(path) or _western(path)
+    if not encoding:
+        raise _not_in_encoding(path)
+    detail = "" if encoding.startswith("utf") else f" (Western European; {_locate_wrong_byte(path, 'utf-8')})"
+    message = f"{path} is not UTF-8 and is read as {encoding}{detail}"
+    warnings.warn(DataWarning(f"{message}. If letters look wrong, set encoding in the schema"), stacklevel=4)
+    return encoding
+
+
+def read_decoded(
+    read: Reader, path: Path, rows: int, columns: Sequence[str] | None, reading: Reading
+) -> Frames:
+    """Yield what `read` yields for a text file; if it is not UTF-8, read it again in a guessed encoding.
+
+    Args:
+        read: reads in the encoding that a reading names, or UTF-8; raises UnicodeError before the first rows.
+        path: path of the file.
+        rows: most rows of a chunk.
+        columns: columns to read, all if not given.
+        reading: may name the encoding; otherwise UTF-8 is tried first.
+    """
+    try:
+        yield from read(path, rows, columns, reading)
+    except UnicodeError as problem:
+        if reading.encoding:
+            raise _not_in_encoding(path, reading.encoding) from problem
+        yield from read(path, rows, columns, replace(reading, encoding=_guessed_encoding(path)))
+
+
+def _not_in_encoding(path: Path, encoding: str = "utf-8") -> DataError:
+    name = "UTF-8" if encoding == "utf-8" else encoding
+    way_out = "Save the file as UTF-8" if encoding == "utf-8" else "Set another encoding in the schema"
+    return DataError(f"{path}, {_locate_wrong_byte(path, encoding)} is not {name}. {way_out}.")
+
+
+def _locate_wrong_byte(path: Path, encoding: str) -> str:
+    with _binary(path) as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode(encoding)
+            except UnicodeDecodeError as problem:
+                return f"line {number}, byte {problem.start + 1} (0x{line[problem.start]:02x})"
+    return "its end"
+
+
+def _utf16(path: Path) -> str:
+    """Detect UTF-16 by its mark, or by many zeros at every second byte, which Western text has."""
+    with _binary(path) as file:
+        start = file.read(BLOCK)
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    zeros = [start[offset::2].count(0) for offset in (0, 1)]
+    if sum(zeros) < ZEROS * len(start) or min(zeros) > ZEROS * max(zeros):
+        return ""
+    return "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
+
+
+def _western(path: Path) -> str:
+    """Detect cp1252, which includes latin-1: all bytes are printable in it, and few look like UTF-8."""
+    sequences = others = 0
+    with _binary(path) as file:
+        while block := file.read(BLOCK):
+            if not set(block) <= PRINTED:
+                return ""
+            rest, count = SEQUENCE.subn(b"", block)
+            sequences += count
+            others += sum(byte > 127 for byte in rest)
+    return "cp1252" if others > sequences else ""
+
+
+def _binary(path: Path) -> BinaryIO:
+    plain_file(path)
+    if path.suffix.lower() != ".gz":
+        return path.open("rb")
+    return io.BufferedReader(Unpacked(gzip.open(path), path), 1 << 16)  # type: ignore[arg-type]

@@ -1,4 +1,15 @@
-"""The non-linear experts: small networks of all folds, trained together as one batch of matrices.
+"""The experts: models on a few directions of each modality, and small networks.
+
+Principal components ignore the labels: if only three of hundreds of columns matter, they lose the signal, and
+if the product of two modalities matters, they rank directions by spread alone. Here every fold chooses from
+its own training rows
+
+    columns      by their F statistic, then by a linear SVM with the universal L1 penalty
+    pairs        singular vectors of the cross-moments  E[(1{y = c} - p_c) x_1 x_2^T]: the trace that XOR,
+                 products and "do these belong together" leave, whatever each modality says alone
+
+and fits a model on the chosen directions and on the products of pairs. Networks of all folds are trained
+together as one batch of matrices:
 
     log p(y | x) = w2 [ relu(x w1 + b1) ] + b2                        on the concatenated modalities
     log p(y | x) = w2 [ prod_m relu(x_m w1_m + b1_m) ] + b2           with a factor for each modality
@@ -12,21 +23,152 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
+from threading import Lock
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.feature_selection import f_classif
+from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
 
 from commlearn.information.experts.folds import Expert, Folds
 from commlearn.information.pid.marginals import Array
 from commlearn.seeds import numpy_generator
 
-Single = NDArray[np.float32]
-Weights = list[
-    Single
-]  # w1 (networks, features, hidden), b1 of each factor, w2 (networks, hidden, classes), b2
+Choice: TypeAlias = Callable[[Sequence[Array], np.ndarray], "Directions"]  # from training rows and labels
 
+_SCREENED = 100  # columns that the L1 penalty chooses from
+_SELECTION_ROWS, _PER_CLASS = 2000, 20  # records that suffice for choosing, and the least from each class
+_TREES = 80  # trees of one boosting model, over all classes
+_VISITS = 1_000_000  # largest product of trees and records, unless that leaves fewer than 8 rounds
+_SOLVER = Lock()  # liblinear has one random generator for the whole process
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Directions of each modality that a model reads, the first `products` of them also as products."""
+
+    weights: tuple[Array, ...]  # one per modality, (columns, directions)
+    # Number of leading directions of the first two modalities whose products and squares are read too.
+    products: int = 0
+
+    def read(self, parts: Sequence[Array]) -> Array:
+        """Return the features of records, given the columns of each modality."""
+        features = [part @ weight for part, weight in zip(parts, self.weights, strict=True)]
+        if self.products:
+            first, second = (part[:, : self.products] for part in features[:2])
+            features += [first**2, second**2, (first[:, :, None] * second[:, None]).reshape(len(first), -1)]
+        return np.concatenate(features, axis=1)
+
+
+def fit_reduced(
+    columns: tuple[Array, ...],
+    labels: np.ndarray,
+    folds: Folds,
+    choice: Choice,
+    model: Callable[[int, int], Any],
+) -> Expert:
+    """Choose directions and fit a model on all folds but one, for each fold left out."""
+    fitted = []
+    for train in map(np.flatnonzero, folds.training()):
+        parts = [part[train] for part in columns]
+        directions = choice(parts, labels[train])
+        classifier = model(len(train), int(labels.max()) + 1).fit(directions.read(parts), labels[train])
+        fitted.append(partial(_log_probabilities, directions, classifier))
+    return Expert(columns, folds, fitted)
+
+
+def _log_probabilities(directions: Directions, model: Any, parts: Sequence[Array]) -> Array:
+    return np.log(np.maximum(model.predict_proba(directions.read(parts)), 1e-6))
+
+
+def logistic(records: int, classes: int) -> Any:
+    return LogisticRegression(C=1.0, max_iter=200, tol=1e-3)
+
+
+def boosting(records: int, classes: int) -> Any:
+    trees = min(_TREES, _VISITS // records) // (1 if classes == 2 else classes)
+    return HistGradientBoostingClassifier(
+        learning_rate=0.15 if classes == 2 else 0.25,
+        max_iter=int(np.clip(trees, 8, 40)),
+        max_leaf_nodes=8,
+        min_samples_leaf=10,
+        early_stopping=False,
+        random_state=0,
+    )
+
+
+def screened_columns(parts: Sequence[Array], labels: np.ndarray, most: int = 16) -> Directions:
+    """Return the columns of each modality that are most informative about the target."""
+    return Directions(tuple(_screened(part, labels, most) for part in parts))
+
+
+def _screened(part: Array, labels: np.ndarray, limit: int) -> Array:
+    count = part.shape[1]
+    if count <= limit:
+        return np.eye(count)
+    rows = _rows_to_choose_by(labels)
+    part, labels = part[rows], labels[rows]
+    varying = np.flatnonzero(np.ptp(part, axis=0) > 0)  # columns that vary in this fold
+    if len(varying) <= limit:
+        return np.eye(count)[:, varying if len(varying) else [0]]
+    strength = np.nan_to_num(f_classif(part[:, varying], labels)[0])
+    order = varying[np.argsort(-strength, kind="stable")[:_SCREENED]]
+    penalty = 2 * np.sqrt(2 * len(part) * np.log(count))  # the largest slope that chance alone gives
+    present = np.unique(labels)
+    svc = LinearSVC(penalty="l1", dual=False, C=1 / penalty, max_iter=200, tol=1e-2, random_state=0)
+    with _SOLVER:
+        fits = [
+            svc.fit(part[:, order], labels == label).coef_[0]
+            for label in (present[:1] if len(present) == 2 else present)
+        ]
+    strength = np.abs(fits).max(axis=0)
+    chosen = order[np.argsort(-strength, kind="stable")][: np.clip((strength > 0).sum(), 2, limit)]
+    return np.eye(count)[:, chosen]
+
+
+def _rows_to_choose_by(labels: np.ndarray) -> np.ndarray:
+    """Return all records or, if there are many, evenly spaced ones of each class.
+
+    Rows may be sorted, and classes may be rare.
+    """
+    if len(labels) <= _SELECTION_ROWS:
+        return np.arange(len(labels))
+    chosen = []
+    for rows in (np.flatnonzero(labels == label) for label in np.unique(labels)):
+        count = min(len(rows), max(len(rows) * _SELECTION_ROWS // len(labels), _PER_CLASS))
+        chosen.append(rows[np.arange(count) * len(rows) // count])
+    return np.sort(np.concatenate(chosen))
+
+
+def pair_directions(parts: Sequence[Array], labels: np.ndarray, rank: int) -> Directions:
+    """Return the directions of two modalities whose products differ most between classes.
+
+    They are scaled to unit standard deviation.
+    """
+    first, second = parts
+    indicators = np.eye(int(labels.max()) + 1)[labels]
+    indicators -= indicators.mean(axis=0)
+    # (classes, columns, columns)
+    moments = np.stack([(first * indicator[:, None]).T @ second for indicator in indicators.T])
+    bases = [
+        np.linalg.svd(np.moveaxis(moments, axis, 0).reshape(moments.shape[axis], -1), full_matrices=False)[0]
+        for axis in (1, 2)
+    ]
+    weights = tuple(
+        basis[:, :rank] / ((part @ basis[:, :rank]).std(axis=0) + 1e-9)
+        for part, basis in zip(parts, bases, strict=True)
+    )
+    return Directions(weights, rank)
+
+
+Single = NDArray[np.float32]
+# w1 (networks, features, hidden), b1 of each factor, w2 (networks, hidden, classes), b2
+Weights = list[Single]
 
 _LARGE_GROUP = 0.2  # share of the training rows from which one group is too large for keeping groups whole
 _MANY_ROWS = 2000  # training rows above which batches are twice as large
@@ -56,7 +198,7 @@ def fit_networks(
     seed: int,
     product: bool = False,
     recipe: Recipe | None = None,
-    directions: Callable[[list[Array], np.ndarray], tuple[Array, ...]] | None = None,
+    directions: Choice | None = None,
 ) -> Expert:
     """Train `copies` networks per fold on the other folds, each stopped by its own held-in rows or groups.
 
@@ -72,7 +214,7 @@ def fit_networks(
     if directions is not None:
         for network, rows in enumerate(train):
             chosen = directions([block[rows] for block in blocks], labels[rows])
-            for w1, start in zip(weights[0:-2:2], chosen, strict=True):
+            for w1, start in zip(weights[0:-2:2], chosen.weights, strict=True):
                 mix = draw.normal(size=(start.shape[1], recipe.hidden)) / start.shape[1] ** 0.5
                 w1[network] = 1.5 * start @ mix
     best = _train(weights, factors, labels, train, held, recipe, draw)
@@ -83,14 +225,12 @@ def fit_networks(
 
 def _mean_log(weights: Weights, product: bool, steps: bool, parts: Sequence[Array]) -> Array:
     """Return the mean log probability over the networks of a fold."""
-    hidden = _product(_hidden(weights, _factors(parts, product), steps))
+    hidden = reduce(np.multiply, _hidden(weights, _factors(parts, product), steps))
     return log_softmax(hidden @ weights[-2] + weights[-1], axis=-1).mean(axis=0)
 
 
 def _factors(blocks: Sequence[Array], product: bool) -> list[Single]:
-    """Return the input of each factor of the hidden layer."""
-    inputs = blocks if product else [np.concatenate(blocks, axis=1)]
-    return [part.astype(np.float32) for part in inputs]
+    return [part.astype(np.float32) for part in (blocks if product else [np.concatenate(blocks, axis=1)])]
 
 
 def _split(folds: Folds, recipe: Recipe, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -100,7 +240,7 @@ def _split(folds: Folds, recipe: Recipe, draw: np.random.Generator) -> tuple[np.
     has many of the rows, they are divided without regard to groups.
     """
     fit, held = [], []
-    smallest = min(int((folds.of != fold).sum()) for fold in range(folds.count))
+    smallest = min(int(train.sum()) for train in folds.training())
     held_count = max(1, int(recipe.held_in * smallest))
     for fold in np.repeat(np.arange(folds.count), recipe.copies):
         order = draw.permutation(np.flatnonzero(folds.of != fold))
@@ -153,15 +293,16 @@ def _train(
         for start in range(0, train.shape[1] - batch + 1, batch):
             rows = order[:, start : start + batch]
             step += 1
-            inputs = [factor[rows] for factor in factors]
-            _adam(
-                weights,
-                _gradient(weights, inputs, labels[rows], recipe, draw),
-                first,
-                second,
-                step,
-                recipe,
-            )
+            slopes = _gradient(weights, [factor[rows] for factor in factors], labels[rows], recipe, draw)
+            rate = recipe.rate * (1 - 0.999**step) ** 0.5 / (1 - 0.9**step)
+            for index, slope in enumerate(slopes):
+                first[index] *= 0.9
+                first[index] += 0.1 * slope
+                second[index] *= 0.999
+                second[index] += 0.001 * slope * slope
+                if index % 2 == 0:
+                    weights[index] *= 1 - recipe.rate * recipe.decay
+                weights[index] -= rate * first[index] / (np.sqrt(second[index]) + 1e-8)
         loss = _loss(weights, held_rows, held_labels, recipe.steps)
         better = loss < lowest - 1e-4
         stale_epochs = np.where(better, 0, stale_epochs + 1)
@@ -173,31 +314,10 @@ def _train(
     return best
 
 
-def _adam(
-    weights: Weights, slopes: Weights, first: Weights, second: Weights, step: int, recipe: Recipe
-) -> None:
-    rate = recipe.rate * (1 - 0.999**step) ** 0.5 / (1 - 0.9**step)
-    for index, slope in enumerate(slopes):
-        first[index] *= 0.9
-        first[index] += 0.1 * slope
-        second[index] *= 0.999
-        second[index] += 0.001 * slope * slope
-        if index % 2 == 0:
-            weights[index] *= 1 - recipe.rate * recipe.decay
-        weights[index] -= rate * first[index] / (np.sqrt(second[index]) + 1e-8)
-
-
 def _hidden(weights: Weights, rows: list[Single], steps: bool) -> list[Single]:
     """Return every factor of the hidden layer, (networks, rows, hidden)."""
     sums = [part @ w + b for part, w, b in zip(rows, weights[0:-2:2], weights[1:-2:2], strict=True)]
     return [np.tanh(part) if steps else np.maximum(part, 0) for part in sums]
-
-
-def _product(factors: list[Single]) -> Single:
-    product = factors[0]
-    for factor in factors[1:]:
-        product = product * factor
-    return product
 
 
 def _gradient(
@@ -209,7 +329,7 @@ def _gradient(
     """
     w2, b2 = weights[-2:]
     factors = _hidden(weights, rows, recipe.steps)
-    hidden, share = _product(factors), np.float32(1 - recipe.drop)
+    hidden, share = reduce(np.multiply, factors), np.float32(1 - recipe.drop)
     mask = (draw.random(hidden.shape, dtype=np.float32) < share).astype(np.float32) / share
     hidden = hidden * mask
     error = np.exp(log_softmax(hidden @ w2 + b2, axis=-1))
@@ -220,11 +340,12 @@ def _gradient(
     for index, (part, factor) in enumerate(zip(rows, factors, strict=True)):
         others = [other for number, other in enumerate(factors) if number != index]
         slope = 1 - factor * factor if recipe.steps else (factor > 0).astype(np.float32)
-        delta = _product([hidden_error * slope, *others])
+        delta = reduce(np.multiply, others, hidden_error * slope)
         slopes += [part.swapaxes(-1, -2) @ delta, delta.sum(axis=1, keepdims=True)]
     return [*slopes, hidden.swapaxes(1, 2) @ error, error.sum(axis=1, keepdims=True)]
 
 
 def _loss(weights: Weights, rows: list[Single], labels: np.ndarray, steps: bool) -> Array:
-    logits = log_softmax(_product(_hidden(weights, rows, steps)) @ weights[-2] + weights[-1], axis=-1)
+    hidden = reduce(np.multiply, _hidden(weights, rows, steps))
+    logits = log_softmax(hidden @ weights[-2] + weights[-1], axis=-1)
     return -np.take_along_axis(logits, labels[..., None], 2).mean(axis=(1, 2)).astype(np.float64)
