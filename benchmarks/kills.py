@@ -56,7 +56,7 @@ LIVES = multiprocessing.get_context("forkserver")
 LIVES.set_forkserver_preload(
     [
         "__main__",
-        *("commlearn.reports", "commlearn.training.loop", "commlearn.training.finetune"),
+        *("commlearn.reports", "commlearn.training.train", "commlearn.training.finetune"),
         *("commlearn.comparison.compare", "matplotlib.figure", "sklearn.linear_model", "lightning_fabric"),
     ]
 )

@@ -71,7 +71,7 @@ def measure(recipe: str, path: str, steps: int, threads: int) -> dict[str, float
 
     from commlearn.config.build import read_data
     from commlearn.config.configuration import read_experiment
-    from commlearn.training.loop import train
+    from commlearn.training.train import train
 
     torch.set_num_threads(threads)
     settings = {"data.path": path, "training.epochs": 1, "training.threads": threads, "training.log_every": 1}

@@ -23,7 +23,7 @@ from commlearn.config.own_data import read_own
 from commlearn.datasets.synthetic_tables import SyntheticTable
 from commlearn.trained.artifact import load
 from commlearn.trained.stream import write_embeddings
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 PAGE = 4096
 

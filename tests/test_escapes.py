@@ -22,7 +22,7 @@ from commlearn.escapes import code_span, escaped_output, markdown, one_line, pri
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.table import read_table
 from commlearn.trained.artifact import export
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 HARM = "\x1b]0;title\x07\x1b[2J\x9b31m\r\u202egnp"
 COLUMN = f"<img src=x>{HARM}`|\n# a"

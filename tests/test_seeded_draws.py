@@ -16,7 +16,6 @@ from torch import nn
 from commlearn import Embedder
 from commlearn.seeds import TAKE_A_GENERATOR, SeededDraws, may_draw
 from commlearn.trained.artifact import load
-from commlearn.training import loop
 
 SCHEMA = {"modalities": {name: {"kind": "vector", "column": name} for name in ("one", "two")}}
 
@@ -134,7 +133,7 @@ def test_steps_are_watched_for_draws_only_where_a_method_may_draw(method, watche
             entered.append(self.seed)
             return super().__enter__()
 
-    monkeypatch.setattr(loop, "SeededDraws", Noted)
+    monkeypatch.setattr("commlearn.training.train.SeededDraws", Noted)
     Embedder(SCHEMA, method, epochs=1, batch_size=16).fit(table(0))
     assert bool(entered) == watched
 

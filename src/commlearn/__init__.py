@@ -29,7 +29,7 @@ _NAMES = {  # public names, by the module that defines them
     "trained.onnx_export": "export_onnx export_program",
     "training.callbacks": "Callback",
     "training.finetune": "finetune",
-    "training.loop": "train",
+    "training.train": "train",
 }
 _PUBLIC = {name: f"commlearn.{module}" for module, names in _NAMES.items() for name in names.split()}
 

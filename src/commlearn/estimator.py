@@ -130,7 +130,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             y: a class for each row, None or NaN if unknown, for a method that learns from labels; ignored
                 by all others.
         """
-        from commlearn.training.loop import train
+        from commlearn.training.train import train
 
         passed_schema = self._stated_schema()
         method = {"name": self.method} if isinstance(self.method, str) else dict(self.method)

@@ -28,7 +28,7 @@ from commlearn.config.configuration import experiment_from
 from commlearn.errors import ConfigurationError
 from commlearn.records import Dataset, Records, VectorColumn
 from commlearn.reports import report
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 SMALL = {"training.epochs": 1, "training.batch_size": 16, "model.width": 16, "training.threads": 1}
 LITTLE = {"rivals": ["single", "features", "late fusion"], "budgets": ["20", "all"]}

@@ -6,7 +6,7 @@ import pytest
 
 from commlearn.config.build import read_data
 from commlearn.config.configuration import read_experiment, recipes
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 TINY = {
     "data.size": 24,

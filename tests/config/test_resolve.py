@@ -25,7 +25,7 @@ from commlearn.records import Dataset, Records, VectorColumn
 from commlearn.seeds import numpy_generator
 from commlearn.trained.artifact import export, load
 from commlearn.trained.run import load_run
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 SPECS = {"left": Spec("vector", (5,)), "poster": Spec("image", (3, 32, 32))}
 PARTS = [

@@ -165,7 +165,7 @@ def test_probes_name_an_unknown_target(trained):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     from commlearn.config.configuration import experiment_from
-    from commlearn.training.loop import train
+    from commlearn.training.train import train
 
     values = np.random.default_rng(0).normal(size=(2, 32, 5)).astype("float32")
     columns = {"left": VectorColumn(values[0]), "right": VectorColumn(values[1])}

@@ -12,7 +12,7 @@ from commlearn.config.own_data import experiment_for
 from commlearn.errors import ConfigurationError
 from commlearn.probes.retrieval import comparable, comparable_vectors, retrieval
 from commlearn.records import Dataset, Records, VectorColumn
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 
 def data(rows: int = 40) -> Dataset:

@@ -47,7 +47,7 @@ from commlearn.trained.artifact import load
 from commlearn.trained.embed import embed
 from commlearn.training.finetune import FineTuning, finetune
 from commlearn.training.kept_tokens import open_shard
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 ROWS = 12
 WORDS = ["NA", "None", "nan", "null", "", " ", "007", "7", "1e5", "-", "inf", "1,5", "1.234,5", "TRUE", "x"]

@@ -26,7 +26,7 @@ from commlearn.tables.schema import Schema
 from commlearn.tables.table import read_table
 from commlearn.trained.artifact import export, load
 from commlearn.trained.embed import embed
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 
 def frame() -> pd.DataFrame:

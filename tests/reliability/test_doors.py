@@ -26,7 +26,7 @@ from commlearn.tables.dataset import dataset_of
 from commlearn.tables.table import Table, read_table
 from commlearn.trained.artifact import export, load
 from commlearn.trained.run import load_run
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 SCHEMA = cl.Schema(
     {"labs": cl.Tabular(["a", "b"]), "wave": cl.Vector("wave"), "photo": cl.Image("photo", size=16)},

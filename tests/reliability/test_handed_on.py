@@ -18,7 +18,7 @@ from commlearn.tables.dataset import dataset_of
 from commlearn.tables.table import read_table
 from commlearn.trained.artifact import export, load
 from commlearn.trained.onnx_export import export_onnx, export_program
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 
 @pytest.fixture(scope="module")

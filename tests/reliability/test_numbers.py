@@ -16,7 +16,7 @@ from commlearn.tables.dataset import dataset_of
 from commlearn.tables.schema import Schema
 from commlearn.tables.table import read_table
 from commlearn.trained.embed import embed
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 ROWS = 16
 NOISE = np.random.default_rng(0)

@@ -38,7 +38,7 @@ def test_every_module_that_locks_or_measures_is_imported_without_fcntl_and_resou
     printed = python(
         HIDDEN
         + """
-import commlearn.training.kept_tokens, commlearn.storage.locks, commlearn.training.loop, commlearn.cli
+import commlearn.training.kept_tokens, commlearn.storage.locks, commlearn.training.train, commlearn.cli
 from commlearn.comparison import workers
 workers.Path = lambda path: type("Nothing", (), {"exists": lambda self: False})()  # there is no /proc either
 print(workers.peak_memory())

@@ -36,7 +36,7 @@ from commlearn.tables.table import Table, read_table
 from commlearn.trained.artifact import load
 from commlearn.training.finetune import FineTuning, finetune
 from commlearn.training.kept_tokens import open_shard
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 DEEP = "[" * 600 + "]" * 600
 BAD_JSON = {

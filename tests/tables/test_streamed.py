@@ -30,7 +30,7 @@ from commlearn.tables.table import iterate_table, read_table
 from commlearn.trained.run import Run
 from commlearn.trained.run_folder import RunFolder
 from commlearn.trained.shards import write_shards
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 ROWS, GROUP = 330, 30
 SCHEMA = {

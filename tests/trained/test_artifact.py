@@ -25,7 +25,7 @@ from commlearn.tables.table import Table
 from commlearn.trained.artifact import _distinct, export, load
 from commlearn.trained.run import load_run
 from commlearn.training.finetune import FineTuning
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 SCHEMA = cl.Schema(
     {"labs": cl.Tabular(["age", "site"]), "note": cl.Text("note"), "emb": cl.Vector("emb")},

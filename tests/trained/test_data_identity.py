@@ -20,7 +20,7 @@ from commlearn.comparison.compare import compare
 from commlearn.errors import RunError
 from commlearn.storage.checkpoint import read_checkpoint
 from commlearn.storage.fingerprint import fingerprint
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 SMALL = ["--training.epochs", "2", "--training.batch_size", "16", "--model.width", "16", "--quiet"]
 

@@ -23,7 +23,7 @@ from commlearn.storage.file_list import FileList
 from commlearn.storage.locks import PART, atomic_file
 from commlearn.trained.run import open_folder
 from commlearn.trained.run_folder import RunFolder
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 OLD = Path(__file__).parents[1] / "reliability" / "data" / "format1" / "run"
 ROWS = np.random.default_rng(0).normal(size=(40, 6)).astype("float32")

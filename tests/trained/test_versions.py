@@ -17,7 +17,7 @@ from commlearn.errors import CommlearnError, RunError
 from commlearn.trained.artifact import export, load
 from commlearn.trained.run import load_run
 from commlearn.trained.run_folder import _numbers
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 SMALL = {"training.epochs": 1, "data.size": 32, "data.train_pairs": 64, "model.width": 16}
 

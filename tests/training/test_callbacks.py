@@ -16,7 +16,7 @@ from commlearn.cli import main
 from commlearn.errors import ConfigurationError
 from commlearn.trained.run_folder import RunFolder
 from commlearn.training.callbacks import TRACKERS
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 STEPS = 12  # 3 epochs of 4 batches; metrics every second step
 

@@ -14,7 +14,7 @@ from commlearn.config.build import build_method
 from commlearn.methods import METHODS
 from commlearn.methods.comm import CoMM
 from commlearn.records import Dataset, Records, VectorColumn
-from commlearn.training.loop import train
+from commlearn.training.train import train
 from commlearn.training.watch import (
     Diagnostics,
     alignment,

@@ -16,7 +16,7 @@ from commlearn.trained.embed import embed
 from commlearn.trained.model_card import model_card
 from commlearn.trained.run_folder import RunFolder
 from commlearn.training.finetune import FineTuning, Tuner, finetune, objective_for
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 
 def records(count=240, seed=0):

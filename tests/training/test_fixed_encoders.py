@@ -17,7 +17,7 @@ from commlearn.records import Chosen, Drawn, ImageColumn, Records, VectorColumn
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.table import read_table
 from commlearn.training.finetune import FineTuning, finetune
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 MODALITIES = {
     "labs": {"kind": "tabular", "columns": ["age", "site"]},

@@ -20,7 +20,7 @@ from commlearn.methods.rows import joined
 from commlearn.models.build import build_encoders
 from commlearn.training.batches import cached_loss, check_cacheable, split
 from commlearn.training.descent import Player
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 IN_PARTS = [name for name in CHOICES if METHODS[name.split()[0]].steps is Method.steps]
 

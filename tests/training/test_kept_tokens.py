@@ -31,7 +31,7 @@ from commlearn.trained.run import load_run
 from commlearn.training import kept_tokens
 from commlearn.training.finetune import FineTuning
 from commlearn.training.kept_tokens import with_kept_tokens
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 
 @pytest.fixture(scope="module")

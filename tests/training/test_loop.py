@@ -33,7 +33,8 @@ from commlearn.storage.checkpoint import last_checkpoint, read_checkpoint, write
 from commlearn.trained.run import load_run
 from commlearn.trained.run_folder import RunFolder
 from commlearn.training.descent import adamw, learning_rate_factor
-from commlearn.training.loop import Placed, _clip, train
+from commlearn.training.loop import Placed, _clip
+from commlearn.training.train import train
 from commlearn.training.watch import Interrupt
 
 STEPS = 12  # 3 epochs of 4 batches

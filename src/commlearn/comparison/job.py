@@ -45,7 +45,7 @@ from commlearn.trained.embed import embed
 from commlearn.trained.run_folder import RunFolder
 from commlearn.trained.training_rows import check_same_data
 from commlearn.training.callbacks import Lines
-from commlearn.training.loop import train
+from commlearn.training.train import train
 
 PATIENCE = 60.0  # seconds to wait until a job of a killed comparison has written its last checkpoint
 

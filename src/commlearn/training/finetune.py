@@ -395,7 +395,7 @@ class Tuner:
     ) -> None:
         self.folder, self.experiment = folder, experiment
         self.objective, self.target, self.patience = objective, settings.target, settings.patience
-        from commlearn.training.loop import fabric_of  # imports the engine, which takes a second
+        from commlearn.training.train import fabric_of  # imports the engine, which takes a second
 
         self.fabric = fabric_of(experiment.training)
         method = copy.deepcopy(trained.method).requires_grad_(True)

@@ -80,7 +80,7 @@ def _targets(options: argparse.Namespace) -> list[str] | None:
 def run(options: argparse.Namespace) -> None:
     from commlearn.cli.output import print_json, print_next, print_probes
     from commlearn.training.callbacks import progress_for
-    from commlearn.training.loop import train
+    from commlearn.training.train import train
 
     experiment, data, note = _read(options)
     name = short_name(options.recipe) if experiment.name == "schema" else experiment.name
