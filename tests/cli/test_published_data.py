@@ -40,7 +40,7 @@ def test_synth_convert_train(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["train", "mosi", "--out", "r"], "mosi needs its data: give --data PATH of mosi_raw.pkl"),
+        (["train", "mosi", "--out", "r"], "(on the command line: --data) to the path of mosi_raw.pkl"),
         (["train", "mosi", "--data", "none.pkl", "--out", "r"], "none.pkl does not exist"),
         (["train", "mosi", "--data", "bad.pkl", "--out", "r"], "'os.system'"),
         (["train", "trifeature-quick", "--data", "bad.pkl", "--out", "r"], "data.path"),

@@ -95,10 +95,10 @@ def test_the_chosen_setting_is_the_best_of_those_tried():
         ({"clip:method.temperature": ".1"}, ["comm"], "Unknown method 'clip'"),
         ({"method.temperature": ".1,.2"}, ["comm", "raw:one"], "raw:one has no setting .*comm:method.temp"),
         ({"method.temperature": "1..1"}, ["comm"], "not a range"),
-        ({"method.temperature": ".1..1"}, ["comm"], "give --budget"),
+        ({"method.temperature": ".1..1"}, ["comm"], "give budget="),
         ({"method.temperature": "warm"}, ["comm"], "comm with --method.temperature warm: .*give"),
         ({"training.learning_rat": "1,2"}, ["comm"], "did you mean 'training.learning_rate'"),
-        ({"training.epochs": "1,2"}, ["comm"], "--training.epochs 1 is set"),
+        ({"training.epochs": "1,2"}, ["comm"], "training.epochs is set to 1"),
         ({"data.seed": "1,2"}, ["comm"], "not a setting of a method"),
     ],
 )  # fmt: skip

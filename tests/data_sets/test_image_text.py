@@ -185,7 +185,7 @@ def test_what_is_wrong_with_memes_is_named(tmp_path, line, message):
 
 
 def test_wrong_paths_and_shares_are_told(tmp_path):
-    with pytest.raises(DataError, match="mm_imdb needs its data: give --data PATH"):
+    with pytest.raises(DataError, match="mm_imdb needs its data: set data.path"):
         read("mm_imdb", "").read()
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="is a file; hateful_memes needs the folder"):

@@ -193,7 +193,9 @@ def test_files_that_are_not_there_or_something_else_are_told(tmp_path):
     write(tmp_path)
     with pytest.raises(DataError, match=r"dat\.pkl does not exist.*Did you mean .*data\.pkl"):
         read(tmp_path / "dat.pkl")
-    with pytest.raises(DataError, match="mosi needs its data: give --data PATH of mosi_raw.pkl"):
+    with pytest.raises(
+        DataError, match="mosi needs its data: set data.path .*--data.* to the path of mosi_raw.pkl"
+    ):
         read("")
     with pytest.raises(DataError, match="is a folder with data.pkl; mosi needs the file"):
         read(tmp_path)

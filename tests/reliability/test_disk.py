@@ -139,7 +139,7 @@ def test_the_log_and_metrics_of_a_run_on_a_full_disk_are_a_sentence(tmp_path):
     folder.writes("metrics.jsonl", "log.txt")
     with (
         disk_of(0),
-        pytest.raises(RunError, match=r"Cannot write to .*metrics.jsonl: File too large.*--resume"),
+        pytest.raises(RunError, match=r"Cannot write to .*metrics.jsonl: File too large.*resume=True"),
     ):
         folder.append("metrics.jsonl", {"step": 1})
     with disk_of(0), pytest.raises(RunError, match=r"Cannot write to .*log.txt"):

@@ -461,5 +461,5 @@ def test_fine_tuning_names_a_damaged_record_of_its_settings(tuned, tmp_path, tex
     folder, data = tuned
     out = shutil.copytree(folder / "out", tmp_path / "out")
     (out / "finetune.json").write_text(text)
-    with pytest.raises(RunError, match=r"finetune.json is missing or damaged.*give another --out"):
+    with pytest.raises(RunError, match=r"finetune.json is missing or damaged.*give another out="):
         finetune(folder / "run", FineTuning("y", epochs=2), out, data, resume=True)

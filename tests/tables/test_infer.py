@@ -358,7 +358,7 @@ def test_columns_of_two_values_among_the_inputs_are_named():
     assert possible_answers(pd.DataFrame(columns | others)) == [*columns, "label"]
     (reason,) = [guess.reason for guess in inferred.guesses if guess.name == "table"]
     assert reason.endswith(
-        "; with two values: died, alive, relapse, treated, dose (name those that are answers with --target)"
+        "; with two values: died, alive, relapse, treated, dose (name those that are answers as targets)"
     )
     assert "died" in guess(died=columns["died"], hb=NUMBERS).to_yaml()
 

@@ -334,5 +334,5 @@ def test_methods_that_need_labels_say_that_a_streamed_table_has_none(method, fol
     data = streamed(folder)
     records = data.train
     two = {name: linear(records.specs[name].shape, 8) for name in ("vector", "numbers")}
-    with pytest.raises(ConfigurationError, match=rf"Method {method} learns from labels.*--data.stream 0"):
+    with pytest.raises(ConfigurationError, match=rf"Method {method} learns from labels.*data.stream to 0"):
         METHODS[method].build(two, 8).check_records(records)

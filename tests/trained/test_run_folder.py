@@ -55,7 +55,7 @@ def written(folder: Path, **files: str) -> Path:
 def test_a_folder_of_another_program_is_never_overwritten(tmp_path):
     folder = written(tmp_path / "x", config_yaml="port: 80", holiday_jpg="photo", checkpoints__a_ckpt="work")
     before = contents(folder)
-    with pytest.raises(RunError, match=r"no list of what commlearn wrote.*Nothing was removed.*--out"):
+    with pytest.raises(RunError, match=r"no list of what commlearn wrote.*Nothing was removed.*out="):
         train(experiment(), folder, data(), overwrite=True)
     assert contents(folder) == before
     with pytest.raises(RunError, match=r"Nothing was removed.*out="):
@@ -66,7 +66,7 @@ def test_a_folder_of_another_program_is_never_overwritten(tmp_path):
 def test_a_training_does_not_replace_files_of_another_program(tmp_path):
     folder = written(tmp_path / "x", schema_json="{}", log_txt="mine\n", notes_md="mine")
     before = contents(folder)
-    with pytest.raises(RunError, match=r"log\.txt, schema\.json.*Move them away, or give another --out"):
+    with pytest.raises(RunError, match=r"log\.txt, schema\.json.*Move them away, or give another out="):
         train(experiment(), folder, data())
     assert {name: text for name, text in contents(folder).items() if name != "lock"} == before
 

@@ -165,7 +165,7 @@ def test_a_loaded_run_embeds_as_the_trained_one(tmp_path):
 
 def test_a_run_folder_is_not_overwritten_unless_told(tmp_path):
     train(experiment(), tmp_path / "run", data())
-    with pytest.raises(RunError, match="--resume.*--overwrite.*--out"):
+    with pytest.raises(RunError, match="resume=True.*overwrite=True.*out="):
         train(experiment(), tmp_path / "run", data())
     train(experiment(epochs=1), tmp_path / "run", data(), overwrite=True)
     assert RunFolder(tmp_path / "run").state()[0]["step"] == 4

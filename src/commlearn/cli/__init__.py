@@ -271,6 +271,8 @@ def command_line_message(message: str, command: argparse.ArgumentParser | None =
         >>> action = parser.add_argument("--modalities")
         >>> command_line_message("choose at most 5 with modalities=.", parser)
         'choose at most 5 with --modalities.'
+        >>> command_line_message("embed only the others with modalities=[...].", parser)
+        'embed only the others with --modalities.'
         >>> print(command_line_message("hb row 7: 'x' is not a number"))
         hb row 7: 'x' is not a number
         Rows are counted from 0 below the header: row 7 is line 9 of a text file without line breaks in cells.
@@ -279,7 +281,8 @@ def command_line_message(message: str, command: argparse.ArgumentParser | None =
         message = message.replace(python, plain)
     message = ERRNO.sub("", message)
     for name, option in _options(command).items():
-        message = re.sub(rf"(?<![\w.\-]){name}=(?![\w'\"=])", option, message)
+        message = re.sub(rf"(?<![\w.\-]){name}=(?:True\b|\[\.{{3}}\]|(?![\w'\"=\[]))", option, message)
+        message = re.sub(rf"(?<![\w.\-]){name}=(?=\d+\b)", f"{option} ", message)
         if "_" in name:
             message = re.sub(rf"(?<![\w.\-]){name}(?![\w=.])", option, message)
     if match := ROW.search(message):

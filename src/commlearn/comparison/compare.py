@@ -177,29 +177,29 @@ def _check(methods: Sequence[str], seeds: Sequence[int], jobs: int, overrides: M
     if not seeds or not methods:
         problems.add("a comparison needs at least one method and one seed")
     if jobs < 0:
-        problems.add(
-            f"--jobs is {jobs}; give the number of trainings to run at a time, or 0 for one per core"
-        )
-    for key, option in (("seed", "--seeds"), ("method", "--methods")):
+        problems.add(f"jobs is {jobs}; give the number of trainings to run at a time, or 0 for one per core")
+    for key, option in (("seed", "seeds="), ("method", "methods=")):
         if key in overrides:
-            problems.add(f"--{key} {overrides[key]} has no effect here; a comparison takes {option}")
+            problems.add(
+                f"{key} is set to {overrides[key]}, which has no effect here; a comparison takes {option}"
+            )
     problems.raise_if_any(ConfigurationError)
 
 
 def _remember(out: Path, settings: Mapping[str, Any]) -> None:
     """Record settings and records, or raise an error if they differ from those the comparison began with."""
     path, current = out / BEGUN, json.loads(json.dumps(settings, sort_keys=True, default=str))
-    previous = values_of_file(path, "Give another --out.") if path.exists() else current
+    previous = values_of_file(path, "Give another out=.") if path.exists() else current
     data = previous.pop("data", {}) if previous is not current else current["data"]
     changed = changes(previous, {key: part for key, part in current.items() if key in previous})
     if data and all(line.startswith("records ") for line in changed):
-        check_same_data(out, data, current["data"], "Restore the original data, or give another --out.")
+        check_same_data(out, data, current["data"], "Restore the original data, or give another out=.")
     if changed:
         rest = len(changed) - SHOWN
         listed = [*changed[:SHOWN], *([f"and {rest} more differences"] if rest > 0 else [])]
         raise RunError(
             f"{out} holds a comparison with other settings or records: {'; '.join(listed)}. "
-            "Give another --out."
+            "Give another out=."
         )
     write_atomically(path, (json.dumps(current, indent=2) + "\n").encode())
 

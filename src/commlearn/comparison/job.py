@@ -59,7 +59,7 @@ def work(folder: Path) -> None:
     source = ComparisonSource(**spec["source"])
     overrides = {"seed": spec["seed"], "training.threads": spec["threads"]}
     experiment, data = source.read(spec["variant"], overrides)
-    remedy = "Restore the original data, or give another --out."
+    remedy = "Restore the original data, or give another out=."
     check_same_data("The comparison", {"files": spec.get("files")}, {"files": data.files}, remedy)
     if spec["method"] in METHODS and METHODS[spec["method"]].views.targets:
         data = replace(data, train=data.fit)  # with labels, train on the records that probes are fitted on

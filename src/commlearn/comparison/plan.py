@@ -55,7 +55,7 @@ class ComparisonSource:
             experiment, data, _ = read_own(self.recipe, self.table, overrides, method)
         elif self.table:
             raise ConfigurationError(
-                f"--table: {self.recipe} is a recipe, not a schema; it names its own data."
+                f"table: {self.recipe} is a recipe, not a schema; it names its own data."
             )
         else:
             experiment = read_experiment(self.recipe, overrides, variant or None)
@@ -291,7 +291,7 @@ def _learned_targets(
     if unsuitable := [f"'{target}' is {sort}" for target, sort in sorts.items() if sort != "class"]:
         raise ConfigurationError(
             f"learns from classes, one per record; target {', '.join(unsuitable)}. Leave it out of "
-            "--methods, or compare other targets with --targets."
+            "methods=, or compare other targets with targets=."
         )
     return list(sorts) if _asks_for_target(name) else []
 

@@ -52,9 +52,9 @@ def values_of(key: str, stated: str | Sequence[Any]) -> Values:
     elif ".." in stated:
         return _range(key, stated)
     else:
-        values = read_yaml(f"[{stated}]", f"--over {key}={stated}")
+        values = read_yaml(f"[{stated}]", f"over {key}={stated}")
     if not values:
-        raise ConfigurationError(f"--over {key} has no values; give some (.1,.3,1) or a range (.05..1).")
+        raise ConfigurationError(f"over {key}: there are no values; give some (.1,.3,1) or a range (.05..1).")
     return values
 
 
@@ -76,10 +76,10 @@ def settings_to_try(over: Mapping[str, Values], budget: int | None, seed: int) -
     size = math.prod(len(values) for values in grid)
     if budget is None and not is_grid:
         raise ConfigurationError(
-            "A range has infinitely many settings; give --budget, the number of settings to try."
+            "A range has infinitely many settings; give budget=, the number of settings to try."
         )
     if budget is not None and budget < 1:
-        raise ConfigurationError(f"--budget is {budget}; give the number of settings to try, 1 or more.")
+        raise ConfigurationError(f"budget is {budget}; give the number of settings to try, 1 or more.")
     if not over:
         return settings
     if is_grid and (budget is None or size + len(settings) <= budget):
@@ -96,14 +96,14 @@ def settings_to_try(over: Mapping[str, Values], budget: int | None, seed: int) -
 
 
 def _range(key: str, text: str) -> Values:
-    ends = [read_yaml(end, f"--over {key}={text}") for end in text.split("..", 1)]
+    ends = [read_yaml(end, f"over {key}={text}") for end in text.split("..", 1)]
     try:
         low, high = (end if isinstance(end, int) else float(end) for end in ends)
     except (TypeError, ValueError):
         low, high = 0, 0
     if not -math.inf < low < high < math.inf:
         raise ConfigurationError(
-            f"--over {key}={text} is not a range; give two numbers, the lower first (.05..1), or "
+            f"over {key}={text} is not a range; give two numbers, the lower first (.05..1), or "
             "values (.1,.3,1)."
         )
     return (low, high)
@@ -259,16 +259,16 @@ def _axes(
         named = [name.strip() for name in scope.split(",")] if scope else list(methods)
         for method in named:
             if method not in methods:
-                problems.add(f"--over {scoped_key}: {unknown('method', method, methods)}")
+                problems.add(f"over {scoped_key}: {unknown('method', method, methods)}")
             elif (scope or _exists(method)) and not _has(method, key):
                 others = [name for name in methods if _has(name, key)]
-                named_others = f"Name those that have it: --over {','.join(others)}:{key}=..."
+                named_others = f"Name those that have it: over {','.join(others)}:{key}"
                 advice = named_others if others else "Correct its name"
-                problems.add(f"{method} has no setting {key}. {advice}, or leave {method} out of --methods.")
+                problems.add(f"{method} has no setting {key}. {advice}, or leave {method} out of methods=.")
         if key in source.overrides:
-            problems.add(f"--{key} {source.overrides[key]} is set, so it cannot be searched over as well.")
+            problems.add(f"{key} is set to {source.overrides[key]}, so it cannot be searched over as well.")
         if key in ("seed", "method", "data.seed"):
-            problems.add(f"--over {key} is not a setting of a method; give it with --seeds or --methods.")
+            problems.add(f"over {key}: this is not a setting of a method; give it with seeds= or methods=.")
         axes.append(Axis(key, values_of(key, values), tuple(named)))
     problems.raise_if_any(ConfigurationError)
     return axes

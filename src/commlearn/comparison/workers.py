@@ -126,7 +126,7 @@ def _reason(job: Job, code: int) -> str:
     last_words = _last_words(job)
     if code < 0:
         name = signal.Signals(-code).name
-        hint = "; did it run out of memory? Try --jobs 1" if -code == signal.SIGKILL else ""
+        hint = "; did it run out of memory? Try jobs=1" if -code == signal.SIGKILL else ""
         return f"ended by {name}{hint}"
     if code == DIVERGED:
         return last_words

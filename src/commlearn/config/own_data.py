@@ -71,7 +71,7 @@ def read_own(
     if table is None:
         if not values.get("table"):
             raise ConfigurationError(
-                f"{path} does not say where its table is. Add `table: PATH`, or give --table."
+                f"{path} does not say where its table is. Add `table: PATH`, or give table=."
             )
         table = str(values["table"])
         table = table if is_remote(table) else Path(path).parent / table

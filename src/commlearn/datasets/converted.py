@@ -306,8 +306,8 @@ def existing_path(path: str | Path, name: str, file: str) -> Path:
     """Return the path if it exists; otherwise raise an error that says what is needed."""
     if not str(path):
         raise DataError(
-            f"{name} needs its data: give --data PATH of {file}, or make a stand-in in the same format with "
-            f"`commlearn synth {name} --out PATH`."
+            f"{name} needs its data: set data.path (on the command line: --data) to the path of {file}, or "
+            f"make a stand-in in the same format with `commlearn synth {name} --out PATH`."
         )
     location = Path(path)
     if not location.exists():

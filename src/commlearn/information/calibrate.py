@@ -215,7 +215,7 @@ def calibrate_like(
         if len(schema.modalities) < 2:
             raise ConfigurationError(
                 f"All columns of the table were guessed to be one modality, {', '.join(schema.modalities)}, "
-                "but a comparison needs two. State the columns of each modality in a schema (--schema)."
+                "but a comparison needs two. State the columns of each modality in a schema (schema=)."
             )
     inputs = gather(schema, table, modalities, None).about(target)
     labels = label_columns(inputs.values)

@@ -245,7 +245,7 @@ class SupervisedFactorCL(FactorCL):
         if count > self.classes.num_embeddings:
             raise ConfigurationError(
                 f"Target '{self.target}' has {count} classes; there is room for "
-                f"{self.classes.num_embeddings}. Set --method.most_classes {count}."
+                f"{self.classes.num_embeddings}. Set method.most_classes to {count}."
             )
 
     def batch_factors(self, batch: Batch) -> BatchFactors | None:

@@ -172,8 +172,8 @@ def class_target(method: str, wanted: str, records: Records) -> str:
     if isinstance(records, StreamedRecords):
         raise ConfigurationError(
             f"Method {method} learns from labels, but training on a streamed table reads none, because "
-            "classes are numbered over all rows. Read the whole table with --data.stream 0, or choose a "
-            "method that needs no labels, such as comm."
+            "classes are numbered over all rows. Read the whole table by setting data.stream to 0, or choose "
+            "a method that needs no labels, such as comm."
         )
     if not records.targets:
         raise ConfigurationError(
@@ -187,13 +187,13 @@ def class_target(method: str, wanted: str, records: Records) -> str:
     if not usable:
         raise ConfigurationError(
             f"Method {method} learns from one class per record, but {', '.join(candidates)} holds numbers or "
-            "sets of labels. Choose another target with --method.target. Numbers can be cut into classes, "
+            "sets of labels. Choose another target with method.target. Numbers can be cut into classes, "
             "for example with pandas.qcut."
         )
     if len(usable) > 1:
         raise ConfigurationError(
             f"Method {method} learns from one target, but the data have {len(usable)}: {', '.join(usable)}. "
-            "Name one with --method.target."
+            "Name one with method.target."
         )
     if records.classes[usable[0]].max(initial=-1) < 1:
         raise ConfigurationError(

@@ -95,7 +95,7 @@ def report(
     tell("reading records")
     subject = source(model, table, targets)
     if out is None and subject.root is None:
-        raise RunError("The model is not in a folder; specify a folder for the report: out=...")
+        raise RunError("The model is not in a folder; specify a folder for the report: out=")
     folder = Path(out) if out is not None else _default_folder(subject)
     parts = _decompose(subject, bool(targets), seed, tell) if interactions else _load_decompositions(subject)
     findings = Findings(subject, parts, seed, tell)

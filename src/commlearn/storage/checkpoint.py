@@ -57,7 +57,7 @@ def _packed(state: dict[str, Any], path: Path) -> bytes:
             raise
         raise RunError(
             f"Cannot write {path}: there is not enough memory. Earlier checkpoints are intact. Close other "
-            "programs or use a machine with more memory, then continue with --resume."
+            "programs or use a machine with more memory, then continue with resume=True."
         ) from problem
 
 

@@ -114,7 +114,7 @@ class FileList:
 
     def check_removable(self) -> None:
         """Check that the library wrote everything in the folder."""
-        remedy = "Nothing was removed. {}, or give another --out (in Python: out=...)."
+        remedy = "Nothing was removed. {}, or give another out=."
         if not self.exists:
             raise RunError(
                 f"{self.folder} has no list of what commlearn wrote there ({LIST}), so its files may be "
@@ -179,7 +179,7 @@ class FileList:
             raise RunError(
                 f"{self.folder} holds files that commlearn did not write and would replace: "
                 f"{_listing(existing[:SHOWN])}. Move {'it' if len(existing) == 1 else 'them'} away, or give "
-                f"another {'--out (in Python: out=...)' if self.kind == RUN else 'folder'}."
+                f"another {'out=' if self.kind == RUN else 'folder'}."
             )
 
     def _store(self, names: set[str], checksums: Mapping[str, str] | None = None) -> None:
@@ -191,8 +191,7 @@ class FileList:
 
     def _unusable(self, reason: str) -> RunError:
         return RunError(
-            f"{self.path} {reason}. Nothing was removed. Move it away to continue, or give another "
-            "--out (in Python: out=...)."
+            f"{self.path} {reason}. Nothing was removed. Move it away to continue, or give another out=."
         )
 
 

@@ -205,7 +205,7 @@ def hold(folder: Path, doing: str, shared: bool = False, patience: float = 0.0) 
         ) from problem
     if not acquired:
         file.close()
-        raise RunError(f"Another process is {doing} in {folder}. Wait for it, or use another --out.")
+        raise RunError(f"Another process is {doing} in {folder}. Wait for it, or use another out=.")
     return file
 
 

@@ -200,7 +200,7 @@ class Inferred:
                 lines += [f"# {_line(guess.reason)}", _flow(role, guess.name)]
         lines += self._entries("missing", "missing:  # values that mean an empty cell")
         if self.answers:
-            lines += ["# Some inputs may be answers. Leave out any that are, or name them with --target:"]
+            lines += ["# Some inputs may be answers. Leave out any that are, or name them as targets:"]
         lines += [f"#   {_line(column)} {reason}" for column, reason in self.answers.items()]
         if self.of("unused"):
             lines += ["# Not used:"]
@@ -297,7 +297,7 @@ def _modalities(looks: dict[str, Look], frame: pd.DataFrame, forms: Mapping[str,
             reason += "".join(f"; {column}: {writing.reason}" for column, writing in forms.items())
             if answers := possible_answers(frame[table_columns]):
                 reason += f"; with two values: {first_names(answers)}"
-                reason += " (name those that are answers with --target)"
+                reason += " (name those that are answers as targets)"
             categories = [column for column in table_columns if looks[column].sort == "category"]
             codes = [column for column in categories if _is_number(frame[column])]
             options: dict[str, Any] = {"categorical": tuple(codes)} if codes else {}

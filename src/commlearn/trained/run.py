@@ -97,8 +97,8 @@ def open_folder(
         return None, []
     if not (resume or overwrite):
         raise RunError(
-            f"{folder.path} already holds a run. Continue it with --resume, replace it with --overwrite, or "
-            "give another --out."
+            f"{folder.path} already holds a run. Continue it with resume=True, replace it with "
+            "overwrite=True, or give another out=."
         )
     if overwrite and not resume:
         folder.clear()
@@ -133,7 +133,7 @@ def _check_settings(folder: RunFolder, requested: Experiment) -> None:
     if differences := [line for line in changes(previous, current) if not line.startswith(ignored)]:
         raise RunError(
             f"{folder.path} was trained with other settings: {'; '.join(differences)}. Resume with the same "
-            "settings, or give another --out."
+            "settings, or give another out=."
         )
 
 
@@ -170,8 +170,8 @@ def threads_as_before(state: Mapping[str, Any], stated: int, device: torch.devic
     return [
         f"Up to step {state['step']} the run had {old} CPU threads, now it has {new}. Sums are computed "
         "in another order, so the weights will not be identical to those of an uninterrupted run. To make "
-        f"them identical, resume with OMP_NUM_THREADS={old}, or with --training.threads {old} if the "
-        "command has this option."
+        f"them identical, resume with OMP_NUM_THREADS={old}, or with training.threads set to {old} if "
+        "it can be set."
     ]
 
 

@@ -254,7 +254,7 @@ class RunFolder:
 
     def check_data(self, data: Dataset) -> None:
         """Refuse to continue with records other than those the training began with."""
-        remedy = "Restore the original data, or train again with --overwrite or another --out."
+        remedy = "Restore the original data, or train again with overwrite=True or another out=."
         self._check(data_identity(data), remedy)
 
     def check_table(self, files: Mapping[str, str] | None) -> None:
@@ -366,7 +366,7 @@ class RunFolder:
         except OSError as problem:
             raise RunError(
                 f"Cannot write to {self.path / name}: {problem.strerror}. Free some space, then continue "
-                "with --resume."
+                "with resume=True."
             ) from problem
 
     def metrics(self) -> list[dict[str, Any]]:

@@ -157,7 +157,7 @@ def write(
     # with `seal`, the folder's list says which files are the library's
     if seal is None and path.exists() and not _holds_embeddings(path):
         raise ConfigurationError(
-            f"{path} exists and does not hold embeddings written by commlearn. Give another --out, or move "
+            f"{path} exists and does not hold embeddings written by commlearn. Give another out=, or move "
             "it away."
         )
     try:
@@ -374,10 +374,10 @@ def refuse_input_as_output(source: Source, out: str | Path) -> None:
         return
     files, path = find_files(source, (".parquet", ".pq", ".tar")).paths, Path(out)
     if any(path.exists() and path.samefile(file) for file in files):
-        raise ConfigurationError(f"{out} is the table to embed. Give another --out.")
+        raise ConfigurationError(f"{out} is the table to embed. Give another out=.")
     folder = path.parent if path.suffix else path
     if Path(source).is_dir() and folder.exists() and folder.samefile(source):
         raise ConfigurationError(
             f"{out} would be among the files of the table {source}, and would be read with them. Give "
-            "another --out."
+            "another out=."
         )

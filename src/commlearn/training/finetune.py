@@ -315,13 +315,13 @@ def _table_settings(trained: Trained, table: str | Path) -> dict[str, Any]:
 def _check_settings(folder: RunFolder, settings: FineTuning) -> None:
     """Refuse to continue a fine-tuning with settings other than those it began with."""
     if not folder.fine_tuned:
-        raise RunError(f"{folder.path} holds a run that was not fine-tuned. Give another --out.")
-    previous = values_of_file(folder.path / FINE_TUNING, "Restore it, or give another --out.")
+        raise RunError(f"{folder.path} holds a run that was not fine-tuned. Give another out=.")
+    previous = values_of_file(folder.path / FINE_TUNING, "Restore it, or give another out=.")
     current = asdict(settings)
     if differences := changes({key: previous.get(key) for key in current}, current):
         raise RunError(
             f"{folder.path} was fine-tuned with other settings: {'; '.join(differences)}. Resume with the "
-            "same settings, or give another --out."
+            "same settings, or give another out=."
         )
 
 

@@ -46,7 +46,7 @@ def _shard(player: nn.Module, mesh: DeviceMesh) -> nn.Module:
     if scalars:
         raise ConfigurationError(
             f"training.strategy is '{SHARDED}', but {', '.join(scalars)} is a scalar, which FSDP cannot "
-            "shard. Give --training.strategy ddp, or use a temperature that is not learned."
+            "shard. Set training.strategy to ddp, or use a temperature that is not learned."
         )
     for parameter in player.parameters():
         parameter.data = parameter.data.contiguous()  # kernels are channels-last

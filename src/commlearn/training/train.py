@@ -147,7 +147,7 @@ def _train(
     if step > total:
         raise RunError(
             f"{folder.path} is at step {step}, but with these records and settings a training has only "
-            f"{total} steps. Resume with the original records, or train again with another --out."
+            f"{total} steps. Resume with the original records, or train again with another out=."
         )
     if state:
         warnings = [*warnings, *threads_as_before(state, training.threads, fabric.device)]
