@@ -10,7 +10,8 @@ import commlearn
 
 SOURCE = Path(commlearn.__file__).parent
 LAYERS = [
-    {"cores", "errors", "escapes", "seeds"},
+    {"cores", "errors", "escapes"},
+    {"seeds"},
     {"batch", "storage"},
     {"objectives", "records"},
     {"augmentations"},

@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from torch import nn
 
 import commlearn as cl
 from commlearn.errors import ConfigurationError, DataError, DataWarning, RunError
@@ -313,3 +314,55 @@ def test_callbacks_follow_and_stop_a_fit():
     epochs = []
     embedder(epochs=3, callbacks=[Once()]).fit(table())
     assert epochs == [1]
+
+
+def test_a_loaded_embedder_learns_again_as_before(tmp_path):
+    settings = {"model.width": 16, "training.weight_decay": 0.3, "augmentations.emb": {"name": "noise"}}
+    rows = table()
+    for name, options in {"one": {}, "two": {"features": "learned", "encoders": {"emb": "mlp"}}}.items():
+        model = embedder(settings=settings, **options).fit(rows)
+        again = clone(cl.Embedder.load(model.save(tmp_path / name))).fit(rows)
+        assert np.array_equal(again.transform(rows), model.transform(rows))
+
+
+def test_a_loaded_run_reads_paths_below_its_root(tmp_path):
+    draw = np.random.default_rng(0)
+    names = [f"{row}.png" for row in range(16)]
+    for name in names:
+        Image.fromarray(draw.integers(0, 255, (16, 16, 3)).astype("uint8")).save(tmp_path / name)
+    rows = pd.DataFrame({"photo": names, "age": draw.normal(size=16)})
+    model = cl.Embedder(epochs=1, batch_size=8, root=tmp_path, out=tmp_path / "run", networks=False).fit(rows)
+    assert np.array_equal(cl.Embedder.load(tmp_path / "run").transform(rows), model.transform(rows))
+
+
+def test_arguments_of_no_known_form_are_named_together():
+    wrong = {"schema": 5, "method": None, "targets": 3, "encoders": ["mlp"], "root": 1, "settings": "seed=1"}
+    with pytest.raises(ConfigurationError, match="Embedder: 6 problems") as caught:
+        cl.Embedder(**wrong).fit(table())
+    for name, value in wrong.items():
+        assert f"{name} is {value!r}; give " in str(caught.value)
+    assert embedder(epochs=1, callbacks=None).fit(table()).dim_ > 0
+
+
+def test_an_embedder_that_is_not_fitted_is_named_by_every_function():
+    for use in (cl.embed, cl.probe, lambda model, rows: cl.similar(model, rows, 0)):
+        with pytest.raises(NotFittedError, match="not fitted yet"):
+            use(embedder(), table())
+
+
+def test_a_batch_of_a_fraction_is_refused(fitted):
+    with pytest.raises(ConfigurationError, match=r"batch_size is 2\.5; give a whole number"):
+        cl.embed(fitted, table(), batch_size=2.5)
+
+
+def test_an_own_encoder_that_passes_on_missing_numbers_is_named():
+    schema = cl.Schema({"emb": cl.Vector("emb"), "labs": cl.Tabular(["age", "height"])})
+    rows = table().assign(height=np.arange(48.0))
+    with pytest.raises(ConfigurationError, match="The encoder Linear returned NaN.*nan_to_num"):
+        cl.Embedder(
+            schema,
+            epochs=1,
+            batch_size=16,
+            features="learned",
+            encoders={"labs": nn.Linear(2, 8)},
+        ).fit(rows)

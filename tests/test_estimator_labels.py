@@ -7,6 +7,7 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -161,3 +162,18 @@ def test_the_card_names_the_labels_that_were_seen(tmp_path):
     assert "Trained with commlearn (method comm-sup), with 20 labels of ill" in card
     assert "self-supervised" not in card
     assert json.loads((tmp_path / "config.json").read_text())
+
+
+def test_labels_from_a_column_of_the_frame_are_no_input_whatever_their_container():
+    numbered = pd.DataFrame(np.random.default_rng(0).normal(size=(64, 4)))
+    numbered[4] = [0, 1] * 32
+    frame = numbered.set_axis([*"abcd", "ill"], axis=1)
+    arrow = pa.table({"ill": frame["ill"].tolist()})
+    for table, y, name in (
+        (frame, frame[["ill"]], "ill"),
+        (numbered, numbered[4], "4"),
+        (frame, arrow, "ill"),
+    ):
+        model = cl.Embedder(method="comm-sup", **QUICK).fit(table, y)
+        assert name not in model.schema_.columns(with_targets=False)
+        assert model.schema_.targets == {name: "class"}

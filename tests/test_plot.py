@@ -13,7 +13,7 @@ from PIL import Image as PIL
 
 import commlearn as cl
 from commlearn import plot
-from commlearn.errors import CommlearnError
+from commlearn.errors import CommlearnError, DataError
 from commlearn.probes.audit import Audit, AuditRow
 from commlearn.probes.results import NumberResult, ProbeResult
 
@@ -127,6 +127,36 @@ def test_a_map_has_a_colour_for_every_class_and_a_scale_for_numbers():
     assert len(codes.collections) == 14
     points[3] = np.nan
     assert len(drawn(plot.embedding_map(points)).collections[0].get_offsets()) == 59
+    numbers = np.where(np.arange(60) < 9, np.nan, np.arange(60.0))
+    grey = drawn(plot.embedding_map(points, numbers)).collections[0]
+    assert len(grey.get_offsets()) == 8  # the ninth has no point
+    assert len(drawn(plot.embedding_map(points.tolist())).collections[0].get_offsets()) == 59
+    with pytest.raises(DataError, match="3 labels for 60 points"):
+        plot.embedding_map(points, [1, 2, 3])
+
+
+@pytest.mark.parametrize("how", ["pca", "tsne"])
+def test_records_without_an_embedding_get_no_point(how):
+    vectors = np.random.default_rng(0).normal(size=(20, 6)).astype("float32")
+    some = vectors.copy()
+    some[[3, 7]] = np.nan
+    points = cl.project(some, how)
+    assert np.isnan(points[[3, 7]]).all()
+    assert np.array_equal(
+        np.delete(points, [3, 7], axis=0), cl.project(np.delete(vectors, [3, 7], axis=0), how)
+    )
+    assert np.isnan(cl.project(some[[3, 7]], how)).all()
+    some[5, 0] = np.inf
+    with pytest.raises(DataError, match="row 5 are finite"):
+        cl.project(some, how)
+    for wrong in (vectors[0], vectors[:, :, None], vectors.astype(str)):
+        with pytest.raises(DataError, match="give numbers of shape"):
+            cl.project(wrong, how)
+
+
+def test_one_dimension_keeps_its_values_on_a_map():
+    values = np.array([[1.0], [2.0], [6.0]])
+    assert cl.project(values).tolist() == [[-2.0, 0.0], [-1.0, 0.0], [3.0, 0.0]]
 
 
 def test_an_audit_marks_what_is_destroyed():

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from commlearn import Embedder
-from commlearn.seeds import TAKE_A_GENERATOR, SeededDraws, may_draw
+from commlearn.errors import ConfigurationError
+from commlearn.seeds import TAKE_A_GENERATOR, SeededDraws, may_draw, numpy_generator, torch_generator
 from commlearn.trained.artifact import load
 
 SCHEMA = {"modalities": {name: {"kind": "vector", "column": name} for name in ("one", "two")}}
@@ -23,6 +24,12 @@ SCHEMA = {"modalities": {name: {"kind": "vector", "column": name} for name in ("
 def table(seed: int) -> pd.DataFrame:
     rows = np.random.default_rng(seed).normal(size=(48, 8)).astype("float32")
     return pd.DataFrame({"one": list(rows[:, :4]), "two": list(rows[:, 3:])})
+
+
+@pytest.mark.parametrize("generator", [numpy_generator, torch_generator])
+def test_a_negative_seed_is_named(generator):
+    with pytest.raises(ConfigurationError, match="seed is -1; give 0 or more"):
+        generator(-1, "split")
 
 
 def embedding(case: tuple[str, int]) -> np.ndarray:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from sklearn.utils._set_output import ADAPTERS_MANAGER, _get_output_config
 from sklearn.utils.validation import _check_feature_names, check_is_fitted, validate_data
 from torch import nn
 
+from commlearn.config.configuration import Experiment, Training
 from commlearn.config.fill import set_dotted
-from commlearn.config.own_data import experiment_for
-from commlearn.errors import ConfigurationError, DataError, DataWarning
+from commlearn.config.own_data import OF_FEATURES, experiment_for
+from commlearn.errors import ConfigurationError, DataError, DataWarning, Problems
 from commlearn.methods import METHODS
 from commlearn.models.encoders.own import OWN
+from commlearn.models.encoders.tabular import FIXED
 from commlearn.storage.hub import on_hub
 from commlearn.storage.places import nothing_fetched
 from commlearn.tables.dataset import dataset_of
@@ -43,6 +46,8 @@ from commlearn.training.callbacks import Callback, progress_for
 ARRAY = "x"  # the column that a 2-D array becomes
 LABELS = "y"  # column name for labels without a name
 PLAIN = "commlearn schema"  # marks plain values that were a Schema
+ARGUMENTS = ("epochs", "batch_size", "learning_rate")  # settings of the training that are arguments
+MACHINE = ("accelerator", "devices", "nodes", "strategy", "threads")  # those of a machine, not of a model
 
 
 class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
@@ -132,6 +137,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         """
         from commlearn.training.train import train
 
+        self._check_arguments()
         passed_schema = self._stated_schema()
         method = {"name": self.method} if isinstance(self.method, str) else dict(self.method)
         needs_targets = method.get("name") in METHODS and METHODS[method["name"]].views.targets
@@ -253,7 +259,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         """
         trained = load(folder, encoders=encoders, revision=revision)
         schema, _ = trained.reader()
-        training = trained.experiment.training
+        training, model = trained.experiment.training, trained.experiment.model
+        parts = {name: part for name, part in model.encoders.items() if part["name"] not in (FIXED, OWN)}
         embedder = cls(
             schema,
             dict(trained.experiment.method),
@@ -261,9 +268,11 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             training.batch_size,
             training.learning_rate,
             trained.experiment.seed,
-            features=trained.experiment.model.features,
-            encoders=encoders,
-            networks=trained.experiment.model.networks,
+            features=model.features,
+            encoders={**parts, **(encoders or {})} or None,
+            root=trained.experiment.data.get("root"),
+            networks=model.networks,
+            settings=_settings_of(trained.experiment),
         )
         embedder._from_folder = True
         embedder._keep(trained)
@@ -358,12 +367,35 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             sorts = {name: str(guess.value) for name, guess in stated_targets(table, names).items()}
         return replace(schema, targets={**schema.targets, **sorts, **labels}), reasons
 
+    def _check_arguments(self) -> None:
+        """Refuse arguments whose type none of their forms has."""
+        problems = Problems("Embedder")
+        for name, (types, form) in FORMS.items():
+            if not isinstance(value := getattr(self, name), types):
+                problems.add(f"{name} is {value!r:.60}; give {form}.")
+        problems.raise_if_any(ConfigurationError)
+
     def _stated_schema(self) -> Schema | None:
         if self.schema is None or isinstance(self.schema, Schema):
             return self.schema
         if isinstance(self.schema, Mapping):
             return Schema.from_mapping(self.schema)
         return Schema.from_yaml(Path(self.schema))
+
+
+NoneType = type(None)
+FORMS = {
+    "schema": (
+        (Schema, Mapping, str, PathLike, NoneType),
+        "a Schema, its plain values or the path of a YAML file",
+    ),
+    "method": ((str, Mapping), "the name of a method, or a dict of its name and options"),
+    "targets": ((Iterable, NoneType), "the names of columns, or a dict from name to type"),
+    "encoders": ((Mapping, NoneType), "a dict from modality to a module or to the name of an encoder"),
+    "root": ((str, PathLike, NoneType), "the path of a folder"),
+    "settings": ((Mapping, NoneType), "a dict of settings by dotted name"),
+}
+"""Types of arguments that `fit` would otherwise fail to read, and how to say what to give."""
 
 
 def _with_labels(table: Table, y: Any, inputs: Sequence[str]) -> tuple[Table, str]:
@@ -377,7 +409,10 @@ def _with_labels(table: Table, y: Any, inputs: Sequence[str]) -> tuple[Table, st
     labels = pd.Series(list(y) if isinstance(y, list | tuple) else _flat_labels(y))
     if len(labels) != len(table):
         raise DataError(f"y has {len(labels)} labels, but X has {len(table)} rows; give one label per row.")
-    name = getattr(y, "name", None)
+    columns = getattr(y, "column_names", getattr(y, "columns", None))  # of a frame with one column
+    name = getattr(y, "name", None) if columns is None else columns[0]
+    if name is not None and (columns is not None or not isinstance(name, str)):
+        name = str(name) if str(name) in table.frame else None  # a table's names are text
     if not isinstance(name, str) or not name or name == ARRAY:
         name = LABELS
         while name in table.frame or name in inputs:
@@ -408,6 +443,29 @@ def _guessed_schema(table: Table, targets: Sequence[str]) -> tuple[Schema, dict[
         line = f"No schema was given, and these columns are not used: {unused}. To use them, pass a schema."
         warnings.warn(DataWarning(line), stacklevel=5)
     return inferred.schema, reasons
+
+
+def _settings_of(experiment: Experiment) -> dict[str, Any]:
+    """Return the settings of a training that no argument states and that are not those chosen by default."""
+    model, training = experiment.model, experiment.training
+    chosen = {
+        "schedule": "cosine",
+        "warmup_epochs": round(0.05 * training.epochs, 3),
+        "stand_ins": model.features == "fixed",
+    }
+    defaults = {**asdict(Training()), **chosen}
+    stated = {
+        f"training.{key}": value
+        for key, value in asdict(training).items()
+        if key not in (*ARGUMENTS, *MACHINE) and value != defaults[key]
+    }
+    on_features = {name for name, part in model.encoders.items() if part["name"] == FIXED}
+    augmentations = {
+        f"augmentations.{name}": dict(part)
+        for name, part in experiment.augmentations.items()
+        if not (name in on_features and part == OF_FEATURES)
+    }
+    return {"model.width": model.width, "model.fusion": dict(model.fusion), **stated, **augmentations}
 
 
 def _seed(random_state: Any) -> int:

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from commlearn.errors import ConfigurationError
+
 
 def numpy_generator(seed: int, purpose: str, *counters: int) -> np.random.Generator:
     """Return a separate numpy generator for one purpose.
@@ -29,12 +31,19 @@ def numpy_generator(seed: int, purpose: str, *counters: int) -> np.random.Genera
         >>> bool(a.integers(1 << 30) == b.integers(1 << 30))
         False
     """
-    return np.random.default_rng([seed, zlib.crc32(purpose.encode()), *counters])
+    return np.random.default_rng([checked(seed), zlib.crc32(purpose.encode()), *counters])
+
+
+def checked(seed: int) -> int:
+    """Return a seed; refuse a negative one, from which numpy makes no generator."""
+    if seed < 0:
+        raise ConfigurationError(f"seed is {seed}; give 0 or more.")
+    return seed
 
 
 def torch_seed(seed: int, purpose: str, *counters: int) -> int:
     """Return a 63-bit seed for torch."""
-    entropy = np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), *counters])
+    entropy = np.random.SeedSequence([checked(seed), zlib.crc32(purpose.encode()), *counters])
     return int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -82,6 +83,22 @@ def test_the_python_that_is_shown_asks_the_same(files, monkeypatch, capsys):
     assert (asked["data"], asked["target"], asked["plot"]) == ("t.csv", "y", "u.png")
     assert asked["modalities"] == ["left", "right"]
     assert asked["settings"] == Settings(bins=4, curve=False, bootstrap=5, permutations=39)
+
+
+def test_the_python_that_is_shown_asks_about_every_target_if_none_is_named(files, monkeypatch, capsys):
+    (files / "s.yaml").write_text(SCHEMA.replace("y: class", "y: class, a: number"))
+    asked = []
+
+    def fake(sources, target, settings):
+        asked.append((target, settings))
+        return SimpleNamespace(plot=asked.append)
+
+    monkeypatch.setattr("commlearn.information.ask.ask", fake)
+    words = [str(files / "s.yaml"), str(files / "t.csv"), "--quick", "--plot", "plots/u.png", "--show-python"]
+    assert main(["interactions", *words]) == 0
+    exec(compile(capsys.readouterr().out, "shown", "exec"), {})
+    quick = Settings(curve=False, bootstrap=5, permutations=39)
+    assert asked == [("y", quick), "plots/u-y.png", ("a", quick), "plots/u-a.png"]
 
 
 def test_the_python_of_a_calibration_is_shown(files, monkeypatch, capsys):

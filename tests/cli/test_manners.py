@@ -178,6 +178,36 @@ def test_every_command_speaks_to_scripts_too_and_can_be_quiet(command, capsys):
         assert option in help_page
 
 
+def test_a_guess_that_is_shown_writes_the_same_schema(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"{number},caf\u00e9 {number % 7} au lait\n" for number in range(30))
+    (tmp_path / "t.csv").write_text(f"number,words\n{rows}", encoding="cp1252")
+    (tmp_path / "deep").mkdir()
+    words = ["init", "t.csv", "-o", "deep/s.yaml", "--encoding", "cp1252"]
+    assert main([*words, "--show-python"]) == 0
+    exec(compile(capsys.readouterr().out, "shown", "exec"), {})
+    shown = (tmp_path / "deep" / "s.yaml").read_bytes()
+    assert b"table: ../t.csv" in shown
+    assert main([*words, "--overwrite"]) == 0
+    assert (tmp_path / "deep" / "s.yaml").read_bytes() == shown
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["export", "runs/a", "hf://ana/films", "--onnx"], "The hub stores no ONNX graphs"),
+        (["export", "runs/a", "model", "--subsets", "a"], "add --onnx"),
+        (["synth", "tabels", "--out", "t"], "did you mean 'tables'"),
+        (["synth", "tables"], "give --out FOLDER"),
+    ],
+)
+def test_what_is_refused_is_not_shown_either(words, sentence, capsys):
+    assert main([*words, "--show-python"]) == 2
+    captured = capsys.readouterr()
+    assert sentence in captured.err
+    assert not captured.out
+
+
 def test_shown_data_are_those_of_the_command(capsys):
     main(["synth", "mosi", "--rows", "30", "--label", "synergy", "--out", "m.pkl", "--show-python"])
     assert "write_stand_in('mosi', 'm.pkl', 30, 0, 'synergy'" in capsys.readouterr().out

@@ -142,6 +142,33 @@ def test_a_run_embeds_and_probes_its_own_split_and_a_table(run, folder, tmp_path
     assert "synergy" in output_of(capsys, "probe", run)
 
 
+@pytest.mark.parametrize("ending", ["parquet", "csv", "npz"])
+def test_own_records_without_the_modalities_are_left_out(run, tmp_path, capsys, ending):
+    out = tmp_path / f"own.{ending}"
+    output_of(capsys, "embed", run, "--split", "train", "-o", tmp_path / "all.npz")
+    with np.load(tmp_path / "all.npz") as arrays:
+        labels = dict(zip(arrays["id"].tolist(), arrays["shared"].tolist(), strict=True))
+    output_of(capsys, "embed", run, "--split", "train", "--modalities", "text", "-o", out)
+    rows = dict(np.load(out)) if ending == "npz" else getattr(pd, f"read_{ending}")(out)
+    vectors = rows.iloc[:, -DIM:] if ending == "csv" else np.stack(list(rows["embedding"]))
+    assert not np.isnan(np.asarray(vectors)).any()
+    assert 0 < len(vectors) < len(labels)
+    assert list(rows["shared"]) == [labels[key] for key in rows["id"]]
+
+
+def test_targets_to_probe_are_checked_before_the_training(folder, tmp_path, capsys):
+    words = ["train", folder / "schema.yaml", "--out", tmp_path / "run", *SMALL, "--probe"]
+    assert "did you mean 'shared'" in output_of(capsys, *words, "shard", code=2)
+    assert "--probe: give at least one name" in output_of(capsys, *words, ",", code=2)
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_may_come_before_the_other_words(folder, tmp_path, capsys):
+    out = output_of(capsys, "train", *SMALL, folder / "schema.yaml", "--out", tmp_path / "run")
+    assert "Trained to step" in out
+    assert cl.load(tmp_path / "run").experiment.training.epochs == 1
+
+
 def test_a_run_on_a_table_retrieves_on_its_own_rows_and_on_a_table_without_labels(
     run, folder, tmp_path, capsys
 ):

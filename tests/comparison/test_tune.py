@@ -120,6 +120,7 @@ def test_draws_are_the_same_for_every_method_and_a_larger_budget_begins_with_the
     assert {each["c"] for each in drawn} == {"x", "y"}
     assert len(settings_to_try({"a": [1, 2, 3, 4]}, 3, 0)) == 3
     assert len(settings_to_try({"b": (1, 2)}, 9, 0)) == 3  # there are no more settings
+    assert values_of("a", 0.1) == [0.1]
 
 
 def test_what_a_recipe_has_already_is_not_tried_twice(tmp_path, monkeypatch):
@@ -194,7 +195,9 @@ def test_the_command_prints_what_each_method_was_given(tmp_path, jobs_in_this_pr
     assert main(words) == 0
     printed = capsys.readouterr().out
     assert "up to 2 settings for each method\n  chosen on data seed 1\n  scored on data seed 0" in printed
-    assert "Next: commlearn train trifeature-three-quick --method cmc" in printed
+    (following,) = (line for line in printed.splitlines() if line.startswith("Next: "))
+    assert following.startswith("Next: commlearn train trifeature-three-quick --method cmc --")
+    assert all(f"--{key} {value}" in following for key, value in SMALL.items())
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "tuning.json").read_text())
     assert main([*words, "--over", "training.epochs"]) == 2

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from sklearn.metrics import log_loss
 
+import commlearn as cl
 from commlearn import plot
 from commlearn.comparison.answers import rivals, verdict
 from commlearn.comparison.answers import task as answers_task
@@ -145,8 +146,9 @@ def test_units_that_were_done_before_a_kill_stay(copied, schema):
 def test_without_rivals_there_is_no_verdict(schema, tmp_path, jobs_in_this_process):
     comparison = compare(schema, ["raw"], 1, tmp_path, SMALL, 1, quiet)
     assert comparison.verdict is None
-    with pytest.raises(ConfigurationError, match="no verdict"):
-        comparison.to_frame()
+    for read in (comparison.to_frame, comparison.plot):
+        with pytest.raises(ConfigurationError, match="no verdict: .*without labels.* in methods="):
+            read()
 
 
 @pytest.mark.parametrize(
@@ -154,12 +156,29 @@ def test_without_rivals_there_is_no_verdict(schema, tmp_path, jobs_in_this_proce
     [
         ({"rivals": ["boost"]}, "did you mean 'boosting'"),
         ({"budgets": ["5 per cent"]}, "share of the labels"),
+        ({"rivals": "boost"}, "did you mean 'boosting'"),
+        ({"budgets": "5 per cent"}, "'5 per cent'"),
     ],
 )
 def test_unknown_rivals_and_budgets_are_refused_before_anything_is_trained(given, expected, schema, tmp_path):
     with pytest.raises(ConfigurationError, match=expected):
         compare(schema, ["comm"], 1, tmp_path / "new", SMALL, 1, quiet, **given)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("seeds", [0, [], 1.5, [1.5], [-1], "2"])
+def test_seeds_that_are_none_are_refused_before_anything_is_trained(seeds, schema, tmp_path):
+    with pytest.raises(ConfigurationError, match="seeds is "):
+        compare(schema, "comm", seeds, tmp_path / "new", SMALL, 1, quiet)
+    with pytest.raises(ConfigurationError, match="seeds is "):
+        cl.tune(schema, {"training.batch_size": 8}, "comm", seeds=seeds, out=tmp_path / "new", tell=quiet)
+    assert not (tmp_path / "new").exists()
+
+
+def test_one_method_needs_no_list_and_seeds_may_be_numpys(schema, tmp_path, jobs_in_this_process):
+    seeds = list(np.arange(1))
+    table = compare(schema, "raw", seeds, tmp_path, SMALL, 1, quiet, rivals=[])
+    assert list(table["methods"]["raw"]["scores"]["y"]["values"]) == ["0"]
 
 
 def results_of(scores, selection, count=400, noise=0.02, seed=0):
@@ -365,6 +384,7 @@ def test_budgets_that_say_the_same_are_one():
     task = task_with(labels, labels)
     assert budgets_of(task, ["1%", "5%", "10%", "50%", "all"]) == ["1%", "50%", "all"]
     assert checked_budgets(["20", "all"]) == ("20", "all")
+    assert (checked_budgets("5%"), checked_budgets(20)) == (("5%",), ("20",))
     assert len(labelled_rows(task, "1%").rows) == 6
     drawn = [tuple(labelled_rows(task, "50%", draw).rows) for draw in range(5)]
     assert len(set(drawn)) == 5

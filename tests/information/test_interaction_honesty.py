@@ -9,10 +9,16 @@ import pytest
 
 import commlearn as cl
 from commlearn.errors import CommlearnError
-from commlearn.information import InteractionReport, Settings
+from commlearn.information import InteractionReport, Settings, diagnose
 from commlearn.information.ask import ask
+from commlearn.information.curve import Curve, Growth
+from commlearn.information.estimate import QuantityKey
+from commlearn.information.evidence import Evidence
+from commlearn.information.experts.folds import make_folds
+from commlearn.information.experts.posteriors import all_subsets
 from commlearn.information.material import Material, prepare_target
 from commlearn.information.sources import GatheredInputs
+from commlearn.information.views import Limits, learnable_share, make_view
 
 QUICK = Settings(bootstrap=2, permutations=19, curve=False, repeats=1)
 CURVE = Settings(bootstrap=2, permutations=19, repeats=1)
@@ -83,6 +89,14 @@ def test_a_synergy_that_could_not_have_been_learned_is_left_open():
     assert not report.atoms.synergistic.growing
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_a_synergy_of_two_columns_with_two_values_can_be_planted(share, seed):
+    blocks = np.random.default_rng(9).random((2, 600, 1)) < share
+    blocks = (blocks - blocks.mean(axis=1, keepdims=True)) / blocks.std(axis=1, keepdims=True)
+    assert learnable_share((blocks[0], blocks[1]), None, Settings(seed=seed)) > 0.9
+
+
 # ------------------------------------------------------------------------------------ when not to trust it
 def noise(records: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     draw = np.random.default_rng(seed)
@@ -139,6 +153,42 @@ def test_a_column_that_holds_the_target_cannot_be_trusted(change):
     arrays["a"][:, 3] = column
     report = cl.interactions(arrays, target=target, settings=QUICK)
     assert report.verdict.startswith("CANNOT BE TRUSTED: column 3 of 'a' predicts 'target'")
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_category_that_holds_the_target_is_named(first):
+    """Raw columns of a table show a category as a column of zeros and ones per value."""
+    draw = np.random.default_rng(5)
+    codes = draw.integers(0, 4, 400)
+    columns = np.column_stack([draw.normal(size=(400, 6)), np.eye(4)[codes][:, first:]])
+    (sign,) = diagnose._columns_that_answer("a", columns, prepare_target(codes, "y", None, 5))
+    assert sign.startswith(f"columns {', '.join(map(str, range(6, 10 - first)))} of 'a', as of a category")
+    finer = prepare_target(codes // 2, "y", None, 5)  # two categories are one class
+    assert diagnose._columns_that_answer("a", columns, finer)
+    noisy = prepare_target(np.where(np.arange(400) < 40, (codes + 1) % 4, codes), "y", None, 5)
+    assert diagnose._columns_that_answer("a", columns, noisy) == []
+
+
+def test_without_a_curve_nothing_is_claimed_about_more_records():
+    _, target = noise(600, 4)
+    even = dict.fromkeys(all_subsets(("a", "b")), np.log(np.full((600, 2), 0.5)))
+    given = Evidence({}, {}, {}, target, make_folds(target, None, 5, 0))
+    view = make_view(even, given, QUICK)
+    found, doubts = diagnose.diagnose(even, view, Curve({}, {}), Limits(1.0), given, [], 0.0)
+    assert not doubts
+    assert found.verdict.endswith("as far as can be seen without a learning curve.")
+
+
+def test_a_unique_part_of_three_modalities_that_grows_is_in_the_verdict():
+    arrays, target = noise(300, 4)
+    arrays["c"] = arrays["a"] + 1.0
+    names = all_subsets(tuple(arrays))
+    even = dict.fromkeys(names, np.log(np.full((300, 2), 0.5)))
+    growth = {QuantityKey("unique", (("a",),)): Growth(0.2, 0.01)}
+    settled = Evidence({}, {}, {}, target, make_folds(target, None, 5, 0))
+    view = make_view(even, settled, QUICK, growth, Limits(1.0))
+    assert view.unique["a"].growing
+    assert diagnose._verdict(view, Limits(1.0)).startswith("AT LEAST: the unique parts can only")
 
 
 def test_a_column_that_numbers_groups_is_named():

@@ -17,14 +17,17 @@ from sklearn.kernel_ridge import KernelRidge
 import commlearn as cl
 from commlearn.errors import CommlearnError
 from commlearn.information import InteractionReport, LabelReports, Settings, evidence
+from commlearn.information import calibrate as calibration
 from commlearn.information import report as report_words
 from commlearn.information.ask import ask
 from commlearn.information.calibrate import Twin, calibrate, calibrate_like
+from commlearn.information.curve import Curve, Growth
 from commlearn.information.estimate import QuantityKey, information_of
 from commlearn.information.experts.posteriors import all_subsets, linear_family
 from commlearn.information.material import Material, label_columns, prepare_target
 from commlearn.information.pid import Pid, order_spectrum
 from commlearn.information.sources import GatheredInputs, gather
+from commlearn.information.views import Estimate
 
 QUICK = Settings(repeats=1, bootstrap=3, permutations=39, curve=False)
 FAR = {"a": 2.0, "b": 1.0}  # distance between the two classes, in standard deviations
@@ -352,6 +355,19 @@ def test_calibration_takes_any_number_of_modalities_and_classes(monkeypatch):
     assert calibration.errors["unique to the first"]["unique1"][0] > np.log2(8)
 
 
+def test_calibration_draws_enough_records_of_many_small_classes(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(calibration, "gather_evidence", lambda given, target, *rest: drawn.append(target))
+    monkeypatch.setattr(calibration, "best_logs", lambda given, settings: (None, None))
+    monkeypatch.setattr(calibration, "measure", lambda logs, labels: None)
+    label, other = np.indices((25, 25))
+    latents = np.zeros((25, 25, 25))
+    latents[label, other, label] = 1 / 625
+    with pytest.raises(AttributeError):  # there is nothing to measure
+        calibration._estimate(Twin("small classes", latents, (4.0, 3.0), 4), 125, 0, Settings())
+    assert np.bincount(drawn[0].labels).tolist() == [5] * 25
+
+
 def test_several_labels_give_one_report_each_and_what_cannot_be_asked_is_named(tmp_path):
     table = columns()
     labels = [
@@ -398,6 +414,7 @@ PAIR = {
         (PAIR, {"target": np.arange(60) % 2, "groups": np.arange(9)}, "groups has 9 values"),
         (PAIR, {"target": np.arange(60) % 2, "modalities": ["a", "c"]}, "Unknown modality 'c'"),
         (PAIR, {"target": "y"}, "there is no table"),
+        (PAIR, {"target": 3}, "target=3 is not one value per record"),
         (PAIR, {}, "Name a target"),
         (7, {"target": np.arange(60) % 2}, "neither a model nor a dict of arrays"),
     ],
@@ -442,6 +459,31 @@ def test_what_is_being_done_is_told_under_either_name_of_the_argument():
 def test_settings_are_checked_together():
     with pytest.raises(CommlearnError, match="2 problems"):
         Settings(folds=1, level=2.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("folds", 5.0), ("bootstrap", "3"), ("bins", 3.5), ("seed", None), ("level", "0.9")]
+)
+def test_settings_of_another_type_are_named(name, value):
+    with pytest.raises(CommlearnError, match=f"{name} is {value!r}; give a"):
+        Settings(**{name: value})
+
+
+def test_a_missing_value_in_a_list_of_texts_is_no_class_and_no_group():
+    target = ["x", "y", float("nan")] * 20
+    inputs = gather(PAIR, None, None, ["p", "q", float("nan")] * 20).about(target)
+    assert prepare_target(inputs.values, "y", None, 5).classes == ("x", "y")
+    assert (
+        len(np.unique(evidence.group_codes(inputs.groups, 5))) == 2 + 20
+    )  # each record without one is alone
+
+
+def test_many_classes_of_few_records_are_one_problem():
+    with pytest.raises(
+        CommlearnError, match="5000 of 5000 classes have fewer than 5 records, such as"
+    ) as error:
+        prepare_target([f"name {row}" for row in range(5000)], "y", None, 5)
+    assert "\n" not in str(error.value)
 
 
 def test_numbers_are_cut_into_classes_and_checked_against_a_closed_form():
@@ -540,3 +582,14 @@ def test_a_combination_matters_only_where_there_is_a_synergy(p, of_synergy, expe
 def test_what_rounds_to_nothing_is_not_called_present():
     assert "too small" in report_words._tested(SimpleNamespace(bits=0.004, p=0.001))
     assert "p < 0.01" in report_words._tested(SimpleNamespace(bits=0.4, p=0.001))
+
+
+def test_the_curve_predicts_no_more_than_certainty():
+    both = ("a", "b")
+    key = information_of(both)
+    curve = Curve({key: {500: 0.6, 1000: 0.9}}, {}, {key: Growth(0.3, 0.01)})
+    data = SimpleNamespace(
+        ladder={both: Estimate(0.9, 0.8, 1.0, 0.02)}, accuracy={both: 0.9}, balanced_accuracy={both: 0.9}
+    )
+    line = report_words._ladder(SimpleNamespace(data=data, curve=curve, entropy=1.0))[1]
+    assert line.split()[3:7] == ["0.90", "[0.80,", "1.00]", "1.00"]

@@ -209,3 +209,13 @@ def test_settings_that_do_not_fit_are_named():
     for length in (0, 2.5, "64"):
         with pytest.raises(ConfigurationError, match=f"max_length is {length!r}"):
             Audio("sound", max_length=length)
+
+
+def test_objects_without_a_file_are_absent_and_decoded_ones_are_named():
+    kind = Audio("sound", rate=RATE)
+    state = kind.learn(cells([tone(440)]))
+    column = kind.read(cells([{"bytes": None, "path": None}, tone(440)]), state)
+    assert column.take(np.arange(2)).present.tolist() == [False, True]
+    decoded = {"path": None, "array": tone(440), "sampling_rate": RATE}
+    with pytest.raises(DataError, match="has neither 'bytes' nor a 'path'; give the bytes or the path"):
+        kind.read(cells([decoded]), state)

@@ -336,3 +336,16 @@ def test_learning_needs_an_image():
 def test_sizes_that_are_none_are_refused(size):
     with pytest.raises(ConfigurationError, match=f"Image size is {size!r}; give 16 to 1024 pixels"):
         Image("path", size=size)
+
+
+def test_if_no_image_can_be_read_the_first_reason_is_given():
+    with pytest.raises(DataError, match="can be read. The first: 'nowhere.png': there is no such file"):
+        Image("path").learn(cells([None, "nowhere.png", "nowhere-else.png"]))
+
+
+def test_objects_without_a_file_are_absent_and_others_are_named():
+    picture = PIL.new("RGB", (4, 4), RED)
+    column = Image("path").read(cells([{"bytes": None, "path": None}, picture]), {"size": 16, "white": 255})
+    assert column.take(np.arange(2)).present.tolist() == [False, True]
+    with pytest.raises(DataError, match="path row 0: .*'url'.* is not an image; give a path"):
+        Image("path").read(cells([{"url": "a.png"}, picture]), {"size": 16, "white": 255})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from commlearn.augmentations import AUGMENTATIONS, DEFAULT_AUGMENTATION
 from commlearn.batch import blank_values
 from commlearn.errors import DataError
 from commlearn.kinds import KINDS, Audio, Cells, Image, Series, Tabular, Text, Vector
+from commlearn.kinds.base import plain
 from commlearn.models.encoders import ENCODERS, default_encoder
 from commlearn.tables.schema import Schema
 
@@ -116,3 +118,19 @@ def test_a_schema_keeps_it(example):
 
 def test_every_kind_is_tried():
     assert set(EXAMPLES) == set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell"),
+    [
+        (Image("x", size=np.int64(32)), np.zeros((4, 4), np.uint8)),
+        (Text("x", max_length=np.int64(1), vocabulary=np.int64(5)), "a cat a cat"),
+        (Audio("x", rate=np.int64(8000), max_length=np.int64(9)), np.zeros(800)),
+        (Series("x", max_length=np.int64(9)), [1.0, 2.0]),
+        (Tabular("x", max_categories=np.int64(9)), "red"),
+    ],
+)
+def test_settings_may_be_whole_numbers_of_numpy(kind, cell):
+    state = kind.learn(cells_of([cell, cell]))
+    assert plain(state) == state
+    plain({entry.name: getattr(kind, entry.name) for entry in fields(kind)})

@@ -405,3 +405,9 @@ def test_steps_that_many_rows_have_are_no_outliers():
     state = learned(Series("ecg"), cells(list(rows)))
     assert state["scale"] == pytest.approx([rows.std()])
     assert Series("ecg").check(cells(list(rows))) == []
+
+
+def test_rows_of_different_lengths_are_named_in_arrays_too():
+    rows = [np.array([1.0, 2.0]), np.array([3.0])]  # as Parquet stores nested lists
+    with pytest.raises(DataError, match="has rows of 1 and 2 numbers; give rows of equal length"):
+        Series("ecg").learn(cells([objects(rows).to_numpy()]))

@@ -258,3 +258,8 @@ def test_settings_that_do_not_fit_are_named():
 def test_an_array_of_one_thing_that_is_no_number_is_named(tmp_path):
     with pytest.raises(DataError, match="not an array of numbers"):
         array_of(np.array({"a": 1}, dtype=object), tmp_path)
+
+
+def test_tensors_of_bfloat16_are_read_as_others_are(tmp_path):
+    tensor = torch.tensor([1.0, 2.5, -3.0])
+    assert array_of(tensor.bfloat16(), tmp_path).tolist() == array_of(tensor, tmp_path).tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -75,6 +76,7 @@ def test_the_order_of_day_and_month_is_that_of_all_cells():
         ("$1,299.00", 1299, "USD"),
         ("1'299 CHF", 1299, "CHF"),
         ("1.299.000 €", 1_299_000, "EUR"),
+        ("₹1,25,000.50", 125_000.5, "INR"),
         ("3kg", 3, "kg"),
         ("-4.5 °C", -4.5, "°C"),
         ("45%", 45, "%"),
@@ -87,7 +89,13 @@ def test_amounts_are_read_with_their_unit(cell, number, unit):
     assert (amount.number("."), amount.unit) == (number, unit)
 
 
-@pytest.mark.parametrize("cell", ["A12", "3 of 4", "12 / 5", "ab 12", "", "1e5 m", True, "12 kg net"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        *("A12", "3 of 4", "12 / 5", "ab 12", "", "1e5 m", True, "12 kg net"),
+        *("192.168.0.1", "2.10.3", "1,2,3", "31.4.2024", "1..2", "1,234.567,8"),  # not groups of thousands
+    ],
+)
 def test_what_is_no_amount_is_none(cell):
     assert amount_of(cell) is None
 
@@ -290,3 +298,14 @@ def test_a_form_that_yields_nothing_is_named():
     fine = Cells(cells.frame.assign(tags=["a", "b", "a;b"] * 3))
     assert kind.notes(kind.learn(fine)) == []
     assert kind.check(fine) == []
+
+
+def test_dates_outside_of_the_years_of_python_are_named():
+    dates = np.array(["2024-01-01", "2023-05-01", "12024-10-14", "-0044-03-15"], "datetime64[s]")
+    wrong = parts_of("date", dates).wrong
+    assert sorted(wrong) == [2, 3]
+    assert all("is not a date that can be read" in message for message in wrong.values())
+
+
+def test_decimals_are_amounts():
+    assert amount_of(Decimal("1.299")) == amount_of(1.299)

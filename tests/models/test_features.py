@@ -168,6 +168,15 @@ def test_bad_input_gives_finite_features(case: str) -> None:
     assert FixedFeatures(spec).learn(column, 0)(column.modality).isfinite().all()
 
 
+@pytest.mark.parametrize("words", ["same", "the cat sat on the mat"])
+def test_texts_that_are_all_alike_have_features_of_zero_in_any_batch(words: str) -> None:
+    cells = Cells(pd.DataFrame({"x": [words] * 30}))
+    column = Text("x").read(cells, Text("x").learn(cells))
+    learned = FixedFeatures(column.spec, networks=False).learn(column, 0)
+    for rows in (np.arange(30), np.arange(7), np.arange(1)):  # products of other sizes are rounded otherwise
+        assert not learned(column.take(rows)).any()
+
+
 def test_a_huge_number_does_not_drown_the_others() -> None:
     values = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
     spoilt = values.clone()

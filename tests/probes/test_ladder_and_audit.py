@@ -9,7 +9,7 @@ import pytest
 
 import commlearn as cl
 from commlearn.config.configuration import experiment_from
-from commlearn.errors import CommlearnError
+from commlearn.errors import CommlearnError, ConfigurationError, DataError, DataWarning
 from commlearn.methods import base
 from commlearn.models.features import fixed
 from commlearn.plot.projection import aligned, project
@@ -97,6 +97,41 @@ def test_subsets_are_names_and_those_that_there_are(run, subsets):
     assert list(cl.probe_ladder(model, data, "y", subsets=["b", ["a", "b"]])["y"]) == ["b", "a+b"]
     with pytest.raises(CommlearnError, match="Unknown modality '(bb)?'"):
         cl.probe_ladder(model, data, "y", subsets=subsets)
+
+
+def test_a_ladder_of_all_targets_leaves_out_those_that_cannot_be_scored(run):
+    model, data = run
+    same = replace(data.test, targets={**data.test.targets, "y": np.zeros_like(data.test.targets["y"])})
+    with pytest.warns(DataWarning, match="Not probed: .*'y'"):
+        assert list(cl.probe_ladder(model, replace(data, test=same))) == ["v"]
+    with pytest.raises(DataError, match="'y'"):
+        cl.probe_ladder(model, replace(data, test=same), ["y"])
+
+
+def test_a_modality_that_is_named_twice_is_one(run):
+    assert list(cl.probe_ladder(*run, "y", [["a", "a"]])["y"]) == ["a"]
+
+
+def test_every_rung_that_is_missing_has_its_reason():
+    records = Records({"a": np.zeros((4, 1))}, {"y": np.array([0, 1, 0, 1])})
+    vectors = np.arange(4.0)[:, None]
+
+    def part(rows_of_each):
+        return {name: Embedded((name,), np.array(rows), vectors[rows]) for name, rows in rows_of_each.items()}
+
+    fit = part({"a": [0, 2], "b": [1, 3], "c": [0, 1, 2, 3]})
+    test = part({"a": [0, 1, 2, 3], "b": [0, 1, 2, 3], "c": [0, 1, 2, 3]})
+    outcomes, problems = outcomes_of([fit, test], Dataset(records, replace(records)), ["y"])
+    assert list(outcomes["y"]) == ["c"]
+    assert [problem.partition(":")[0] for problem in problems] == ["y from a", "y from b"]
+
+
+@pytest.mark.parametrize(
+    "given", [{"strengths": 1}, {"strengths": [1.5]}, {"strengths": [0]}, {"records": 0}, {"records": -1}]
+)
+def test_an_audit_names_the_argument_that_is_wrong(run, given):
+    with pytest.raises(ConfigurationError, match=f"^{next(iter(given))} is "):
+        cl.audit_augmentations(*run, "y", **given)
 
 
 def test_rungs_choose_thresholds_where_the_probe_does(run):

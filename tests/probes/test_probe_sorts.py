@@ -50,6 +50,32 @@ def test_labels_are_read_each_with_a_threshold_of_its_own(rows):
     assert json.loads(json_text({"tags": result}))["tags"]["chance"] == result.chance
 
 
+def set_probe(rows, sets, test_sets):
+    fit, test = (
+        Vectors(
+            rows[: len(each)],
+            Records({"x": VectorColumn(rows[: len(each)])}, {"tags": np.empty(len(each), object)}),
+        )
+        for each in (sets, test_sets)
+    )
+    for part, each in ((fit, sets), (test, test_sets)):
+        part.records.targets["tags"][:] = each
+    return probe_vectors(Dataset(fit.records, test.records), fit, test)
+
+
+@pytest.mark.parametrize(
+    ("sets", "test_sets", "expected"),
+    [
+        ([("a",)], [("a",), ("b",)], "only one training record has it"),
+        ([("a",), ("b",)] * 9, [(), (), ()], "all 3 test records that have it are without any label"),
+        ([("a",), ("b",)] * 9, [("a", "b"), ("b", "a")], "all 2 test records that have it are a, b"),
+    ],
+)
+def test_sets_that_cannot_be_fitted_or_scored_are_refused(rows, sets, test_sets, expected):
+    with pytest.raises(DataError, match=expected):
+        set_probe(rows, sets, test_sets)
+
+
 def test_labels_of_a_single_group_are_divided_after_all(rows):
     truth = np.stack([rows[:, 0] > 0, rows[:, 1] > 1.2], axis=1)
     one = np.zeros(300, dtype=np.uint64)

@@ -37,6 +37,13 @@ def test_a_linear_target_is_read(rows):
     assert result.chance == 0.5
 
 
+def test_chance_counts_test_classes_that_no_training_row_has(rows):
+    labels = np.where(rows[:, 0] > 0, "a", "b")
+    labels[600::3] = "c"
+    result = linear_probe(*split(rows, labels))
+    assert (result.classes, result.chance) == (2, pytest.approx(1 / 3))
+
+
 def test_a_parity_is_not_linear(rows):
     result = linear_probe(*split(rows, ((rows[:, 0] > 0) ^ (rows[:, 1] > 0)).astype(int)))
     assert abs(result.balanced_accuracy - 0.5) < 0.06

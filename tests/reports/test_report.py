@@ -175,6 +175,15 @@ def test_what_cannot_be_reported_is_told(tmp_path, trained_run):
         cl.report(trained_run, targets=["lable"], out=tmp_path)
 
 
+def test_a_report_replaces_no_file_of_somebody_else(trained_run, tmp_path):
+    (tmp_path / "map.csv").write_text("my own")
+    with pytest.raises(CommlearnError, match=r"would replace: map\.csv"):
+        cl.report(trained_run, out=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["map.csv"]
+    with pytest.raises(CommlearnError, match="is a file"):
+        cl.report(trained_run, out=tmp_path / "map.csv")
+
+
 def test_text_is_escaped_and_nothing_ends_the_script():
     made = environment()
     shown = made.from_string("<p title='{{ text }}'>{{ text }}</p>{{ values|tojson }}")

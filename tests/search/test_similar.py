@@ -391,6 +391,20 @@ def test_the_command_shows_a_table_writes_files_and_says_what_is_next(run, folde
     assert names["hits"]["row"].tolist() == [hit["row"] for hit in hits]
 
 
+def test_hits_are_not_written_over_a_table_or_to_a_folder_that_does_not_exist(folder, run, tmp_path, capsys):
+    table = tmp_path / "table.csv"
+    table.write_bytes((folder / "table.csv").read_bytes())
+    words = ["search", run, folder / "table.csv", "--row", 3, "--out"]
+    assert "does not hold records that a search found" in command(capsys, *words, table, code=2)
+    assert table.read_bytes() == (folder / "table.csv").read_bytes()
+    pd.read_csv(table).to_parquet(tmp_path / "table.parquet")
+    assert "Give another --out" in command(capsys, *words, tmp_path / "table.parquet", code=2)
+    assert "Make it first" in command(capsys, *words, tmp_path / "none" / "hits.csv", code=2)
+    for name in ("hits.csv", "hits.parquet"):
+        command(capsys, *words, tmp_path / name)
+        command(capsys, *words, tmp_path / name)  # those of an earlier search are replaced
+
+
 def test_the_command_takes_a_text_for_pictures_and_refuses_what_is_unclear(run, folder, tmp_path, capsys):
     words = ["search", run, folder / "table.csv"]
     hits = json.loads(command(capsys, *words, "--text", "boat", "--modalities", "image", "--json"))
@@ -414,3 +428,32 @@ def test_a_run_searches_the_table_of_its_training_and_an_export_one_that_is_give
     )
     assert [hit["row"] for hit in given] == [hit["row"] for hit in own]
     assert not (tmp_path / "model" / "search").exists()
+
+
+@pytest.mark.parametrize("query", [3.7, float("nan"), None, True, [3], pd.Series({"left": 1.0})])
+def test_a_query_of_another_type_is_named(model, query):
+    table = halves(slice(500))
+    with pytest.raises(DataError, match=f"The query is a {type(query).__name__} .*dict of cells"):
+        cl.similar(model, table, query)
+
+
+@pytest.mark.parametrize("k", [2.5, "3", None])
+def test_a_number_of_hits_that_is_not_whole_is_refused(model, k):
+    table = halves(slice(500))
+    with pytest.raises(ConfigurationError, match="give the number of records"):
+        cl.similar(model, table, 0, k=k)
+
+
+def test_a_modality_that_is_the_same_in_all_rows_tells_nothing_apart():
+    draw = np.random.default_rng(0)
+    rows = pd.DataFrame({"a": draw.normal(size=40), "b": draw.normal(size=40), "c": list("xyzx") * 10})
+    schema = cl.Schema({"m": cl.Tabular(["a", "b"]), "k": cl.Tabular(["c"])})
+    model = cl.Embedder(schema, epochs=1, batch_size=16).fit(rows)
+    hits = cl.similar(model, rows.assign(a=0.5, b=1.5), 0, k=9)
+    assert hits["above_m"].isna().all()
+    assert (hits["score_m"] == 0).all()
+    assert not hits["why"].str.contains("in m").any()
+    same = cl.similar(model, rows.assign(a=0.5, b=1.5, c="x"), 0, k=9)
+    assert same["copy"].all()
+    other = cl.similar(model, rows.assign(a=0.5, b=1.5, c="x"), {"a": 2.5, "b": -1.5, "c": "x"}, k=9)
+    assert not other["copy"].any()

@@ -180,6 +180,18 @@ def test_groups_that_are_missing_are_told():
     assert "warning: patient: 2 rows have no group" in in_lines(report(table))
 
 
+def test_groups_are_compared_as_a_split_compares_them():
+    table = frame()
+    table["patient"] = [f"p{row}" for row in range(len(table))]
+    last = len(table) - 1
+    table.loc[[0, last], "patient"] = ["p0", "p0 "]
+    assert f"row {last} (id c{last}): group 'p0' is in train and test" in in_lines(report(table))
+    table.loc[[0, last], "patient"] = " "  # blank: each counts as a group of its own
+    lines = in_lines(report(table))
+    assert "warning: patient: 2 rows have no group" in lines
+    assert "is in train and test" not in lines
+
+
 def test_modalities_shuffled_against_each_other_are_asked_about():
     table = frame()
     table["note"] = table["note"].to_numpy()[np.random.default_rng(5).permutation(N)]

@@ -222,6 +222,16 @@ def test_the_command_writes_a_schema_with_reasons(tmp_path, capsys):
     assert {entry["role"] for entry in values["guesses"]} == {"modality", "target"}
 
 
+def test_the_schema_of_a_table_at_a_url_or_with_an_odd_name_can_be_read(tmp_path):
+    frame, out = pd.DataFrame({"age": NUMBERS, "label": ["x", "y"] * 30}), tmp_path / "s.yaml"
+    frame.to_parquet(tmp_path / "t.parquet")
+    url = (tmp_path / "t.parquet").as_uri()
+    assert run(url, "-o", str(out)) == 0
+    assert f"table: {url}\n" in out.read_text()
+    text = infer(read_table(frame)).to_yaml("two\nlines.csv")
+    assert Schema.from_yaml(text).targets == {"label": "class"}
+
+
 @pytest.mark.parametrize("ids", [[*range(39), 4], [*(f"case{row}" for row in range(39)), "case4"]])
 def test_a_column_named_id_with_a_mistake_is_still_the_id(ids):
     table = pd.DataFrame({"id": ids, "v": np.linspace(0, 1, 40)})

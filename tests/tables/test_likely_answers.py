@@ -41,6 +41,7 @@ def reason(target, sort, cells, **forms):
         (NUMBERS, "number", NUMBERS + 0.5 * RNG.normal(size=N), ""),
         (CLASSES, "class", CLASSES, "is a copy of target goal"),
         (CLASSES, "class", [CODES[name] for name in CLASSES], "is a copy"),
+        ([CODES[name] for name in CLASSES], "class", [CODES[NEXT[name]] for name in CLASSES], "is a copy"),
         (CLASSES, "class", [name + "ab"[row % 2] for row, name in enumerate(CLASSES)], "in every row"),
         (CLASSES, "class", [NEXT[CLASSES[0]], *CLASSES[1:]], "199 of 200 rows"),
         (CLASSES, "class", RNG.permutation(CLASSES), ""),

@@ -204,6 +204,11 @@ def test_a_streamed_chunk_reads_as_the_whole_does():
         np.testing.assert_array_equal(whole[name].values, chunk[name].values)
 
 
+def test_an_empty_time_is_no_number():
+    times = pd.DataFrame({"day": pd.to_datetime(["2024-01-31", None])})
+    assert np.isnan(encode_target(Table(times), "day", "number")).tolist() == [False, True]
+
+
 def test_a_table_to_embed_needs_no_targets():
     stated, rows = schema(), table()
     state = stated.learn(rows)

@@ -381,6 +381,9 @@ def test_cells_of_every_type_are_emptied():
     ]
     texts = pd.DataFrame({"word": ["NA", "x"]}).astype(pd.ArrowDtype(pa.string()))
     assert whole(texts, reading=Reading(missing=("NA",)))["word"].isna().tolist() == [True, False]
+    times = pd.DataFrame({"day": pd.to_datetime(["1900-01-01", "2024-01-31", None])})
+    stated = Reading(missing_in={"day": ["1900-01-01"]})
+    assert whole(times, reading=stated)["day"].isna().tolist() == [True, False, True]
 
 
 def csv_of(tmp_path, text, name="t.csv", **encoding):

@@ -146,6 +146,21 @@ def test_graphs_replace_no_file_of_somebody_else(tmp_path):
     assert (tmp_path / "emb.onnx").read_text() == "mine"
 
 
+def test_an_export_keeps_no_graphs_of_another_model(tmp_path):
+    pytest.importorskip("onnxscript")
+    first, other = model(["emb", "labs"]), model(["emb", "labs"])
+    with torch.no_grad():
+        next(other.method.parameters()).add_(1)
+    export_onnx(first, cl.export(first, tmp_path) / "onnx", [["emb"]])
+    (tmp_path / "onnx" / "mine.txt").write_text("a note")
+    cl.export(first, tmp_path)
+    assert (tmp_path / "onnx" / "emb.onnx").exists()
+    cl.export(other, tmp_path)
+    assert sorted(path.name for path in (tmp_path / "onnx").iterdir()) == ["files.json", "mine.txt"]
+    export_onnx(other, tmp_path / "onnx", [["labs"]])
+    assert list(json.loads((tmp_path / "onnx" / "inputs.json").read_text())) == ["labs.onnx"]
+
+
 def test_a_graph_is_served_without_commlearn(tmp_path):
     pytest.importorskip("onnxruntime", reason="SKIPPED LOUDLY: pip install 'commlearn[onnx]'")
     cl.export_onnx(model(["emb"]), tmp_path, [["emb"]])

@@ -72,7 +72,7 @@ def _main(arguments: Sequence[str]) -> int:
     command = None
     try:
         parser = _parser(arguments)
-        options, rest = parser.parse_known_args(arguments)
+        options, rest = parser.parse_known_args(_settings_last(arguments))
         if not hasattr(options, "run"):
             parser.print_help()
             return 0
@@ -100,6 +100,25 @@ def _main(arguments: Sequence[str]) -> int:
         return _failed(f"out of memory. {advice}")
     except KeyboardInterrupt:
         return _failed("interrupted", 130)
+
+
+def _settings_last(arguments: Sequence[str]) -> list[str]:
+    """Move settings behind all other words: argparse would take the value of one for a positional argument.
+
+    Example:
+        >>> _settings_last(["train", "--training.epochs", "1", "films.yaml", "--seed=2"])
+        ['train', 'films.yaml', '--seed=2', '--training.epochs', '1']
+    """
+    words, others, settings = list(arguments), [], []
+    while words:
+        word = words.pop(0)
+        key, equals, _ = word.partition("=")
+        if key.startswith("--") and "." in key:
+            settings += [word] if equals else [word, *words[:1]]
+            words = words if equals else words[1:]
+        else:
+            others.append(word)
+    return others + settings
 
 
 def _failed(reason: str, code: int = 2) -> int:

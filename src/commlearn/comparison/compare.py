@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image as PIL
 
+from commlearn.batch import as_names
 from commlearn.comparison.answers.readouts import (
     READOUTS,
     ReadoutJob,
@@ -140,9 +142,8 @@ def compared(
 ) -> Comparison:
     """Compare on an existing source; the other arguments are those of `compare`."""
     on_table = is_schema(source.recipe)
-    methods = (["comm"] if on_table else USUAL) if methods is None else methods
-    numbers = list(range(seeds)) if isinstance(seeds, int) else list(dict.fromkeys(seeds))
-    _check(methods, numbers, jobs, source.overrides)
+    methods = as_names((["comm"] if on_table else USUAL) if methods is None else methods) or []
+    numbers = _check(methods, seeds, jobs, source.overrides)
     experiment, data = source.read()
     scores = scores_of(experiment, data, targets)
     members, refused = members_of(methods, source, experiment, data, scores)
@@ -172,10 +173,33 @@ def compared(
     return Comparison(result, verdict)
 
 
-def _check(methods: Sequence[str], seeds: Sequence[int], jobs: int, overrides: Mapping[str, Any]) -> None:
-    problems = Problems("compare")
-    if not seeds or not methods:
-        problems.add("a comparison needs at least one method and one seed")
+def seeds_of(seeds: int | Sequence[int]) -> list[int]:
+    """Return the seeds 0, 1, ... if their number is given, or the given ones, checked.
+
+    Example:
+        >>> seeds_of(2), seeds_of([3, 1])
+        ([0, 1], [3, 1])
+    """
+    named = range(int(seeds)) if isinstance(seeds, Integral) else seeds
+    numbers = list(named) if isinstance(named, Iterable) and not isinstance(named, str) else []
+    if not numbers or not all(isinstance(number, Integral) and number >= 0 for number in numbers):
+        raise ConfigurationError(
+            f"seeds is {seeds}; give the number of seeds, 1 or more, or a list of whole numbers from 0."
+        )
+    return list(dict.fromkeys(map(int, numbers)))
+
+
+def _check(
+    methods: Sequence[str], seeds: int | Sequence[int], jobs: int, overrides: Mapping[str, Any]
+) -> list[int]:
+    """Return the seeds; raise one error for all arguments that make no comparison."""
+    problems, numbers = Problems("compare"), []
+    if not methods:
+        problems.add("a comparison needs at least one method")
+    try:
+        numbers = seeds_of(seeds)
+    except ConfigurationError as problem:
+        problems.add(str(problem))
     if jobs < 0:
         problems.add(f"jobs is {jobs}; give the number of trainings to run at a time, or 0 for one per core")
     for key, option in (("seed", "seeds="), ("method", "methods=")):
@@ -184,6 +208,7 @@ def _check(methods: Sequence[str], seeds: Sequence[int], jobs: int, overrides: M
                 f"{key} is set to {overrides[key]}, which has no effect here; a comparison takes {option}"
             )
     problems.raise_if_any(ConfigurationError)
+    return numbers
 
 
 def _remember(out: Path, settings: Mapping[str, Any]) -> None:
@@ -219,7 +244,7 @@ def _questions(
     data: Dataset, sorts: Mapping[str, str], rivals: Sequence[str] | None, budgets: Sequence[str | int] | None
 ) -> _Questions:
     """Return the questions, checked before anything is trained."""
-    readers, pretrained, left_out = chosen_rivals(rivals, list(data.train.specs), len(data.fit))
+    readers, pretrained, left_out = chosen_rivals(as_names(rivals), list(data.train.specs), len(data.fit))
     if not readers:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ConfigurationError(f"None of the rivals can be used ({reasons}). Name others.")

@@ -51,8 +51,8 @@ class Comparison(dict[str, Any]):
         """Return the verdict as a frame: one row for each target, budget of labels and reader."""
         if self.verdict is None:
             raise ConfigurationError(
-                "This comparison has no verdict, because it was run without rivals. Compare with "
-                "rivals=[...]."
+                "This comparison has no verdict: it was run without rivals or without a method that learns "
+                "without labels. Compare with rivals=[...] and such a method (comm) in methods=."
             )
         rows = []
         for target, values in self.verdict["targets"].items():

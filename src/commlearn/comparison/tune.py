@@ -7,7 +7,7 @@ import inspect
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from commlearn.batch import as_names
 from commlearn.comparison.baselines import BASELINES, SINGLE
-from commlearn.comparison.compare import USUAL, compared
+from commlearn.comparison.compare import USUAL, compared, seeds_of
 from commlearn.comparison.plan import ComparisonSource
 from commlearn.comparison.table import Comparison
 from commlearn.config.configuration import Experiment, experiment_from, read_experiment, to_mapping
@@ -48,7 +49,7 @@ def values_of(key: str, stated: str | Sequence[Any]) -> Values:
         ([0.1, 0.3], (4, 20))
     """
     if not isinstance(stated, str):
-        values = list(stated)
+        values = list(stated) if isinstance(stated, Iterable) else [stated]
     elif ".." in stated:
         return _range(key, stated)
     else:
@@ -192,7 +193,8 @@ def tune(
         2
     """
     source = ComparisonSource(str(recipe), None if table is None else str(table), dict(overrides or {}))
-    names = tuple(methods or (["comm"] if is_schema(recipe) else USUAL))
+    names = tuple(as_names(methods) or (["comm"] if is_schema(recipe) else USUAL))
+    seeds = seeds_of(seeds)  # the trials use none of them
     axes = _axes(over, names, source)
     if is_schema(source.recipe):
         experiment = source.read()[0]

@@ -38,10 +38,20 @@ class Twin:
     separations: tuple[float, ...]
     dimensions: int | tuple[int, ...] = 32  # columns of each modality, at least 4; one number applies to all
 
-    def sample(self, records: int, seed: int) -> tuple[dict[str, Array], np.ndarray]:
-        """Draw records, and return their modalities a, b, ... and their target."""
+    def sample(
+        self, records: int, seed: int, counts: np.ndarray | None = None
+    ) -> tuple[dict[str, Array], np.ndarray]:
+        """Draw records, `counts` of each class if given, and return modalities a, b, ... and the target."""
         draw = numpy_generator(seed, f"twin {self.name}")
-        cells = draw.choice(self.latents.size, size=records, p=self.latents.ravel())
+        if counts is None:
+            cells = draw.choice(self.latents.size, size=records, p=self.latents.ravel())
+        else:
+            classes = self.latents.reshape(-1, len(counts)).T
+            drawn = [
+                draw.choice(len(share), size=count, p=share / share.sum())
+                for share, count in zip(classes, counts, strict=True)
+            ]
+            cells = np.concatenate([rows * len(counts) + label for label, rows in enumerate(drawn)])
         *values, target = np.unravel_index(cells, self.latents.shape)
         arrays = {}
         for index, (value, separation) in enumerate(zip(values, self.separations, strict=True)):
@@ -237,6 +247,9 @@ def _estimate(twin: Twin, records: int, seed: int, settings: Settings) -> dict[s
         arrays, labels = twin.sample(records, seed + 1000 * attempt)
         if np.bincount(labels, minlength=classes).min() >= settings.folds:
             break
+    else:  # chance hardly ever gives each of several small classes enough records
+        shares = twin.latents.sum(axis=tuple(range(twin.latents.ndim - 1)))
+        arrays, labels = twin.sample(records, seed, np.rint(records * shares).astype(np.intp))
     target = Target(twin.name, labels, tuple(map(str, range(classes))), np.arange(records), records)
     evidence = gather_evidence(from_arrays(arrays, None), target, None, settings)
     logs, _ = best_logs(evidence, settings)

@@ -71,6 +71,7 @@ _LEAKED_BITS = 0.02  # bits of leakage from which a report warns
 _EXPLAINED = 0.5  # share of variance held by the components below which a report warns
 _SAME_ORDER = 0.999  # rank correlation above which a column counts as the target number itself
 _LEAST_GROUPS, _IMPURITY = 20, 0.1  # fewest values of a column; highest impurity, relative to chance
+_LEAST_MARKED = 5  # fewest records with a code for it to count as one that tells a class
 _NEIGHBOURS, _JUMP, _NEAR_SHARE = 16, 6.0, 0.25  # neighbours per record; factor of a jump; share of records
 _SAMPLE = 500  # records whose neighbours are searched
 _RECOGNISED = (  # what follows from copies of records, before what groups are to keep together
@@ -151,7 +152,26 @@ def _columns_that_answer(name: str, values: Array, target: Target) -> list[str]:
                 f"column {index} of '{name}' predicts '{target.name}' without error: if it is the target, or "
                 "is derived from it, it leaks the answer; leave it out"
             ]
-    return []
+    return _codes_that_answer(name, values, target) if ranks is None else []
+
+
+def _codes_that_answer(name: str, values: Array, target: Target) -> list[str]:
+    """Return a warning if columns with two values each, as of a category, together tell every class."""
+    columns, answered = [], np.zeros(len(values), dtype=bool)
+    for index, column in enumerate(values.T):
+        marked = column == column.max()
+        two_values = not marked.all() and np.ptp(column[~marked]) == 0
+        if two_values and marked.sum() >= _LEAST_MARKED and np.ptp(target.labels[marked]) == 0:
+            columns.append(index)
+            answered |= marked
+    rest = np.unique(target.labels[~answered])  # one category may have no column of its own
+    if not columns or len(rest) > 1 or len(columns) > 2 * len(target.classes):
+        return []
+    shown = f"{', '.join(map(str, columns[:5]))}{', ...' if len(columns) > 5 else ''}"
+    return [
+        f"columns {shown} of '{name}', as of a category, together predict '{target.name}' without error: if "
+        "the category is the target, or is derived from it, it leaks the answer; leave it out"
+    ]
 
 
 def _numbered_groups(name: str, values: Array, target: Target) -> list[str]:
@@ -306,7 +326,7 @@ def diagnose(
             )
     doubts += count_doubts(evidence, expected, records=not curve.growth)
     trusted = not doubts
-    verdict = f"CANNOT BE TRUSTED: {doubts[0]}" if doubts else _verdict(view, limits)
+    verdict = f"CANNOT BE TRUSTED: {doubts[0]}" if doubts else _verdict(view, limits, bool(curve.growth))
     errors = {subset_name(subset): calibration_error(log, labels) for subset, log in logs.items()}
     chance = 1 / np.sqrt(len(labels))  # error from sampling alone
     doubts += [
@@ -321,12 +341,23 @@ def diagnose(
     return diagnostics, doubts
 
 
-def _verdict(view: View, limits: Limits) -> str:
+WITHOUT_CURVE = "Can be trusted within its intervals, as far as can be seen without a learning curve."
+
+
+def _verdict(view: View, limits: Limits, with_curve: bool = True) -> str:
     parts = {"synergy": view.spectrum[1:], "the total": [view.total]}
     if len(view.names) == 2:
         pair = view.pairs[0]
         parts |= {"the shared part": [pair.redundant], "the unique parts": [pair.unique1, pair.unique2]}
+    else:
+        parts |= {
+            "what single modalities provide": [view.spectrum[0]],
+            "the unique parts": list(view.unique.values()),
+            "what more than one modality carries": [view.non_exclusive],
+        }
     growing = [name for name, numbers in parts.items() if any(number.growing for number in numbers)]
+    if not growing and not with_curve:
+        return WITHOUT_CURVE
     if not growing:
         return "Can be trusted within its intervals: more records would change little."
     reason = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,14 @@ class Settings:
 
     def __post_init__(self) -> None:
         problems = Problems("settings")
+        whole = ["folds", "bootstrap", "permutations", "components", "seed"]
+        whole += [name for name in ("repeats", "bins") if getattr(self, name) is not None]
+        for name in whole:
+            if not isinstance(value := getattr(self, name), Integral):
+                problems.add(f"{name} is {value!r}; give a whole number")
+        if not isinstance(self.level, Real):
+            problems.add(f"level is {self.level!r}; give a share from 0.5 to less than 1, such as 0.9")
+        problems.raise_if_any(ConfigurationError)
         for name, minimum in (("folds", 2), ("bootstrap", 0), ("permutations", 19), ("components", 1)):
             if getattr(self, name) < minimum:
                 problems.add(f"{name} is {getattr(self, name)}; give at least {minimum}")
@@ -190,7 +199,15 @@ def _check_classes(codes: np.ndarray, classes: list[str], name: str, folds: int)
             "nothing to predict. Give records of at least two classes."
         )
     problems, warnings = Problems(f"target '{name}'"), []
-    for label, count in enumerate(np.bincount(codes)):
+    counts = np.bincount(codes)
+    if (small := int((counts < folds).sum())) > _MOST_CLASSES:
+        raise DataError(
+            f"target '{name}': {small} of {len(classes)} classes have fewer than {folds} records, such as "
+            f"'{classes[int(counts.argmin())]}' with {counts.min()}; each class needs at least {folds}, one "
+            "per fold. Merge classes, leave these records out, or choose another target if it is a name, a "
+            "date or a free text."
+        )
+    for label, count in enumerate(counts):
         if count < folds:
             problems.add(
                 f"class '{classes[label]}' has {count} records; each class needs at least {folds}, one per "

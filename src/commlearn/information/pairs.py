@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from commlearn.escapes import html_text
-from commlearn.information.diagnose import count_doubts, expected_error, leak_signs
+from commlearn.information.diagnose import WITHOUT_CURVE, count_doubts, expected_error, leak_signs
 from commlearn.information.estimate import ATOMS, information_in
 from commlearn.information.evidence import Evidence, best_posteriors, gather_evidence
 from commlearn.information.experts.posteriors import Posterior, Subset, all_subsets
@@ -155,7 +155,7 @@ def _verdict(limits: Limits) -> str:
             "AT LEAST: synergy and the totals can only be bounded from below (the experts found "
             f"{100 * limits.learnable:.0f} % of a planted synergy at this sample size)."
         )
-    return "Can be trusted within its intervals, as far as can be seen without a learning curve."
+    return WITHOUT_CURVE
 
 
 def _posteriors(

@@ -388,7 +388,8 @@ def _ladder(report: InteractionReport) -> list[str]:
     lines = [f"{'on their own':<{width}}  bits  interval      {heading:<6}  correct  balanced"]
     for subset, value in report.data.ladder.items():
         high = "open" if value.growing else f"{value.high:.2f}"
-        expected = f"  {extrapolated[information_of(subset)]:4.2f}" if extrapolated else ""
+        more = min(max(extrapolated.get(information_of(subset), 0.0), 0.0), report.entropy)
+        expected = f"  {more:4.2f}" if extrapolated else ""
         lines.append(
             f"{subset_name(subset):<{width}}  {value.bits:4.2f}  [{value.low:.2f}, {high}]  {expected:<6}  "
             f"{100 * report.data.accuracy[subset]:5.1f} %  "

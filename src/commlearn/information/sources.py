@@ -19,6 +19,7 @@ from commlearn.information.experts.posteriors import all_subsets
 from commlearn.information.material import MOST_MODALITIES, Material, chosen_names, from_arrays, is_collection
 from commlearn.information.pid.marginals import Array
 from commlearn.kinds.base import Cells
+from commlearn.kinds.rows import is_empty
 from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.vector import Vector
 from commlearn.methods.base import Method
@@ -367,6 +368,8 @@ def _table(data: Any, source: object = None) -> Table:
 
 def _values(source: Any, table: Table | None, argument: str) -> tuple[Any, str]:
     """Return values, or the column of that name, with their name; a 2-D array of one column becomes 1-D."""
+    if not hasattr(source, "__iter__"):
+        raise DataError(f"{argument}={source!r} is not one value per record, nor the name of a column.")
     if getattr(source, "ndim", 1) == 2 and source.shape[1] == 1:
         source = source.iloc[:, 0] if isinstance(source, pd.DataFrame) else source[:, 0]
     if isinstance(source, pd.DataFrame):
@@ -409,6 +412,14 @@ def _objects(values: Any) -> Any:
     cells = list(values)
     if any(is_collection(value) for value in cells):
         return np.fromiter(cells, dtype=object, count=len(cells))
+    return _as_array(values)
+
+
+def _as_array(values: Any) -> np.ndarray:
+    """Return values as an array; NumPy would turn a NaN among texts into the text "nan"."""
+    texts = isinstance(values, list | tuple) and any(isinstance(value, str) for value in values)
+    if texts and any(is_empty(value) for value in values):
+        return np.fromiter(values, dtype=object, count=len(values))
     return np.asarray(values)
 
 
@@ -417,7 +428,7 @@ def _groups(groups: Any, table: Table | None, schema: Schema | None, records: in
         groups = schema.group
     if groups is None:
         return None
-    values = np.asarray(_values(groups, table, "groups")[0])
+    values = _as_array(_values(groups, table, "groups")[0])
     if values.ndim != 1:
         raise DataError(f"groups has shape {values.shape}; give one value per record.")
     _check_length("groups", values, records)

@@ -162,7 +162,9 @@ def _half_space(block: Array, draw: np.random.Generator) -> np.ndarray:
     """Return each record's side of a random plane through the median; all directions have equal weight."""
     scale = block.std(axis=0)
     side = block @ (draw.normal(size=block.shape[1]) / np.maximum(scale, 1e-9))
-    return (side > np.median(side)).astype(np.intp)
+    above = side > np.median(side)
+    # The median of a column of few values may be the largest one; then no record is above it.
+    return (above if above.any() else side >= np.median(side)).astype(np.intp)
 
 
 # Number of classes above which resamplings are limited, and to how many.

@@ -88,7 +88,8 @@ def numbers_in(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
     if isinstance(cell, str | Path):
         cell = _load(file_of(cell, root, outside), shown(cell))
     if isinstance(cell, torch.Tensor):
-        cell = cell.detach().cpu().numpy()
+        cell = cell.detach().cpu()
+        cell = (cell.float() if cell.dtype == torch.bfloat16 else cell).numpy()  # numpy has no bfloat16
     if (steps := steps_of(cell)) is not None:
         cell = steps.values
     try:
@@ -100,7 +101,8 @@ def numbers_in(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
         wrong = f"is not an array of numbers ({problem}); give only numbers"
         if lengths := _lengths(cell):
             wrong = f"has rows of {lengths} numbers; give rows of equal length"
-        raise DataError(f"{shown(cell)} {wrong}") from problem
+        is_array = isinstance(cell, np.ndarray) and cell.ndim > 0
+        raise DataError(f"{shown(list(cell) if is_array else cell)} {wrong}") from problem
     if array.dtype.kind not in "biuf":
         raise DataError(f"{shown(cell)} is not an array of numbers; give a list, an array or a file path")
     if array.ndim == 0:
@@ -111,7 +113,11 @@ def numbers_in(cell: Any, root: Path, outside: bool = False) -> np.ndarray:
 def _lengths(cell: Any) -> str:
     """Return the different lengths of a list's rows, as text; "" if these are not the problem."""
     is_list = isinstance(cell, list | tuple) or (isinstance(cell, np.ndarray) and cell.ndim > 0)
-    sizes = {len(row) for row in (cell if is_list else ()) if isinstance(row, list | tuple)}
+    sizes = {
+        len(row)
+        for row in (cell if is_list else ())
+        if isinstance(row, list | tuple) or (isinstance(row, np.ndarray) and row.ndim)
+    }
     return " and ".join(map(str, sorted(sizes))) if len(sizes) > 1 else ""
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from commlearn.errors import DAMAGED, ConfigurationError, DataError
 from commlearn.kinds.arrays import array_of, file_of, is_blank, numbers_in, shown
 from commlearn.kinds.base import Cells, Kind, Problem
-from commlearn.kinds.rows import check_whole, first_ten, map_rows, raise_errors
+from commlearn.kinds.rows import check_whole, first_ten, is_empty_file, map_rows, raise_errors
 from commlearn.kinds.series import learn_sequences, standardise
 from commlearn.records import Column, Sequences
 
@@ -60,11 +60,15 @@ class Audio(Kind):
     outside: bool = False  # paths may leave the table's folder
 
     def __post_init__(self) -> None:
-        if self.rate is not None and not (isinstance(self.rate, int) and RATES[0] <= self.rate <= RATES[1]):
-            raise ConfigurationError(
-                f"Audio rate is {self.rate!r}; give {RATES[0]} to {RATES[1]} samples per second."
-            )
-        check_whole("Audio max_length", self.max_length, 1, "at least 1 frame")
+        if self.rate is not None:
+            whole = isinstance(self.rate, int | np.integer)
+            if not (whole and RATES[0] <= self.rate <= RATES[1]):
+                raise ConfigurationError(
+                    f"Audio rate is {self.rate!r}; give {RATES[0]} to {RATES[1]} samples per second."
+                )
+            object.__setattr__(self, "rate", int(self.rate))
+        frames = check_whole("Audio max_length", self.max_length, 1, "at least 1 frame")
+        object.__setattr__(self, "max_length", frames)
 
     def names(self) -> Sequence[str]:
         return (self.column,)
@@ -98,7 +102,9 @@ class Audio(Kind):
         """Apply `change` to each row's mono samples; return results (None without sound) and problems."""
         return map_rows(
             cells.frame[self.column].tolist(),
-            lambda cell: None if is_blank(cell) else change(self._sound(cell, cells.root)),
+            lambda cell: (
+                None if is_blank(cell) or is_empty_file(cell) else change(self._sound(cell, cells.root))
+            ),
             self.column,
             cells.first_row,
         )
@@ -106,6 +112,11 @@ class Audio(Kind):
     def _sound(self, cell: Any, root: Path) -> np.ndarray:
         """Return one cell as mono samples at 16 kHz."""
         if isinstance(cell, dict):  # as the `datasets` library stores sound
+            if not (cell.get("bytes") or cell.get("path")):
+                raise DataError(
+                    f"{shown(cell)} has neither 'bytes' nor a 'path'; give the bytes or the path of a WAV "
+                    "file, or only the samples, with Audio(..., rate=samples per second)"
+                )
             cell = cell.get("bytes") or cell.get("path")
         if isinstance(cell, bytes | bytearray):
             rate, samples = read_wav(io.BytesIO(cell), f"a cell of {len(cell)} bytes")

@@ -27,7 +27,15 @@ from commlearn.errors import DAMAGED, ConfigurationError, DataError
 from commlearn.kinds import arrays
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.pretrained import Pretrained
-from commlearn.kinds.rows import Result, check_whole, evenly_spaced, first_ten, is_empty, raise_errors
+from commlearn.kinds.rows import (
+    Result,
+    check_whole,
+    evenly_spaced,
+    first_ten,
+    is_empty,
+    is_empty_file,
+    raise_errors,
+)
 
 SIZES = (32, 64, 96, 128, 224)  # sizes to choose from, in pixels a side
 FEWEST = {96: 2_000, 128: 10_000, 224: 50_000}  # training images needed for these sizes
@@ -63,7 +71,8 @@ class Image(Kind):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "encoder", Pretrained.of(self.encoder))
-        check_whole("Image size", self.size, 0, "16 to 1024 pixels, or 0 to choose one")
+        size = check_whole("Image size", self.size, 0, "16 to 1024 pixels, or 0 to choose one")
+        object.__setattr__(self, "size", size)
         if self.size and isinstance(self.encoder, Pretrained):
             raise ConfigurationError(
                 f"Image size is {self.size}, but a pretrained encoder sets its own. Leave size out."
@@ -77,13 +86,15 @@ class Image(Kind):
         return (self.column,)
 
     def learn(self, cells: Cells) -> dict[str, Any]:
-        filled = [cell for cell in cells.frame[self.column].tolist() if not is_empty(cell)]
+        column = cells.frame[self.column].tolist()
+        filled = [cell for cell in column if not (is_empty(cell) or is_empty_file(cell))]
         decoder = Decoder(cells.root, self.outside)
         sample = [filled[row] for row in evenly_spaced(len(filled), SAMPLE)]
         results = in_threads(lambda cell: _measure(decoder, cell), sample)
         measurements = [result for result in results if isinstance(result, tuple)]
         if not measurements:
-            raise DataError(f"{self.column}: none of the training rows has an image that can be read.")
+            first = f" The first: {results[0]}" if results else ""
+            raise DataError(f"{self.column}: none of the training rows has an image that can be read.{first}")
         side = statistics.median(min(width, height) for width, height, _ in measurements)
         candidates = [size for size in SIZES if len(filled) >= FEWEST.get(size, 0)]
         nearest = min(candidates, key=lambda size: abs(math.log(size / side)))
@@ -148,7 +159,7 @@ def _distinct(cells: list[Any]) -> tuple[list[Any], np.ndarray]:
     sources: list[Any] = []
     index = np.full(len(cells), -1, dtype=np.int64)
     for row, cell in enumerate(cells):
-        if is_empty(cell) or (isinstance(cell, dict) and not (cell.get("bytes") or cell.get("path"))):
+        if is_empty(cell) or is_empty_file(cell):
             continue
         key = cell if isinstance(cell, str | bytes) else id(cell)
         index[row] = position_of.setdefault(key, len(sources))
@@ -235,7 +246,7 @@ class Decoder:
     def open(self, cell: Any) -> PIL.Image:
         """Open the picture and read its header: its size and mode are known, its pixels are not."""
         if isinstance(cell, dict):  # as the `datasets` library stores images
-            cell = cell.get("bytes") or cell.get("path")
+            cell = cell.get("bytes") or cell.get("path") or cell
         with _decoding_errors(cell):
             if isinstance(cell, PIL.Image):
                 return cell.copy()  # closing or drafting it must not change the caller's image

@@ -38,7 +38,9 @@ def as_numbers(values: pd.Series) -> np.ndarray:
         numbers = pd.to_numeric(values, errors="coerce")
     except OverflowError:  # Python's whole numbers have no upper limit
         numbers = pd.to_numeric(values.map(_as_float), errors="coerce")
-    return numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    result: np.ndarray = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
+    # an empty time would become the smallest whole number
+    return np.where(values.isna(), np.nan, result) if values.dtype.kind in "mM" else result
 
 
 def _as_float(cell: object) -> object:

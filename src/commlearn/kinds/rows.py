@@ -48,6 +48,13 @@ def is_empty(cell: Any) -> bool:
     return isinstance(cell, float | np.floating | np.datetime64 | np.timedelta64) and cell != cell
 
 
+def is_empty_file(cell: Any) -> bool:
+    """Return whether a cell is an object without content, such as {"bytes": None, "path": None}."""
+    return isinstance(cell, dict) and all(
+        is_empty(entry) or (isinstance(entry, bytes) and not entry) for entry in cell.values()
+    )
+
+
 def map_rows(
     rows: Iterable[Any], change: Callable[[Any], Result], column: str, first_row: int
 ) -> tuple[list[Result | None], list[Problem]]:
@@ -133,10 +140,11 @@ def named_columns(kind: str, fields: Sequence[str] | str) -> tuple[str, ...]:
     return columns
 
 
-def check_whole(name: str, value: Any, least: int, wanted: str) -> None:
-    """Check that a setting is a whole number of at least `least`."""
+def check_whole(name: str, value: Any, least: int, wanted: str) -> int:
+    """Check that a setting is a whole number of at least `least`; return it as a plain one."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ConfigurationError(f"{name} is {value!r:.60}; give {wanted}.")
+    return int(value)
 
 
 def label(columns: Sequence[str]) -> str:

@@ -67,7 +67,8 @@ class Series(Kind):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fields", named_columns("Series", self.fields))
-        check_whole("Series max_length", self.max_length, 1, "at least 1 step")
+        steps = check_whole("Series max_length", self.max_length, 1, "at least 1 step")
+        object.__setattr__(self, "max_length", steps)
 
     def learn(self, cells: Cells) -> dict[str, Any]:
         """Return channels, their means and scales, how many steps to average, and whether gaps occur."""

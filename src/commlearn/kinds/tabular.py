@@ -65,7 +65,8 @@ class Tabular(Kind):
             if column not in self.fields:
                 raise ConfigurationError("categorical: " + unknown("column", column, self.fields))
         object.__setattr__(self, "forms", self._check_forms())
-        check_whole("max_categories", self.max_categories, 1, "at least 1")
+        most = check_whole("max_categories", self.max_categories, 1, "at least 1")
+        object.__setattr__(self, "max_categories", most)
 
     def _check_forms(self) -> dict[str, str]:
         if not isinstance(self.forms, Mapping):

@@ -51,8 +51,10 @@ class Text(Kind):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "encoder", Pretrained.of(self.encoder))
-        check_whole("Text max_length", self.max_length, 1, "at least 1 token")
-        check_whole("Text vocabulary", self.vocabulary, 0, "0 words or more")
+        tokens = check_whole("Text max_length", self.max_length, 1, "at least 1 token")
+        object.__setattr__(self, "max_length", tokens)
+        words = check_whole("Text vocabulary", self.vocabulary, 0, "0 words or more")
+        object.__setattr__(self, "vocabulary", words)
 
     def names(self) -> Sequence[str]:
         return (self.column,)

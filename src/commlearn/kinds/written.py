@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import Decimal
 from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -167,8 +168,8 @@ def moment_of(cell: Cell, order: str = "") -> datetime | None:
         >>> moment_of("3/4/2024"), moment_of("3/4/2024", "month first").month, moment_of("31.4.2024")
         (None, 3, None)
     """
-    if isinstance(cell, datetime):
-        return cell.replace(tzinfo=None)
+    if isinstance(cell, datetime):  # pandas has dates outside of these years
+        return cell.replace(tzinfo=None) if 1 <= cell.year <= 9999 else None
     if isinstance(cell, date):
         return datetime(cell.year, cell.month, cell.day)
     if isinstance(cell, np.datetime64):
@@ -277,6 +278,11 @@ UNIT = r"[^\W\d_][^\s\d]{0,9}|[%€$£¥₹₽°′″][^\s\d]{0,4}"
 AMOUNT = re.compile(
     rf"(?P<before>US\$|[A-Z]{{3}}|[€$£¥₹₽])?\s*(?P<number>{DIGITS})(?P<space>\s*)(?P<after>{UNIT})?"
 )
+GROUPED = re.compile(  # one sign, or groups of three digits; in India, groups of two before the last
+    r"[+-]?(?:\d+(?:[.,]\d+)?|\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3})+(?:,\d+)?"
+    r"|\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d+)?)"
+)
+SPACERS = re.compile(r"['’\u00a0\u202f]")  # between thousands
 
 
 class Amount(NamedTuple):
@@ -287,7 +293,7 @@ class Amount(NamedTuple):
 
     def number(self, comma: str) -> float:
         """Return the value; `comma` is the decimal sign of an ambiguous number such as 1,299 ("": none)."""
-        digits = re.sub(r"['’\u00a0\u202f]", "", self.written)
+        digits = SPACERS.sub("", self.written)
         sign = _fraction_sign(digits) or comma
         thousands = "[.,]" if not sign else "[,]" if sign == "." else "[.]"
         try:
@@ -316,11 +322,13 @@ def amount_of(cell: Cell) -> Amount | None:
         >>> amount_of("€ 1.299,00"), amount_of("3kg"), amount_of("3 of 4")
         (Amount(written='1.299,00', unit='EUR'), Amount(written='3', unit='kg'), None)
     """
-    if isinstance(cell, int | float | np.number) and not isinstance(cell, bool):
+    if isinstance(cell, int | float | np.number | Decimal) and not isinstance(cell, bool):
         written = repr(_float(cell))  # padded next: more than three decimals are unambiguous
         return Amount(f"{written}000" if "." in written and "e" not in written else written, "")
     match = AMOUNT.fullmatch(cell.strip()) if isinstance(cell, str) else None
     if match is None or (match["before"] and match["before"].lower() not in CURRENCIES):
+        return None
+    if not GROUPED.fullmatch(SPACERS.sub("", match["number"])):  # such as 192.168.0.1, 2.10.3, or 1,2,3
         return None
     unit = match["after"] or match["before"] or ""
     lowered = unit.lower()

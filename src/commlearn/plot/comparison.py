@@ -250,7 +250,8 @@ def _target(comparison: Any, target: str | None) -> Mapping[str, Any]:
     values = getattr(comparison, "verdict", comparison)
     if not values:
         raise ConfigurationError(
-            "This comparison has no verdict: pass rivals=[...] to compare, or compare on a table."
+            "This comparison has no verdict: it was run without rivals or without a method that learns "
+            "without labels. Compare with rivals=[...] and such a method (comm) in methods=."
         )
     targets: Mapping[str, Any] = values["targets"]
     if target is not None and target not in targets:

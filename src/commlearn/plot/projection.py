@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy.linalg import eigh, orthogonal_procrustes
 
-from commlearn.errors import ConfigurationError, unknown
+from commlearn.errors import ConfigurationError, DataError, unknown
 from commlearn.plot.style import LINE, legible, new_axes, styled
 from commlearn.probes.probe import has_label
 
@@ -26,6 +26,8 @@ def pca(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     The sign of each direction is fixed by its largest weight.
     """
     centred = vectors - vectors.mean(axis=0)
+    if centred.shape[1] == 1:
+        return np.column_stack([centred[:, 0], np.zeros(len(centred))])
     if min(centred.shape) < 2:
         return np.zeros((len(vectors), 2))
     exact = centred.astype(np.float64)
@@ -74,7 +76,7 @@ def project(vectors: np.ndarray, how: str = "pca", seed: int = 0) -> np.ndarray:
     """Project each record to two numbers, (records, 2).
 
     Args:
-        vectors: (records, dim).
+        vectors: (records, dim); a record without any value, such as one whose embedding is NaN, gets NaN.
         how: pca, tsne, or umap if it is installed.
         seed: seed of tsne and umap.
 
@@ -84,7 +86,24 @@ def project(vectors: np.ndarray, how: str = "pca", seed: int = 0) -> np.ndarray:
     """
     if how not in PROJECTIONS:
         raise ConfigurationError(unknown("projection", how, PROJECTIONS))
-    return PROJECTIONS[how](np.asarray(vectors), seed)
+    vectors = np.asarray(vectors)
+    if vectors.ndim != 2 or vectors.dtype.kind not in "biufO":
+        raise DataError(
+            f"The vectors to project are {vectors.dtype} of shape {vectors.shape}; give numbers of shape "
+            "(records, dim)."
+        )
+    vectors = vectors.astype(np.float64) if vectors.dtype.kind in "bO" else vectors
+    finite = np.isfinite(vectors).all(axis=1)
+    if finite.all():
+        return PROJECTIONS[how](vectors, seed)
+    wrong = np.flatnonzero(~finite & ~np.isnan(vectors).all(axis=1))
+    if len(wrong):
+        rows = ", ".join(map(str, wrong[:10])) + (f" and {len(wrong) - 10} more" if len(wrong) > 10 else "")
+        raise DataError(f"Not all values of row {rows} are finite. Leave these rows out, or correct them.")
+    points = np.full((len(vectors), 2), np.nan)
+    if finite.any():
+        points[finite] = PROJECTIONS[how](vectors[finite], seed)
+    return points
 
 
 def aligned(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -115,10 +134,13 @@ def embedding_map(
 
     Args:
         points: (records, 2), as `project` returns them.
-        labels: one per record; numbers with more than 14 distinct values get a colour scale.
+        labels: one per record; numbers with more than 14 distinct values get a colour scale, and NaN is grey.
         title: title of the plot, such as the target's name.
         axes: axes to draw on.
     """
+    points = np.asarray(points)
+    if labels is not None and len(labels) != len(points):
+        raise DataError(f"There are {len(labels)} labels for {len(points)} points; give one label per point.")
     axes = axes or new_axes(6.0, 3.8)
     finite = np.isfinite(points).all(axis=1)
     x, y = points[finite, 0], points[finite, 1]
@@ -126,6 +148,9 @@ def embedding_map(
     if labels is None:
         axes.scatter(x, y, s=9, color=CLASSES[0], linewidths=0)
     elif values.dtype.kind in "iuf" and len(np.unique(values[has_label(values)])) > MOST:
+        unlabelled = finite & ~has_label(values)
+        if unlabelled.any():
+            axes.scatter(points[unlabelled, 0], points[unlabelled, 1], s=9, color=LINE, linewidths=0)
         cloud = axes.scatter(x, y, s=9, c=values[finite], cmap="cividis", linewidths=0)
         axes.figure.colorbar(cloud, ax=axes, fraction=0.04)
     else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -101,8 +102,11 @@ def audit_rows(
     model: Any, data: Dataset, target: str, strengths: Sequence[int], records: int, seed: int
 ) -> Audit:
     """Run the audit on rows from `readout_rows`."""
-    if any(strength < 1 for strength in strengths):
-        raise ConfigurationError(f"strengths is {list(strengths)}; give whole numbers from 1.")
+    several = isinstance(strengths, Iterable)
+    if not several or not all(isinstance(strength, Integral) and strength > 0 for strength in strengths):
+        raise ConfigurationError(f"strengths is {strengths}; give whole numbers from 1 in a list.")
+    if records < 1:
+        raise ConfigurationError(f"records is {records}; give the number of records of each part, at most.")
     chosen_targets(data, target)
     trained = method_owner(model)
     rows: list[AuditRow] = []

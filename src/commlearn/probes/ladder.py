@@ -21,6 +21,7 @@ from commlearn.probes.probe import (
     has_label,
     parts_to_read,
     probe_vectors,
+    scorable,
 )
 from commlearn.probes.readout_rows import readout_rows
 from commlearn.probes.results import Interval, Outcome, score_of
@@ -87,6 +88,8 @@ def probe_ladder(
     """
     data = readout_rows(model, data)
     chosen = chosen_targets(data, targets)
+    if targets is None:
+        chosen = scorable(data, chosen)
     check_targets(data, chosen)
     trained = method_owner(model)
     names = tuple(getattr(trained, "specs", None) or trained.modalities)
@@ -98,15 +101,15 @@ def probe_ladder(
         for name, by_subset in outcomes.items()
     }
     if problems and not any(ladder.values()):
-        raise DataError("; ".join(problems.values()))
-    for problem in problems.values():
+        raise DataError("; ".join(problems))
+    for problem in problems:
         warnings.warn(problem, DataWarning, stacklevel=2)
     return ladder
 
 
 def _checked(subsets: Sequence[Sequence[str]], modalities: Subset) -> list[Subset]:
     """Return subsets by name, checked; a single name is a subset of one."""
-    chosen = [(subset,) if isinstance(subset, str) else tuple(subset) for subset in subsets]
+    chosen = [(subset,) if isinstance(subset, str) else tuple(dict.fromkeys(subset)) for subset in subsets]
     for subset in chosen:
         for name in subset or ("",):
             if name not in modalities:
@@ -190,10 +193,10 @@ def outcomes_of(
     targets: Sequence[str],
     seed: int = 0,
     tell: Callable[[str], None] | None = None,
-) -> tuple[dict[str, dict[str, Outcome]], dict[str, str]]:
+) -> tuple[dict[str, dict[str, Outcome]], list[str]]:
     """Probe embeddings of `parts_to_read`; return the rungs with predictions, and why any are missing."""
     outcomes: dict[str, dict[str, Outcome]] = {}
-    problems: dict[str, str] = {}
+    lacking: dict[tuple[str, str], list[str]] = {}  # target and reason to the subsets that were not probed
     for target in targets:
         outcomes[target] = {}
         for name in parts[0]:
@@ -203,8 +206,10 @@ def outcomes_of(
                 outcomes[target][name] = _rung([part[name] for part in parts], data, target, seed)
             except DataError as problem:
                 reason = str(problem).removeprefix(f"target '{target}': ")
-                problems[target] = f"{target} from {name}: {reason}"
-    return outcomes, problems
+                lacking.setdefault((target, reason), []).append(name)
+    return outcomes, [
+        f"{target} from {', '.join(names)}: {reason}" for (target, reason), names in lacking.items()
+    ]
 
 
 @dataclass(frozen=True)

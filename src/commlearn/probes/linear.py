@@ -108,7 +108,7 @@ def scored_classes(
     }
     result = ProbeResult(
         **_figures(parts, truth, seed, groups),
-        chance=1 / len(classes),
+        chance=float(np.isin(np.unique(labels), classes).mean()) / len(classes),
         classes=len(classes),
         strength=strength,
         train_records=train_records,

@@ -69,7 +69,7 @@ def probe(
     data, modalities = readout_rows(model, data), as_names(modalities)
     chosen = chosen_targets(data, targets, kind)
     if targets is None:
-        chosen = _scorable(data, chosen)
+        chosen = scorable(data, chosen)
     check_targets(data, chosen)  # before anything is embedded
     parts = [_with_any(records, modalities) for records in parts_to_read(data, chosen)]
     vectors = [Vectors(embed(model, records, modalities), records) for records in parts]
@@ -77,7 +77,7 @@ def probe(
     return {name: outcome.result for name, outcome in outcomes.items()}
 
 
-def _scorable(data: Dataset, chosen: Mapping[str, str]) -> dict[str, str]:
+def scorable(data: Dataset, chosen: Mapping[str, str]) -> dict[str, str]:
     """Return the targets that can be scored and warn about the others, or return all if none can be."""
     scorable = {}
     for name, sort in chosen.items():
@@ -239,9 +239,21 @@ def _labels(records: Records, name: str, part_name: str) -> tuple[np.ndarray, np
     values = labels[labelled]
     if values.dtype == object and not isinstance(values[0], tuple):
         values = values.astype(str)
-    if part_name == "test" and values.ndim == 1 and values.dtype != object and (values == values[0]).all():
+    if part_name == "training" and len(values) < 2:
         raise DataError(
-            f"all {len(values)} test records that have it are {values[0]}: with nothing to tell apart, a "
+            "only one training record has it, and a probe needs at least two; fill it in, or split the data "
+            "differently."
+        )
+    if part_name == "test" and _all_equal(values):
+        words = ", ".join(map(str, np.atleast_1d(values[0]))) or "without any label"
+        raise DataError(
+            f"all {len(values)} test records that have it are {words}: with nothing to tell apart, a "
             "score means nothing. Split the data differently, or score other rows."
         )
     return labelled, values
+
+
+def _all_equal(values: np.ndarray) -> bool:
+    if values.dtype == object:  # sets of labels
+        return len({frozenset(map(str, labels)) for labels in values}) == 1
+    return bool((values == values[0]).all())

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -44,6 +44,7 @@ from commlearn.storage.plain_json import json_text, values_of_file
 from commlearn.storage.plain_yaml import yaml_text
 from commlearn.trained.run import Run
 
+TABLES = ("report.json", "probes.csv", "map.csv", "information.csv")
 PAGE, INTERACTIONS = "report.html", "interactions.json"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 PLAIN = {"", "schema", "table", "data", "config", "embedder"}  # names that say nothing about the content
@@ -97,6 +98,7 @@ def report(
     if out is None and subject.root is None:
         raise RunError("The model is not in a folder; specify a folder for the report: out=")
     folder = Path(out) if out is not None else _default_folder(subject)
+    _check_folder(folder, TABLES)
     parts = _decompose(subject, bool(targets), seed, tell) if interactions else _load_decompositions(subject)
     findings = Findings(subject, parts, seed, tell)
     tell("drawing")
@@ -105,12 +107,26 @@ def report(
     files = {f"{chart.name}.png": chart.png for chart in charts}
     files["report.json"] = json_text(findings.to_dict(), 1, ascii_only=False).encode()
     files |= {name: text.encode() for name, text in tables(findings).items()}
+    _check_folder(folder, files)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise RunError(f"Cannot make the folder {folder}: {problem.strerror}.") from problem
-    _write(folder, {**files, PAGE: html}, subject.run)
+    _write(folder, {PAGE: html, **files}, subject.run)
     return Written(str(folder / PAGE), tuple(sorted(files)), len(html), round(time.monotonic() - start, 2))
+
+
+def _check_folder(folder: Path, names: Iterable[str]) -> None:
+    """Refuse a file, and a folder in which these names, but no report, exist."""
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file. Give a folder for the report: out=")
+    page = folder / PAGE
+    existing = sorted(name for name in {PAGE, *names} if (folder / name).exists())
+    if existing and not (page.is_file() and b"commlearn" in page.read_bytes()):
+        raise RunError(
+            f"{folder} holds files that commlearn did not write and would replace: {', '.join(existing)}. "
+            "Move them away, or give another out=."
+        )
 
 
 def _default_folder(subject: Source) -> Path:

@@ -80,7 +80,7 @@ class Findings:
             for records in (parts_to_read(data, targets) if targets else ())
         ]
         outcomes, problems = outcomes_of(parts, data, list(targets), seed, tell)
-        self.notes = list(problems.values())  # what else could not be measured, and why
+        self.notes = problems  # what else could not be measured, and why
         rows = np.sort(numpy_generator(seed, "report records").permutation(len(data.test))[:MOST])
         tell("laying out the map")
         self.cards = cards(source, rows)

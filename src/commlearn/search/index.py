@@ -42,6 +42,7 @@ SAMPLE = 1000  # records of a table from which random pairs are taken
 PAIRS = 4000  # random pairs, roughly
 ALIKE = 0.95  # share of less similar random pairs from which records are called alike
 UNLIKE = 0.5  # share below which they are called unlike
+ROUNDING = 1e-5  # differences below this share of the embedding's size are rounding
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,9 @@ class Likeness:
         likeness = cls(by, modalities, empty, empty, empty)
         if by == modalities and len(rows):
             scaler = StandardScaler().fit(embed(model, records, by))
-            likeness = cls(by, modalities, scaler.mean_, scaler.scale_, empty)
+            size = np.maximum(np.abs(scaler.mean_), np.median(np.abs(scaler.mean_)))
+            scale = np.where(scaler.scale_ > ROUNDING * size, scaler.scale_, 1.0)  # 1 if all are the same
+            likeness = cls(by, modalities, scaler.mean_, scale, empty)
         if len(rows) < 2:
             return likeness
         queries = likeness.vectors(model, records, by)
@@ -96,11 +99,16 @@ class Likeness:
         """Standardise raw vectors if both sides have the same modalities, and scale them to length 1."""
         if len(self.center):
             vectors = (vectors - self.center) / self.scale
+            lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+            vectors = np.where(lengths > 10 * ROUNDING, vectors, 0.0)
         return unit(vectors).astype(np.float32)
 
     def above(self, cosines: np.ndarray) -> np.ndarray:
-        """Return the share of random pairs that are less similar; NaN without pairs or without a cosine."""
-        if not len(self.typical):
+        """Return the share of random pairs that are less similar; NaN without pairs or without a cosine.
+
+        It is also NaN if all records are the same: then all vectors, and so all cosines, are zero.
+        """
+        if not self.typical.any():
             return np.full(len(cosines), np.nan)
         shares = np.searchsorted(self.typical, cosines) / len(self.typical)
         return np.where(np.isnan(cosines), np.nan, shares)

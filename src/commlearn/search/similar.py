@@ -142,8 +142,8 @@ class Searcher:
 
     def similar(self, query: Query, k: int = 10) -> Any:
         """Return the records most like another query, as the function `similar` does."""
-        if k < 1:
-            raise ConfigurationError(f"k is {k}; give the number of records to return, 1 or more.")
+        if not isinstance(k, int | np.integer) or k < 1:
+            raise ConfigurationError(f"k is {k!r}; give the number of records to return, 1 or more.")
         if isinstance(query, Mapping):
             row = None
             query_record = records_of_cells(self.model, cells_of(query, self.schema), self.by)
@@ -274,6 +274,13 @@ def _names(model: Trained, names: Sequence[str] | str | None) -> list[str]:
 def row_of(query: int | str, table: Table, schema: Schema) -> int:
     """Return the number of the row that a query names."""
     if not isinstance(query, str):
+        whole = isinstance(query, float | np.floating) and float(query).is_integer()
+        if isinstance(query, bool) or not (whole or isinstance(query, int | np.integer)):
+            words = " ".join(repr(query).split())
+            raise DataError(
+                f"The query is a {type(query).__name__} ({words:.60}). Give the number of a row, from 0, the "
+                f"id of a row, as text, or a dict of cells, such as {_example(schema)}."
+            )
         row = int(query)
         if not 0 <= row < len(table):
             raise DataError(

@@ -185,7 +185,7 @@ class Inferred:
             table: name of the table in the first comment.
             path: path of the table relative to the schema, from which `commlearn train` reads it.
         """
-        lines = [f"# Guessed from {table}. Review and correct it; each comment gives the reason."]
+        lines = [f"# Guessed from {_line(table)}. Review and correct it; each comment gives the reason."]
         lines += [f"version: {VERSION}"]
         lines += [_flow("table", path)] if path is not None else []
         lines += [_flow("encoding", self.schema.encoding)] if self.schema.encoding else []

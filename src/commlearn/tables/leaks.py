@@ -18,6 +18,7 @@ from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.written import FORMS
 from commlearn.tables.roles import TARGETS, WORDS, odd_names
 from commlearn.tables.schema import Schema
+from commlearn.tables.splits import name_keys
 
 YES_OR_NO = ("true", "false", "yes", "no")
 
@@ -81,23 +82,23 @@ def group_leaks(cells: Cells, column: str, splits: Mapping[str, np.ndarray]) -> 
     if name_problems := odd_names(cells, column):
         return first_ten(name_problems)
     groups = cells.frame[column]
+    keys, present = name_keys(groups)  # a split compares names in the same way
     problems = []
-    if missing := int(groups.isna().sum()):
+    if missing := int((~present).sum()):
         message = f"{missing} rows have no group; each counts as a group of its own"
         problems.append(Problem(message, column, level="warning"))
-    first_rows: dict[object, dict[str, int]] = {}
+    first_rows: dict[int, dict[str, int]] = {}
     for name, rows in splits.items():
-        part = groups.iloc[rows].dropna().drop_duplicates()
-        for row, group in zip(part.index, part.tolist(), strict=True):
-            first_rows.setdefault(group, {})[name] = int(row)
+        for row in rows[present[rows]].tolist():
+            first_rows.setdefault(int(keys[row]), {}).setdefault(name, row)
     leaked = [
         Problem(
-            f"group {group!r} is in {' and '.join(rows)} (rows {', '.join(map(str, rows.values()))}); "
-            "keep each group in one split",
+            f"group {groups.iloc[min(rows.values())]!r} is in {' and '.join(rows)} "
+            f"(rows {', '.join(map(str, rows.values()))}); keep each group in one split",
             column,
             cells.first_row + max(rows.values()),
         )
-        for group, rows in first_rows.items()
+        for rows in first_rows.values()
         if len(rows) > 1
     ]
     return problems + first_ten(leaked)
@@ -194,8 +195,9 @@ def _gives_away(values: _PreparedColumn, target: _PreparedColumn, name: str) -> 
     answers, numbers = target.numbers[both_filled], values.numbers[both_filled]
     texts, classes = values.texts[both_filled], target.texts[both_filled]
     numeric = not np.isnan(numbers).any()
-    if numeric and not np.isnan(answers).any() and len(np.unique(answers)) > 2:
-        return _numeric_relation(numbers, answers, name)
+    ordered = numeric and not np.isnan(answers).any() and len(np.unique(answers)) > 2
+    if ordered and (relation := _numeric_relation(numbers, answers, name)):
+        return relation
     if target.sort == "number":
         return ""
     codes, class_codes = np.unique(texts, return_inverse=True)[1], np.unique(classes, return_inverse=True)[1]

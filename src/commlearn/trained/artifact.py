@@ -45,6 +45,7 @@ CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
 SCHEMA, STATE = "schema.json", "preprocessing.json"
 ROWS = "rows.safetensors"  # hashes of the rows that were trained on
 FEATURES = "features.safetensors"  # what fixed features learned from these rows
+GRAPHS = "set of ONNX graphs"  # in the folder `onnx` of an export
 NAMES = {CONFIG, TENSORS, CARD, SCHEMA, STATE, ROWS, FEATURES}
 
 
@@ -97,6 +98,8 @@ def export(trained: Any, folder: str | Path, rows: bool = True) -> Path:
     _refuse_changed_card(path / CARD, file_list, files[CARD])
     file_list.claim(*files)
     file_list.add(*files)
+    if (path / TENSORS).exists() and (path / TENSORS).read_bytes() != tensors:
+        _remove_graphs(path / "onnx")  # they compute what another model embeds
     for name, content in files.items():  # the configuration last: it completes the folder
         write_atomically(path / name, content)
     file_list.seal(CARD, hashlib.sha256(files[CARD]).hexdigest())
@@ -104,6 +107,14 @@ def export(trained: Any, folder: str | Path, rows: bool = True) -> Path:
         if name in file_list.names():  # from an earlier export, such as rows that are now left out
             (path / name).unlink(missing_ok=True)
     return path
+
+
+def _remove_graphs(folder: Path) -> None:
+    """Remove the ONNX graphs that an export of another model left."""
+    file_list = FileList(folder, kind=GRAPHS)
+    with suppress(RunError):  # somebody else's list
+        for name in file_list.names() if file_list.exists else ():
+            (folder / name).unlink(missing_ok=True)
 
 
 def _exported_before(path: Path) -> list[str]:

@@ -95,8 +95,8 @@ def embed(
     """
     model, modalities = method_owner(model), as_names(modalities)
     features = features_of(model, blocks)
-    if batch_size is not None and batch_size < 1:
-        raise ConfigurationError(f"batch_size is {batch_size}; give at least 1.")
+    if batch_size is not None and (not isinstance(batch_size, int | np.integer) or batch_size < 1):
+        raise ConfigurationError(f"batch_size is {batch_size!r}; give a whole number, at least 1.")
     if not isinstance(records, Records):
         if not isinstance(model, Trained):
             raise ConfigurationError(
@@ -375,7 +375,7 @@ def feature_encoders(method: Method) -> dict[str, FeatureEncoder]:
 
 def method_owner(model: Any) -> Any:
     """Return the object that holds the method: an Embedder's trained model, or the model itself."""
-    return getattr(model, "trained", model)
+    return model.trained if hasattr(type(model), "trained") else getattr(model, "trained", model)
 
 
 def _refuse_empty(view: View, start: int) -> None:

@@ -29,7 +29,7 @@ from commlearn.models.features.raw import Words
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.file_list import FileList
 from commlearn.storage.plain_json import values_of_file
-from commlearn.trained.artifact import trained_model
+from commlearn.trained.artifact import GRAPHS, trained_model
 from commlearn.trained.model import Trained
 from commlearn.trained.run_folder import make_folder
 
@@ -94,7 +94,7 @@ def export_onnx(
     path = Path(folder)
     make_folder(path)
     files = [INPUTS, *(f"{subset_name(subset)}.onnx" for subset in requested)]
-    file_list = FileList(path, kind="set of ONNX graphs")
+    file_list = FileList(path, kind=GRAPHS)
     file_list.claim(*files)
     file_list.add(*files)
     stated = values_of_file(path / INPUTS) if (path / INPUTS).exists() else {}

@@ -84,8 +84,8 @@ class Callbacks:
         more: callbacks to call after them.
     """
 
-    def __init__(self, given: Sequence[Callback | str] | Callback | str, *more: Callback) -> None:
-        callbacks = [given] if isinstance(given, str | Callback) else given
+    def __init__(self, given: Sequence[Callback | str] | Callback | str | None, *more: Callback) -> None:
+        callbacks = [given] if isinstance(given, str | Callback) else given or ()
         self.each = [_callback(part) for part in (*callbacks, *more)]
 
     @contextmanager

@@ -79,6 +79,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _embed_own_records(loaded: Any, options: argparse.Namespace) -> Any:
+    import numpy as np
+
     from commlearn.datasets import READERS
     from commlearn.trained.embed import dimension_names, embed
     from commlearn.trained.run import read_own_data
@@ -89,5 +91,10 @@ def _embed_own_records(loaded: Any, options: argparse.Namespace) -> Any:
     settings = dict(loaded.experiment.data)
     is_table = settings.pop("name") == "table"
     ids = READERS["table"](**settings).ids(records) if is_table else {}
-    parts = iter([(ids | records.targets, vectors)])
+    columns = ids | records.targets
+    if options.modalities is not None:  # records without any of them have no embedding
+        columns = columns if ids else {"row": np.arange(len(records)), **columns}
+        present = ~np.isnan(vectors[:, 0])
+        columns, vectors = {name: values[present] for name, values in columns.items()}, vectors[present]
+    parts = iter([(columns, vectors)])
     return write(options.out, parts, lambda dim: dimension_names(loaded, dim, options.blocks))

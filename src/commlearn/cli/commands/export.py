@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def python(options: argparse.Namespace) -> list[Call]:
+    _check(options)
     loaded = Call("cl.load", options.run_folder)
     graphs = Call("cl.export_onnx", loaded, f"{options.folder}/onnx", _subsets(options))
     return [_call(options), *([graphs] if options.onnx else [])]
@@ -65,13 +66,10 @@ def run(options: argparse.Namespace) -> None:
     from commlearn.cli.output import print_json, print_next, progress_printer
     from commlearn.storage.hub import on_hub
 
-    if options.subsets and not options.onnx:
-        raise ConfigurationError("--subsets chooses ONNX graphs; add --onnx.")
+    _check(options)
     if on_hub(options.folder):
         _push(options)
         return
-    if options.public or options.license or options.with_rows:
-        raise ConfigurationError("--public, --license and --with-rows are for the hub: hf://user/name.")
     folder = _call(options).made()
     if options.onnx:
         from commlearn.trained.artifact import load
@@ -88,14 +86,25 @@ def run(options: argparse.Namespace) -> None:
     print_next(options, ("info", folder), ("embed", folder, "TABLE", "-o", "z.parquet"))
 
 
+def _check(options: argparse.Namespace) -> None:
+    """Refuse options that do not fit each other or where the model goes."""
+    from commlearn.storage.hub import on_hub
+
+    if options.subsets and not options.onnx:
+        raise ConfigurationError("--subsets chooses ONNX graphs; add --onnx.")
+    if on_hub(options.folder):
+        if options.onnx or options.without_rows:
+            raise ConfigurationError(
+                "The hub stores no ONNX graphs, and hashes of rows only with --with-rows. Leave out --onnx "
+                "and --without-rows, or export to a folder."
+            )
+    elif options.public or options.license or options.with_rows:
+        raise ConfigurationError("--public, --license and --with-rows are for the hub: hf://user/name.")
+
+
 def _push(options: argparse.Namespace) -> None:
     from commlearn.cli.output import print_json, print_next
 
-    if options.onnx or options.without_rows:
-        raise ConfigurationError(
-            "The hub stores no ONNX graphs, and hashes of rows only with --with-rows. Leave out --onnx "
-            "and --without-rows, or export to a folder."
-        )
     address = _call(options).made()
     rows = "" if options.with_rows else "; no hashes of rows"
     if options.json:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from commlearn.cli.arguments import Call, add_modalities, add_run, add_targets, given
+from commlearn.cli.arguments import Call, Code, add_modalities, add_run, add_targets, given
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.escapes import file_name_part
 
@@ -38,21 +38,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def python(options: argparse.Namespace) -> list[str]:
-    targets = options.targets or [None]
     source, changed = options.run_folder, _changed_settings(options)
+    source = Call("cl.Schema.from_yaml", source) if _is_schema(source) else source
+    settings = Call("Settings", **changed) if changed else None
     lines = ["from commlearn.information import Settings"] if changed else []
-    for target in targets:
+    if not options.targets:  # only reading the data tells which there are
+        return [*lines, *_python_of_all_targets(options, source, settings)]
+    for target in options.targets:
         report = Call(
             "cl.interactions",
-            Call("cl.Schema.from_yaml", source) if _is_schema(source) else source,
+            source,
             options.table,
             target=target,
             **given(options, "modalities", "groups"),
-            settings=Call("Settings", **changed) if changed else None,
+            settings=settings,
             assign="report",
         )
         lines += [report, "print(report)"]
-        lines += [Call("report.plot", str(_plot_path(options, target, len(targets))))] if options.plot else []
+        if options.plot:
+            lines.append(Call("report.plot", str(_plot_path(options, target, len(options.targets)))))
+    return lines
+
+
+def _python_of_all_targets(options: argparse.Namespace, source: str, settings: Call | None) -> list[str]:
+    values = (source, options.table, options.modalities, options.groups)
+    lines = [
+        "from commlearn.information.ask import ask",
+        "from commlearn.information.sources import gather",
+        "",
+        f"sources = gather({', '.join(map(repr, values))})",
+        "for target in sources.targets:",
+        f"    {Call('ask', Code('sources'), Code('target'), settings=settings, assign='report')}",
+        "    print(report)",
+    ]
+    if options.plot:
+        path = Path(options.plot)
+        name = f"{path.stem + '-'!r} + file_name_part(target) + {path.suffix!r}"
+        lines = ["from commlearn.escapes import file_name_part", *lines]
+        lines.append(f"    report.plot({f'{path.parent}/'!r} + {name})")
     return lines
 
 

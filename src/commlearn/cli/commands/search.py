@@ -72,11 +72,37 @@ def run(options: argparse.Namespace) -> None:
     if options.out and Path(options.out).suffix not in (".csv", ".parquet"):
         raise ConfigurationError(f"--out is {options.out}; give a file that ends in .csv or .parquet.")
     call = _call(options)
+    if options.out:
+        _check_out(Path(options.out))
     with progress_printer(options) as tell:
         hits = call.made(tell=tell)
     if options.out:
         _write(hits, Path(options.out))
     print_json(json.loads(hits.to_json(orient="records"))) if options.json else _print(hits, options)
+
+
+def _check_out(path: Path) -> None:
+    """Refuse a file that cannot be written, or that somebody else wrote, before the table is embedded."""
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"--out {path}: there is no folder {path.parent}. Make it first.")
+    if path.exists() and not _holds_hits(path):
+        raise ConfigurationError(
+            f"{path} exists and does not hold records that a search found. Give another --out, or move it "
+            "away."
+        )
+
+
+def _holds_hits(path: Path) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        if path.suffix == ".parquet":
+            return pq.read_schema(path).names[:2] == ["rank", "row"]
+        with path.open(encoding="utf-8") as file:
+            return file.readline().startswith("rank,row,")
+    except (OSError, ValueError, pa.ArrowException):
+        return False
 
 
 def _write(hits: Any, path: Path) -> None:

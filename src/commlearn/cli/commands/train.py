@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--resume", action="store_true", help="continue from the run's last checkpoint")
     add("--overwrite", action="store_true", help="replace the run in the folder")
     about = "probe afterwards: all, or comma-separated names"
-    add("--probe", nargs="?", const="all", metavar="TARGETS", help=about)
+    add("--probe", nargs="?", type=names, const="all", metavar="TARGETS", help=about)
     about = "send metrics to mlflow, trackio or wandb; comma-separated names"
     add("--tracker", type=names, metavar="NAMES", help=about)
     add("--json", action="store_true", help="print the result as JSON")
@@ -74,15 +74,18 @@ def _reading_call(options: argparse.Namespace) -> Call:
 
 
 def _targets(options: argparse.Namespace) -> list[str] | None:
-    return None if options.probe == "all" else names(options.probe)
+    return None if options.probe == ["all"] else options.probe
 
 
 def run(options: argparse.Namespace) -> None:
     from commlearn.cli.output import print_json, print_next, print_probes
+    from commlearn.probes.probe import chosen_targets, probe
     from commlearn.training.callbacks import progress_for
     from commlearn.training.train import train
 
     experiment, data, note = _read(options)
+    if options.probe:
+        chosen_targets(data, _targets(options))  # refuses unknown names before the training
     name = short_name(options.recipe) if experiment.name == "schema" else experiment.name
     parts = [name, experiment.method["name"], experiment.variant, f"seed{experiment.seed}"]
     out = options.out or "runs/" + "-".join(part for part in parts if part)
@@ -107,7 +110,6 @@ def run(options: argparse.Namespace) -> None:
         return
     probes = None
     if options.probe:
-        from commlearn.probes.probe import probe
         from commlearn.storage.plain_json import json_text
 
         probes = probe(result, data, _targets(options))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
 from commlearn.cli.arguments import (
     Call,
@@ -81,6 +83,14 @@ def _over(words: list[str]) -> dict[str, str]:
     return over
 
 
+def _words(options: argparse.Namespace, chosen: dict[str, Any]) -> list[str]:
+    """Return options that train on the same data, with the command's settings and the chosen ones."""
+    given = {"table": options.table, "data": options.data}
+    settings = {key: value for key, value in given.items() if value} | options.overrides | chosen
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}
+    return [word for key, text in texts.items() for word in (f"--{key}", text)]
+
+
 def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_json, print_next, print_tuning
 
@@ -91,8 +101,8 @@ def run(options: argparse.Namespace) -> int:
         print_tuning(tuning)
         print(f"Table: {_out(options) / 'tuning.json'}")
         method, row = max(tuning["methods"].items(), key=lambda item: item[1]["above_chance"] or 0.0)
-        chosen = [word for key, value in row["chosen"].items() for word in (f"--{key}", value)]
         if row["trained"]:
-            print_next(options, ("train", options.recipe, "--method", method, *chosen))
+            words = _words(options, row["chosen"])
+            print_next(options, ("train", options.recipe, "--method", method, *words))
     failed = (row[part]["errors"] for row in tuning["methods"].values() for part in ("default", "best"))
     return 1 if any(failed) else 0

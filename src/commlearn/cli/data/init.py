@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from commlearn.cli.arguments import Call, names
+from commlearn.cli.arguments import Call, Code, names
 from commlearn.errors import ConfigurationError
 
 HELP = "Guess a schema for a table and write it to a file, with a comment for each guess."
@@ -29,15 +29,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def python(options: argparse.Namespace) -> list[str]:
+    encoding = options.encoding or None
+    reading = Call("Reading", encoding=encoding) if encoding else None
+    text = Call("inferred.to_yaml", Path(options.table).name, _path_from(Path(options.out), options.table))
     return [
         "from pathlib import Path",
+        *(["from commlearn.tables.formats.reading import Reading"] if encoding else []),
         "from commlearn.tables.table import read_table",
         "from commlearn.tables.infer import infer",
         "",
-        Call("read_table", options.table, assign="table"),
-        f"inferred = infer(table, {options.target!r})",
-        f"Path({options.out!r}).write_text(inferred.to_yaml({options.table!r}))",
+        Call("read_table", options.table, reading=reading, assign="table"),
+        Call("infer", Code("table"), options.target, encoding, assign="inferred"),
+        f"Path({options.out!r}).write_text({text}, encoding='utf-8')",
     ]
+
+
+def _path_from(out: Path, table: str) -> str:
+    """Return the table's path as seen from the schema's folder; a URL stays as it is."""
+    from commlearn.storage.places import is_remote
+
+    if is_remote(table):
+        return table
+    return Path(os.path.relpath(Path(table).resolve(), out.parent.resolve())).as_posix()
 
 
 def run(options: argparse.Namespace) -> int:
@@ -54,8 +67,8 @@ def run(options: argparse.Namespace) -> int:
     table = next(iterate_table(options.table, 100_000, reading=reading))  # enough to tell what a column is
     inferred = infer(table, options.target, options.encoding)
     out.parent.mkdir(parents=True, exist_ok=True)
-    table_path = os.path.relpath(Path(options.table).resolve(), out.parent.resolve())
-    write_atomically(out, inferred.to_yaml(Path(options.table).name, Path(table_path).as_posix()).encode())
+    text = inferred.to_yaml(Path(options.table).name, _path_from(out, options.table))
+    write_atomically(out, text.encode())
     if options.json:
         guesses = [{"role": g.role, "name": g.name, "reason": g.reason} for g in inferred.guesses]
         print_json({"out": str(out), "schema": inferred.schema.to_mapping(), "guesses": guesses})

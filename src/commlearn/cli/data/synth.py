@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def python(options: argparse.Namespace) -> list[str]:
+    _check(options)
     call = _call(options)
     if options.what in PUBLISHED:
         return [call]
@@ -62,9 +63,7 @@ def _call(options: argparse.Namespace) -> Call:
 def run(options: argparse.Namespace) -> None:
     from commlearn.cli.output import print_json, print_next
 
-    choices = ("trifeature", "tables", *PUBLISHED)
-    if options.what not in choices:
-        raise ConfigurationError(unknown("data set", options.what, choices))
+    _check(options)
     for path in map(Path, filter(None, (options.out, options.gallery))):
         exists = any(path.iterdir()) if path.is_dir() else path.exists()
         if exists and not options.overwrite:
@@ -77,18 +76,24 @@ def run(options: argparse.Namespace) -> None:
         print_next(options, ("train", options.what, "--data", written["out"]))
 
 
+def _check(options: argparse.Namespace) -> None:
+    choices = ("trifeature", "tables", *PUBLISHED)
+    if options.what not in choices:
+        raise ConfigurationError(unknown("data set", options.what, choices))
+    if options.what != "trifeature" and not options.out:
+        placeholder = "FOLDER" if options.what == "tables" else "PATH"
+        raise ConfigurationError(f"Nothing to write: give --out {placeholder}.")
+    if not (options.gallery or options.out):
+        raise ConfigurationError("Nothing to write: give --gallery FILE.png, --out FILE.npz or both.")
+
+
 def _write(options: argparse.Namespace) -> dict[str, str]:
     """Write the data and return the paths, by what they hold."""
     if options.what == "tables" or options.what in PUBLISHED:
-        if not options.out:
-            placeholder = "FOLDER" if options.what == "tables" else "PATH"
-            raise ConfigurationError(f"Nothing to write: give --out {placeholder}.")
         if options.what in PUBLISHED:
             return {"out": str(_call(options).made())}
         path = _call(options).made().write(options.out)
         return {"table": str(path), "schema": str(path.with_name("schema.yaml"))}
-    if not (options.gallery or options.out):
-        raise ConfigurationError("Nothing to write: give --gallery FILE.png, --out FILE.npz or both.")
     written = {}
     if options.gallery:
         written["gallery"] = _gallery(options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -178,14 +178,16 @@ def budgets_of(task: Task, budgets: Sequence[str]) -> list[str]:
     return [*chosen, ALL]
 
 
-def checked_budgets(budgets: Sequence[str | int] | None) -> tuple[str, ...]:
-    """Return budgets as text; raise an error that shows valid formats if one is malformed.
+def checked_budgets(budgets: Sequence[str | int] | str | int | None) -> tuple[str, ...]:
+    """Return one or several budgets as text; raise an error that shows valid formats if one is malformed.
 
     Example:
         >>> checked_budgets([20, "5%", "all"])
         ('20', '5%', 'all')
     """
-    checked = tuple(str(budget).strip() for budget in (BUDGETS if budgets is None else budgets))
+    budgets = BUDGETS if budgets is None else budgets
+    several = budgets if isinstance(budgets, Iterable) and not isinstance(budgets, str) else [budgets]
+    checked = tuple(str(budget).strip() for budget in several)
     for budget in checked:
         number = budget.removesuffix("%")
         is_count = budget.isdecimal() and int(budget) > 0

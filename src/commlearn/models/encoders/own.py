@@ -55,6 +55,12 @@ class OwnEncoder(nn.Module):
             )
         output = self.module(values, padding=padding) if self.takes_padding else self.module(values)
         features, padding = output if isinstance(output, tuple) else (output, padding)
+        missing = self.training and values.is_floating_point() and bool(values.isnan().any())
+        if missing and isinstance(features, Tensor) and features.isnan().any():
+            raise ConfigurationError(
+                f"The encoder {name} returned NaN for values that contain NaN: numbers that are missing, or "
+                "that an augmentation hides. Begin its forward with values = torch.nan_to_num(values)."
+            )
         shape = tuple(features.shape) if isinstance(features, Tensor) else (type(features).__name__,)
         if len(shape) not in (2, 3) or shape[0] != values.shape[0]:
             raise ConfigurationError(

@@ -117,8 +117,8 @@ class FixedFeatures(Learned):
                 tell(f"read {len(parts) * BLOCK} of {len(sample)} records")
         group = np.repeat(np.arange(len(parts[0])), [values.shape[1] for values in parts[0]])
         raw = torch.cat([torch.cat(groups, dim=1).cpu() for groups in parts])
-        self._standardise(raw, seed)
-        self._find_components(raw, group, seed)
+        varies = self._standardise(raw, seed)
+        self._find_components(raw, group, seed, varies)
         return self.to(device)
 
     @torch.no_grad()
@@ -134,8 +134,11 @@ class FixedFeatures(Learned):
         values = raw.index_select(1, self.varying).nan_to_num(nan=0.0)
         return ((values - self.centre) / self.scale).nan_to_num().clamp(-LIMIT, LIMIT)
 
-    def _standardise(self, raw: Tensor, seed: int) -> None:
-        """Find each feature's centre and scale, with outliers clipped; drop features that never vary."""
+    def _standardise(self, raw: Tensor, seed: int) -> bool:
+        """Find each feature's centre and scale, with outliers clipped; drop features that never vary.
+
+        Returns whether any feature varies by more than rounding errors.
+        """
         rows = some_places(len(raw), QUANTILE_ROWS, numpy_generator(seed, "quantiles"))
         values = np.nan_to_num(raw.numpy())
         low, high = np.quantile(values[rows], [0.02, 0.98], axis=0).astype(np.float64)
@@ -159,8 +162,9 @@ class FixedFeatures(Learned):
             centre=mean[varying].astype(np.float32),
             scale=scale.astype(np.float32),
         )
+        return bool(alive.any())
 
-    def _find_components(self, raw: Tensor, group: np.ndarray, seed: int) -> None:
+    def _find_components(self, raw: Tensor, group: np.ndarray, seed: int, varies: bool) -> None:
         """Find the directions in which records differ most, with all groups of features counting the same."""
         self.store(components=torch.zeros(0, 0))
         member = group[self.varying.numpy()]  # (features,)
@@ -175,7 +179,7 @@ class FixedFeatures(Learned):
         parts = [self._standardised(raw[start : start + BLOCK]) for start in range(0, len(raw), BLOCK)]
         values = torch.cat([part @ self.components if reduced else part for part in parts])
         deviation = values.double().std(dim=0, correction=0)
-        significant = deviation > 1e-4 * deviation.max()
+        significant = (deviation > 1e-4 * deviation.max()) & varies
         unequal = reduced or self.raw.same_unit
         scale = (deviation.pow(self.raw.softness) if unequal else deviation * balance) * significant
         total = scale.square().sum()

@@ -51,6 +51,8 @@ class Reading:
             elif name in self.missing_in and pd.api.types.is_numeric_dtype(column):
                 hit = column.isin(_numbers(values)).to_numpy()
                 columns[name] = column.mask(hit, np.nan) if hit.any() else column
+            elif name in self.missing_in and pd.api.types.is_datetime64_any_dtype(column):
+                columns[name] = column.mask(_is_stated_time(column, values))
         return frame.assign(**columns) if columns else frame
 
 
@@ -61,6 +63,12 @@ def _numbers(values: Sequence[Any]) -> list[Any]:
         with suppress(TypeError, ValueError):
             numbers += [float(value)] if isinstance(value, str) else []
     return numbers
+
+
+def _is_stated_time(column: pd.Series, values: Sequence[Any]) -> pd.Series:
+    """Return which times are among these values, written as text files write them."""
+    texts = column.astype("str").str.removesuffix(" 00:00:00")
+    return texts.isin([str(value).strip().removesuffix(" 00:00:00") for value in values])
 
 
 def _is_one_of(column: pd.Series, values: Sequence[Any]) -> pd.Series:
