@@ -244,7 +244,7 @@ COMMANDS: list[tuple[str, list[str]]] = [
     ("interactions run --target y --bins 1", ["bins is 1", "at least 2"]),
     ("interactions run --target y --plot z.bmp", ["--plot z.bmp", ".png"]),
     ("interactions schema.yaml --target y", ["needs a table", "TABLE"]),
-    ("interactions schema.yaml table.csv --target id --quick", ["class 'r000'", "Merge it"]),
+    ("interactions schema.yaml table.csv --target id --quick", ["such as 'r000'", "Merge classes"]),
     ("interactions schema.yaml alike.csv --target y --quick", ["y"]),
     ("report run --target z", ["'z'", "Known: n, y"]),
     ("finetune run --target z", ["'z'", "Known: n, y"]),

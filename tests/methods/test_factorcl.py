@@ -113,7 +113,7 @@ def test_more_classes_than_there_is_room_for_are_named():
     column = VectorColumn(np.zeros((5, 3), np.float32))
     encoders = build_encoders({"a": column.spec, "b": column.spec}, 16, {})
     method = METHODS["factorcl-sup"].build(encoders, 16, most_classes=3)
-    with pytest.raises(ConfigurationError, match="5 classes; there is room for 3.*most_classes 5"):
+    with pytest.raises(ConfigurationError, match="5 classes; there is room for 3.*most_classes to 5"):
         method.check_records(Records({"a": column, "b": column}, {"kind": np.arange(5)}))
 
 

@@ -225,7 +225,7 @@ def test_supcon_names_what_its_labels_lack(name):
     assert check("kind", kind=classes, other=classes) == "kind"
     for message, given in [
         ("the data have no target", {}),
-        ("2: one, other. Name one with --method.target", {"one": classes, "other": classes}),
+        ("2: one, other. Name one with method.target", {"one": classes, "other": classes}),
         ("age holds numbers or sets.*pandas.qcut", {"age": numbers}),
         ("fewer than two of them in 'kind'", {"kind": np.array(["a", None, "a", "a"], dtype=object)}),
         ("fewer than two of them in 'kind'", {"kind": np.full(4, np.nan)}),

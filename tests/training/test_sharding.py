@@ -25,5 +25,5 @@ def test_a_learned_temperature_cannot_be_parted():
     encoders = build_encoders({"a": Spec("vector", (3,)), "b": Spec("vector", (2,))}, 8, {})
     player = Player(CoMM.build(encoders, 8, temperature="learned"))
     shard = strategy_of(Training(strategy="fsdp"))._parallelize_fn
-    with pytest.raises(ConfigurationError, match="temperature.log is a scalar.*strategy ddp"):
+    with pytest.raises(ConfigurationError, match="temperature.log is a scalar.*strategy to ddp"):
         shard(player, None)

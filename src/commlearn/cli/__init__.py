@@ -114,8 +114,8 @@ def _settings_last(arguments: Sequence[str]) -> list[str]:
         word = words.pop(0)
         key, equals, _ = word.partition("=")
         if key.startswith("--") and "." in key:
-            settings += [word] if equals else [word, *words[:1]]
-            words = words if equals else words[1:]
+            has_value = not equals and words and not words[0].startswith("--")
+            settings += [word, words.pop(0)] if has_value else [word]
         else:
             others.append(word)
     return others + settings

@@ -32,7 +32,6 @@ from commlearn.storage.hub import Repository, fetch, on_hub, open_repository, st
 from commlearn.storage.plain_files import path_hint, plain_file
 from commlearn.storage.plain_json import parse_json
 from commlearn.tables.schema import Schema
-from commlearn.trained.embed import method_owner
 from commlearn.trained.model import Trained, adopt_frozen, checked_reasons, frozen_tensors, stored_method
 from commlearn.trained.model_card import hub_card, measured, model_card
 from commlearn.trained.run import Run, load_run
@@ -139,7 +138,7 @@ def _refuse_changed_card(path: Path, file_list: FileList, card: bytes) -> None:
 
 def trained_model(model: Any) -> Trained:
     """Return the trained model of a run, an Embedder, or a folder or address that `load` reads."""
-    model = load(model) if isinstance(model, str | Path) else method_owner(model)
+    model = load(model) if isinstance(model, str | Path) else getattr(model, "trained", model)
     if not isinstance(model, Trained):
         raise ConfigurationError(
             f"A {type(model).__name__} is not a trained model. Give a run, a fitted Embedder, or a folder."
