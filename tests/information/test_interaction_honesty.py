@@ -174,9 +174,9 @@ def test_without_a_curve_nothing_is_claimed_about_more_records():
     even = dict.fromkeys(all_subsets(("a", "b")), np.log(np.full((600, 2), 0.5)))
     given = Evidence({}, {}, {}, target, make_folds(target, None, 5, 0))
     view = make_view(even, given, QUICK)
-    found, doubts = diagnose.diagnose(even, view, Curve({}, {}), Limits(1.0), given, [], 0.0)
+    diagnosis, doubts = diagnose.diagnose(even, view, Curve({}, {}), Limits(1.0), given, [], 0.0)
     assert not doubts
-    assert found.verdict.endswith("as far as can be seen without a learning curve.")
+    assert diagnosis.verdict.endswith("as far as can be seen without a learning curve.")
 
 
 def test_a_unique_part_of_three_modalities_that_grows_is_in_the_verdict():

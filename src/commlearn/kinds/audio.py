@@ -20,7 +20,7 @@ from torch import Tensor
 from commlearn.errors import DAMAGED, ConfigurationError, DataError
 from commlearn.kinds.arrays import array_of, file_of, is_blank, numbers_in, shown
 from commlearn.kinds.base import Cells, Kind, Problem
-from commlearn.kinds.rows import check_whole, first_ten, is_empty_file, map_rows, raise_errors
+from commlearn.kinds.rows import first_ten, is_empty_file, map_rows, raise_errors, store_whole
 from commlearn.kinds.series import learn_sequences, standardise
 from commlearn.records import Column, Sequences
 
@@ -67,8 +67,7 @@ class Audio(Kind):
                     f"Audio rate is {self.rate!r}; give {RATES[0]} to {RATES[1]} samples per second."
                 )
             object.__setattr__(self, "rate", int(self.rate))
-        frames = check_whole("Audio max_length", self.max_length, 1, "at least 1 frame")
-        object.__setattr__(self, "max_length", frames)
+        store_whole(self, "max_length", "Audio max_length", 1, "at least 1 frame")
 
     def names(self) -> Sequence[str]:
         return (self.column,)

@@ -29,12 +29,12 @@ from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.pretrained import Pretrained
 from commlearn.kinds.rows import (
     Result,
-    check_whole,
     evenly_spaced,
     first_ten,
     is_empty,
     is_empty_file,
     raise_errors,
+    store_whole,
 )
 
 SIZES = (32, 64, 96, 128, 224)  # sizes to choose from, in pixels a side
@@ -71,8 +71,7 @@ class Image(Kind):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "encoder", Pretrained.of(self.encoder))
-        size = check_whole("Image size", self.size, 0, "16 to 1024 pixels, or 0 to choose one")
-        object.__setattr__(self, "size", size)
+        store_whole(self, "size", "Image size", 0, "16 to 1024 pixels, or 0 to choose one")
         if self.size and isinstance(self.encoder, Pretrained):
             raise ConfigurationError(
                 f"Image size is {self.size}, but a pretrained encoder sets its own. Leave size out."

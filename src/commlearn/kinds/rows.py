@@ -140,11 +140,12 @@ def named_columns(kind: str, fields: Sequence[str] | str) -> tuple[str, ...]:
     return columns
 
 
-def check_whole(name: str, value: Any, least: int, wanted: str) -> int:
-    """Check that a setting is a whole number of at least `least`; return it as a plain one."""
+def store_whole(kind: object, field: str, name: str, least: int, wanted: str) -> None:
+    """Check that a kind's setting is a whole number of at least `least`, and store it as a plain one."""
+    value = getattr(kind, field)
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ConfigurationError(f"{name} is {value!r:.60}; give {wanted}.")
-    return int(value)
+    object.__setattr__(kind, field, int(value))
 
 
 def label(columns: Sequence[str]) -> str:

@@ -26,7 +26,7 @@ from commlearn.kinds.arrays import (
 )
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.numbers import LARGEST, outside, usual_range
-from commlearn.kinds.rows import LISTED, check_whole, first_ten, label, map_rows, named_columns, raise_errors
+from commlearn.kinds.rows import LISTED, first_ten, label, map_rows, named_columns, raise_errors, store_whole
 from commlearn.records import Column, Sequences
 
 MOST_STEPS = 512  # default for the most steps of a series after averaging
@@ -67,8 +67,7 @@ class Series(Kind):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fields", named_columns("Series", self.fields))
-        steps = check_whole("Series max_length", self.max_length, 1, "at least 1 step")
-        object.__setattr__(self, "max_length", steps)
+        store_whole(self, "max_length", "Series max_length", 1, "at least 1 step")
 
     def learn(self, cells: Cells) -> dict[str, Any]:
         """Return channels, their means and scales, how many steps to average, and whether gaps occur."""

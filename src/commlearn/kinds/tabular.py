@@ -25,7 +25,7 @@ from commlearn.errors import ConfigurationError, DataError, DataWarning, unknown
 from commlearn.kinds.arrays import ArrayColumn, present_or_none
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.numbers import MISSING_NUMBERS, apply_curve, learn_curve, numbers_of, wrong_numbers
-from commlearn.kinds.rows import check_whole, first_ten, is_empty, named_columns, raise_errors
+from commlearn.kinds.rows import first_ten, is_empty, named_columns, raise_errors, store_whole
 from commlearn.kinds.written import FEWEST, FORMS, Parts
 from commlearn.records import Column
 
@@ -65,8 +65,7 @@ class Tabular(Kind):
             if column not in self.fields:
                 raise ConfigurationError("categorical: " + unknown("column", column, self.fields))
         object.__setattr__(self, "forms", self._check_forms())
-        most = check_whole("max_categories", self.max_categories, 1, "at least 1")
-        object.__setattr__(self, "max_categories", most)
+        store_whole(self, "max_categories", "max_categories", 1, "at least 1")
 
     def _check_forms(self) -> dict[str, str]:
         if not isinstance(self.forms, Mapping):

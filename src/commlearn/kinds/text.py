@@ -22,7 +22,7 @@ from commlearn.batch import Modality, Spec
 from commlearn.errors import DataError
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.pretrained import Pretrained, ids_of
-from commlearn.kinds.rows import brief, check_whole, first_ten, is_empty, map_rows, raise_errors
+from commlearn.kinds.rows import brief, first_ten, is_empty, map_rows, raise_errors, store_whole
 from commlearn.models.features import Texts
 
 PADDING, MASK, UNKNOWN = 0, 1, 2
@@ -51,10 +51,8 @@ class Text(Kind):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "encoder", Pretrained.of(self.encoder))
-        tokens = check_whole("Text max_length", self.max_length, 1, "at least 1 token")
-        object.__setattr__(self, "max_length", tokens)
-        words = check_whole("Text vocabulary", self.vocabulary, 0, "0 words or more")
-        object.__setattr__(self, "vocabulary", words)
+        store_whole(self, "max_length", "Text max_length", 1, "at least 1 token")
+        store_whole(self, "vocabulary", "Text vocabulary", 0, "0 words or more")
 
     def names(self) -> Sequence[str]:
         return (self.column,)

@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from commlearn.batch import Batch, Modality, Subset, subset_name, view_of
-from commlearn.methods.base import Step, Views, accuracies, term_weights, weighted_mean
-from commlearn.methods.fusing import FusingMethod
+from commlearn.methods.base import FusingMethod, Step, Views, accuracies, term_weights, weighted_mean
 from commlearn.methods.rows import Rows, rows_of
 from commlearn.models.fused_parts import Contrast, Held, Objective, SelfPrediction, fused_parts, objective_of
 from commlearn.models.heads import HEAD, TemperatureChoice, term_temperatures
