@@ -20,6 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch import nn
 
 import commlearn as cl
+from commlearn.config.own_data import read_own
 from commlearn.errors import ConfigurationError, DataError, DataWarning, RunError
 from commlearn.probes.readout_rows import rows_to_cross_fit
 from commlearn.trained.stream import embed_table
@@ -333,6 +334,22 @@ def test_a_loaded_run_reads_paths_below_its_root(tmp_path):
     rows = pd.DataFrame({"photo": names, "age": draw.normal(size=16)})
     model = cl.Embedder(epochs=1, batch_size=8, root=tmp_path, out=tmp_path / "run", networks=False).fit(rows)
     assert np.array_equal(cl.Embedder.load(tmp_path / "run").transform(rows), model.transform(rows))
+
+
+def test_a_loaded_run_without_a_root_reads_paths_next_to_the_table(tmp_path):
+    draw = np.random.default_rng(0)
+    names = [f"{row}.png" for row in range(16)]
+    for name in names:
+        Image.fromarray(draw.integers(0, 255, (16, 16, 3)).astype("uint8")).save(tmp_path / name)
+    table_file = tmp_path / "table.csv"
+    pd.DataFrame({"photo": names, "age": draw.normal(size=16)}).to_csv(table_file, index=False)
+    schema = cl.Schema({"photo": cl.Image("photo"), "age": cl.Tabular(["age"])}).to_yaml()
+    (tmp_path / "schema.yaml").write_text(f"table: table.csv\n{schema}")
+    settings = {"training.epochs": 1, "training.batch_size": 8, "model.networks": False}
+    experiment, data, note = read_own(tmp_path / "schema.yaml", overrides=settings)
+    run = cl.train(experiment, tmp_path / "run", data, note=note)
+    loaded = cl.Embedder.load(tmp_path / "run")
+    assert np.array_equal(loaded.transform(str(table_file)), cl.embed(run, str(table_file)))
 
 
 def test_arguments_of_no_known_form_are_named_together():

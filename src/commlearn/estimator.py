@@ -270,7 +270,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             trained.experiment.seed,
             features=model.features,
             encoders={**parts, **(encoders or {})} or None,
-            root=trained.experiment.data.get("root"),
+            root=trained.experiment.data.get("root") or None,  # empty: the folder of each table
             networks=model.networks,
             settings=_settings_of(trained.experiment),
         )
