@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import commlearn as cl
@@ -230,6 +231,16 @@ def test_own_posteriors_take_the_place_of_the_experts():
     assert report.linear.total.bits < 0.1
     with pytest.raises(CommlearnError, match=r"\('a', 'b'\) is missing"):
         cl.interactions(arrays, target=target, posteriors={"a": nothing, "b": nothing}, settings=QUICK)
+
+
+def test_columns_of_a_frame_are_assigned_to_classes_by_their_names():
+    arrays, target = noise(600, 7)
+    nothing, sure = np.full((600, 2), 0.5), 0.96 * np.eye(2)[target] + 0.02
+    swapped = pd.DataFrame({"yes": sure[:, 1], "no": sure[:, 0]})
+    own = {"a": nothing, "b": nothing, ("a", "b"): swapped}
+    labels = np.array(["no", "yes"])[target]
+    report = cl.interactions(arrays, target=labels, posteriors=own, settings=QUICK)
+    assert report.atoms.synergistic.bits > 0.95
 
 
 def test_more_is_not_claimed_of_a_linear_probe_than_there_is():

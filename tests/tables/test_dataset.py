@@ -57,6 +57,21 @@ def test_a_file_is_read_split_by_its_column_and_learned_on_train_alone(tmp_path)
     assert data.test.view(np.arange(5))["note"].values.shape[0] == 5
 
 
+def test_a_declared_split_that_divides_groups_or_copies_is_noted(tmp_path):
+    rows = frame()  # four rows each: the last validation row and the first three test rows are of one person
+    rows.to_parquet(tmp_path / "t.parquet", row_group_size=10)
+    for stream in (0, 16):
+        notes = {}
+        for group in ("who", "case"):
+            described = schema(id="case", group=group, split="part").to_mapping()
+            notes[group] = TableData(str(tmp_path / "t.parquet"), described, stream=stream).read().notes
+        assert any("puts 1 of 10 groups of column 'who' in more than one part" in note for note in notes["who"])
+        assert not any("more than one part" in note for note in notes["case"])
+    rows.loc[39, ["age", "note"]] = rows.loc[0, ["age", "note"]]  # a copy of a training row, without ids
+    notes = dataset_of(Table(rows), schema(split="part")).notes
+    assert any("puts 1 of 39 distinct rows in more than one part" in note for note in notes)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     groups=st.lists(st.integers(0, 12), min_size=2, max_size=60),

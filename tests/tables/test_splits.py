@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,19 +62,33 @@ def test_no_row_moves_when_others_are_appended_dropped_or_shuffled(named, count)
 def test_the_same_table_has_the_same_keys_in_every_format(tmp_path):
     table = frame(200).assign(
         whole=np.arange(200) % 7,
+        price=[Decimal(row) / 4 for row in range(200)],
+        alive=[None if row % 5 == 0 else row % 2 == 0 for row in range(200)],
+        wait=pd.to_timedelta(np.arange(200), unit="h"),
         vector=list(np.random.default_rng(1).normal(size=(200, 4)).astype(np.float32)),
     )
     table.loc[3, "age"], table.loc[4, "note"] = np.nan, None
     table.to_parquet(tmp_path / "t.parquet")
     texts = table.assign(vector=[str(row.tolist()) for row in table["vector"]])
     texts.to_csv(tmp_path / "t.csv", index=False)
-    columns = ["age", "note", "whole", "vector"]
+    columns = ["age", "note", "whole", "vector", "price", "alive", "wait"]
     expected = cell_keys(table, columns)
     assert len(set(expected.tolist())) == 200
     for name in ("t.parquet", "t.csv"):
-        assert np.array_equal(cell_keys(read_table(tmp_path / name).frame, columns), expected), name
-    ids, _ = name_keys(table["case"])
-    assert np.array_equal(name_keys(read_table(tmp_path / "t.csv").frame["case"])[0], ids)
+        frame_again = read_table(tmp_path / name).frame
+        for column in columns:
+            assert np.array_equal(cell_keys(frame_again, [column]), cell_keys(table, [column])), (name, column)
+        assert np.array_equal(cell_keys(frame_again, columns), expected), name
+        for column in ("case", "price", "alive", "wait"):
+            names, _ = name_keys(table[column])
+            assert np.array_equal(name_keys(frame_again[column])[0], names), (name, column)
+
+
+def test_long_decimal_ids_are_told_apart():
+    ids = pd.Series([Decimal("12345678901234567890"), Decimal("12345678901234567891")])
+    keys, _ = name_keys(ids)
+    assert keys[0] != keys[1]
+    assert np.array_equal(name_keys(ids.astype(str))[0], keys)
 
 
 @pytest.mark.parametrize("hour", [0, 10])

@@ -57,11 +57,11 @@ def interactions(
         groups: one value per record, or the name of a column; records of one group (a patient, a film) are
             never on both sides of a fold.
         predictions: a supervised model's probabilities for every subset, (records, classes), for the MODEL
-            view.
+            view; classes in sorted order, or columns of a data frame named after the classes.
         settings: how thorough the report is; see `Settings`.
         tell: called with a progress message at each step.
         posteriors: probabilities for every subset, (records, classes), to use instead of fitted experts; each
-            record's must come from experts that have not seen it. Combinations are then not tested, and
+            record's must come from experts that have not seen it. Classes as in `predictions`. Combinations are then not tested, and
             there is no learning curve.
 
     Returns:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.special import log_softmax
 from sklearn.utils.extmath import randomized_svd
 
@@ -21,7 +23,7 @@ from commlearn.information.experts.posteriors import (
     rich_family,
     stack_posterior,
 )
-from commlearn.information.material import Material, Settings, Target, as_numbers
+from commlearn.information.material import Material, Settings, Target, as_numbers, class_texts
 from commlearn.information.pid.marginals import Array
 from commlearn.kinds.rows import is_empty
 
@@ -237,7 +239,7 @@ def model_logs(
         if subset not in by_subset:
             problems.add(f"{subset} is missing; give the model's probabilities for every subset.")
             continue
-        values = select(as_numbers(by_subset[subset]))
+        values = select(as_numbers(_in_class_order(by_subset[subset], target.classes)))
         expected = (target.records, len(target.classes))
         if values.shape != expected:
             problems.add(
@@ -256,6 +258,14 @@ def model_logs(
         logs[subset] = stack.combine([log], evidence.folds.identity_rows(1))
     problems.raise_if_any(ConfigurationError)
     return logs
+
+
+def _in_class_order(values: Any, classes: Sequence[str]) -> Any:
+    """Sort the columns of a data frame that are named after the classes; return anything else unchanged."""
+    if not isinstance(values, pd.DataFrame):
+        return values
+    columns = {text: place for place, text in enumerate(class_texts(values.columns))}
+    return values.iloc[:, [columns[name] for name in classes]] if columns.keys() == set(classes) else values
 
 
 _EXACT = 1000  # number of columns up to which the full covariance is decomposed

@@ -119,7 +119,7 @@ def prepare_target(values: Any, name: str, bins: int | None, folds: int, sort: s
         )
     else:
         codes, distinct = pd.factorize(present, sort=True)
-        classes = _texts(distinct)
+        classes = class_texts(distinct)
         if sort == "class" and bins is not None:
             notes.append(f"'{name}' is specified as a class, so it was not cut and bins= has no effect")
     warnings += _check_classes(codes, classes, name, folds)
@@ -188,7 +188,7 @@ def _quantile_classes(numbers: np.ndarray, bins: int) -> tuple[np.ndarray, list[
         edges = np.unique(numbers)[1:2]
     codes = np.searchsorted(edges, numbers, side="right")
     present, codes = np.unique(codes, return_inverse=True)
-    bounds = _texts([-np.inf, *edges, np.inf], digits=4)
+    bounds = class_texts([-np.inf, *edges, np.inf], digits=4)
     return codes, [f"{bounds[code]} to {bounds[code + 1]}" for code in present]
 
 
@@ -222,11 +222,11 @@ def _check_classes(codes: np.ndarray, classes: list[str], name: str, folds: int)
     return warnings
 
 
-def _texts(values: Iterable[object], digits: int = 6) -> list[str]:
+def class_texts(values: Iterable[object], digits: int = 6) -> list[str]:
     """Return values as text: whole numbers unchanged, others with enough digits to tell them apart.
 
     Example:
-        >>> _texts([1234567.0, 0.5]), _texts([0.12345678, 0.12345679])
+        >>> class_texts([1234567.0, 0.5]), class_texts([0.12345678, 0.12345679])
         (['1234567', '0.5'], ['0.12345678', '0.12345679'])
     """
     values = list(values)

@@ -148,6 +148,7 @@ def dataset_of(
         state=state,
         notes=(
             *_copies(records, schema),
+            *_divided(names, rows, schema),
             *unreadable.lines(),
             *schema.notes(state),
             *answer_notes(table.frame, schema),
@@ -170,6 +171,21 @@ def _copies(records: Records, schema: Schema) -> tuple[str, ...]:
     return (
         f"only {distinct} of {len(records)} rows are distinct; copies count as one record and stay in one "
         "part. If they are different records, set id to the column that tells them apart",
+    )
+
+
+def _divided(names: RowNames | None, rows: Mapping[str, np.ndarray], schema: Schema) -> tuple[str, ...]:
+    """Return a note if the split column puts rows of one group, or copies of one row, in several parts."""
+    if names is None or schema.split is None:
+        return ()
+    units = np.concatenate([np.unique(names.units[positions]) for positions in rows.values()])
+    distinct, parts = np.unique(units, return_counts=True)
+    if not (divided := int((parts > 1).sum())):
+        return ()
+    things = "distinct rows" if schema.group is None else f"groups of column '{schema.group}'"
+    return (
+        f"column '{schema.split}' puts {divided} of {len(distinct)} {things} in more than one part, so scores "
+        "on the other parts may reflect what was memorised in training; `commlearn check` names rows",
     )
 
 
@@ -226,6 +242,7 @@ def streamed_dataset(
         notes=(
             f"streamed: {count} groups of at most {largest} rows, {lanes} open at a time and as many read "
             f"ahead; samples for preprocessing, probes and checks: {shown}",
+            *_divided(table.names, table.positions(), schema),
             *schema.notes(state),
             *(f"{note} ({coverage})" for note in answers),
         ),
@@ -281,6 +298,11 @@ class _Split:
 
     def count(self, name: str) -> int:
         return int(self.counts[name].sum())
+
+    def positions(self) -> dict[str, np.ndarray]:
+        """Return the positions of each part's rows in the whole table."""
+        codes = np.concatenate(self.part)
+        return {name: np.flatnonzero(codes == code) for code, name in enumerate(PARTS)}
 
     def read(self, group: int, state: Mapping[str, dict[str, Any]]) -> Records:
         """Return the training records of a group; unreadable cells in any of its rows are reported."""

@@ -12,7 +12,8 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import date
+from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from commlearn.tables.table import Table
 
 PARTS = ("train", "validation", "test")
 EMPTY = np.uint64(0x9AE16A3B2F90404F)  # hash of an empty cell
+WORDS_OF_BOOLEANS = {"True": 1.0, "true": 1.0, "False": 0.0, "false": 0.0}  # as text files store them
 WHOLE = 2.0**53  # whole numbers up to here are exact as floats
 MIDNIGHT = " 00:00:00"  # time of day of a plain date, which only some formats write
 
@@ -191,11 +193,13 @@ def _name(value: Any) -> str | None:
         return value.strip().removesuffix(MIDNIGHT) or None
     if value is None or value is pd.NA or value is pd.NaT or value != value:
         return None
+    if isinstance(value, Decimal):
+        value = int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if isinstance(value, bytes):
         return value.decode(errors="replace")
-    return str(value).removesuffix(MIDNIGHT) if isinstance(value, date) else str(value)
+    return str(value).removesuffix(MIDNIGHT) if isinstance(value, date | timedelta) else str(value)
 
 
 def _cells(values: pd.Series) -> np.ndarray:
@@ -231,19 +235,21 @@ def _plain_value(cell: Any) -> str | float | bytes | None:
             except ValueError:
                 return text
         if not text or text[0] not in "+-.0123456789":
-            return text or None
+            return WORDS_OF_BOOLEANS.get(text, text or None)
         try:
             return float(text)  # so that a number and its text get the same key
         except ValueError:
             return text
     if cell is None or cell is pd.NA or cell is pd.NaT:
         return None
-    if isinstance(cell, bool | int | float | np.number | np.bool_):
+    if isinstance(cell, bool | int | float | Decimal | np.number | np.bool_):
         number = float(cell) if not isinstance(cell, int) or abs(cell) < 10**300 else float("inf")
         return None if number != number else number
     if isinstance(cell, bytes):
         return cell
-    if isinstance(cell, date):  # as text files store it
+    if isinstance(cell, timedelta):  # as text files store it
+        return str(cell)
+    if isinstance(cell, date):
         return str(cell).removesuffix(MIDNIGHT)
     return _array_bytes(cell)
 
