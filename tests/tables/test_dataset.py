@@ -65,7 +65,8 @@ def test_a_declared_split_that_divides_groups_or_copies_is_noted(tmp_path):
         for group in ("who", "case"):
             described = schema(id="case", group=group, split="part").to_mapping()
             notes[group] = TableData(str(tmp_path / "t.parquet"), described, stream=stream).read().notes
-        assert any("puts 1 of 10 groups of column 'who' in more than one part" in note for note in notes["who"])
+        message = "puts 1 of 10 groups of column 'who' in more than one part"
+        assert any(message in note for note in notes["who"])
         assert not any("more than one part" in note for note in notes["case"])
     rows.loc[39, ["age", "note"]] = rows.loc[0, ["age", "note"]]  # a copy of a training row, without ids
     notes = dataset_of(Table(rows), schema(split="part")).notes

@@ -75,13 +75,13 @@ def test_the_same_table_has_the_same_keys_in_every_format(tmp_path):
     expected = cell_keys(table, columns)
     assert len(set(expected.tolist())) == 200
     for name in ("t.parquet", "t.csv"):
-        frame_again = read_table(tmp_path / name).frame
+        again = read_table(tmp_path / name).frame
         for column in columns:
-            assert np.array_equal(cell_keys(frame_again, [column]), cell_keys(table, [column])), (name, column)
-        assert np.array_equal(cell_keys(frame_again, columns), expected), name
+            assert np.array_equal(cell_keys(again, [column]), cell_keys(table, [column])), (name, column)
+        assert np.array_equal(cell_keys(again, columns), expected), name
         for column in ("case", "price", "alive", "wait"):
             names, _ = name_keys(table[column])
-            assert np.array_equal(name_keys(frame_again[column])[0], names), (name, column)
+            assert np.array_equal(name_keys(again[column])[0], names), (name, column)
 
 
 def test_long_decimal_ids_are_told_apart():

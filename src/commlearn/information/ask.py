@@ -61,8 +61,8 @@ def interactions(
         settings: how thorough the report is; see `Settings`.
         tell: called with a progress message at each step.
         posteriors: probabilities for every subset, (records, classes), to use instead of fitted experts; each
-            record's must come from experts that have not seen it. Classes as in `predictions`. Combinations are then not tested, and
-            there is no learning curve.
+            record's must come from experts that have not seen it. Classes as in `predictions`. Combinations
+            are then not tested, and there is no learning curve.
 
     Returns:
         The report, which can be printed, plotted or converted with `to_dict` and `to_frame`; one per label if

@@ -184,8 +184,8 @@ def _divided(names: RowNames | None, rows: Mapping[str, np.ndarray], schema: Sch
         return ()
     things = "distinct rows" if schema.group is None else f"groups of column '{schema.group}'"
     return (
-        f"column '{schema.split}' puts {divided} of {len(distinct)} {things} in more than one part, so scores "
-        "on the other parts may reflect what was memorised in training; `commlearn check` names rows",
+        f"column '{schema.split}' puts {divided} of {len(distinct)} {things} in more than one part, so "
+        "scores on the other parts may reflect what was memorised in training; `commlearn check` names rows",
     )
 
 
