@@ -173,6 +173,18 @@ def test_without_a_schema_it_is_guessed_and_an_unseen_category_embeds():
     assert np.isfinite(model.transform(rows)).all()
 
 
+def test_what_a_guess_takes_for_an_empty_cell_is_one_in_training_too():
+    rows = table().drop(columns="ill")
+    rows.loc[rows.index[::6], "age"] = -999
+    model = cl.Embedder(epochs=1).fit(rows)
+    assert model.schema_.missing == {"age": (-999,)}
+    stated = cl.Embedder(model.schema_, epochs=1).fit(rows)
+    assert np.array_equal(model.transform(rows), stated.transform(rows))
+    assert np.array_equal(model.trained.rows.keys, stated.trained.rows.keys)
+    by_name = cl.Embedder(epochs=1, targets=["age"]).fit(rows.assign(age=np.where(rows.age < 0, -999, 0.5)))
+    assert by_name.schema_.targets == {"age": "class"}
+
+
 def test_columns_of_two_values_that_become_inputs_are_named_once():
     rows = table().drop(columns="ill")
     rows["died"] = np.arange(len(rows)) % 2
