@@ -265,6 +265,19 @@ def test_paths_in_cells_are_relative_to_the_root_that_is_given(tmp_path):
     assert next(embed_table(fitted.trained, far))[0].root == tmp_path
 
 
+def test_every_function_reads_paths_below_the_root_of_a_pickled_or_loaded_embedder(tmp_path):
+    draw = np.random.default_rng(0)
+    names = [f"{row}.png" for row in range(16)]
+    for name in names:
+        Image.fromarray(draw.integers(0, 255, (16, 16, 3)).astype("uint8")).save(tmp_path / name)
+    rows = pd.DataFrame({"photo": names, "age": draw.normal(size=16)})
+    model = cl.Embedder(epochs=1, batch_size=8, root=tmp_path, networks=False).fit(rows)
+    loaded = cl.Embedder.load(model.save(tmp_path / "model")).set_params(root=tmp_path)
+    for copy in (pickle.loads(pickle.dumps(model)), loaded):
+        assert np.array_equal(cl.embed(copy, rows), model.transform(rows))
+        assert len(cl.similar(copy, rows, 0, k=2)) == 2
+
+
 def test_any_setting_may_be_given_dotted_or_nested_and_wins():
     settings = {"training.weight_decay": 0.5, "training": {"epochs": 1}, "method.temperature": 0.7}
     experiment = embedder(epochs=2, settings=settings).fit(table()).trained.experiment

@@ -235,9 +235,13 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
 
     @property
     def trained(self) -> Trained:
-        """The trained model, which `embed`, `probe` and `export` also accept."""
+        """The trained model, which `embed`, `probe` and `export` also accept; it reads paths below `root`."""
         check_is_fitted(self)
-        return self.trained_
+        trained: Trained = self.trained_
+        if self.root is None or trained.experiment.data.get("root") == _path(self.root):
+            return trained
+        data = {**trained.experiment.data, "root": _path(self.root)}  # a pickle or an export names no places
+        return replace(trained, experiment=replace(trained.experiment, data=data))
 
     def save(self, folder: str | Path) -> Path:
         """Export to a folder that `load` reads: tensors, plain values and a model card."""
