@@ -22,7 +22,7 @@ from torch import nn
 import commlearn as cl
 from commlearn.config.own_data import read_own
 from commlearn.errors import ConfigurationError, DataError, DataWarning, RunError
-from commlearn.probes.readout_rows import rows_to_cross_fit
+from commlearn.probes.readout_rows import own_table, rows_to_cross_fit
 from commlearn.trained.stream import embed_table
 
 EXCLUDED = {
@@ -276,6 +276,14 @@ def test_every_function_reads_paths_below_the_root_of_a_pickled_or_loaded_embedd
     for copy in (pickle.loads(pickle.dumps(model)), loaded):
         assert np.array_equal(cl.embed(copy, rows), model.transform(rows))
         assert len(cl.similar(copy, rows, 0, k=2)) == 2
+
+
+def test_a_table_at_a_url_is_found_again(tmp_path):
+    table().to_parquet(tmp_path / "rows.parquet")
+    url = (tmp_path / "rows.parquet").as_uri()
+    model = embedder(epochs=1).fit(url)
+    assert own_table(model) == url
+    assert len(cl.similar(model, None, 0, k=2)) == 2
 
 
 def test_any_setting_may_be_given_dotted_or_nested_and_wins():

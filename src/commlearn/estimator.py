@@ -29,7 +29,7 @@ from commlearn.methods import METHODS
 from commlearn.models.encoders.own import OWN
 from commlearn.models.encoders.tabular import FIXED
 from commlearn.storage.hub import on_hub
-from commlearn.storage.places import nothing_fetched
+from commlearn.storage.places import is_remote, nothing_fetched
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.formats.reading import Reading
 from commlearn.tables.infer import infer, stated_targets
@@ -489,4 +489,6 @@ def _seed(random_state: Any) -> int:
 
 
 def _path(X: Any) -> str:
+    if is_remote(X):
+        return str(X)
     return str(Path(X).resolve()) if isinstance(X, str | Path) else ""
