@@ -177,6 +177,17 @@ def test_cells_of_every_kind_make_a_query(run, folder):
 
 
 @pytest.mark.parametrize(
+def test_a_value_that_means_an_empty_cell_means_one_in_a_query_too():
+    draw = np.random.default_rng(0)
+    table = pd.DataFrame({"age": draw.normal(50, 9, 40), "size": draw.normal(size=40)})
+    modalities = {"age": cl.Tabular(["age"]), "size": cl.Tabular(["size"])}
+    model = cl.Embedder(cl.Schema(modalities, missing={"age": [-999]}), epochs=1).fit(table)
+    hits = [cl.similar(model, table, query, k=3) for query in ({"age": -999, "size": 0.5}, {"size": 0.5})]
+    pd.testing.assert_frame_equal(*hits)
+    with pytest.raises(DataError, match="All cells of the query are empty"):
+        cl.similar(model, table, {"age": "-999"})
+
+
     ("query", "named", "error"),
     [
         (999, {}, "There is no row 999: the table has 80 rows, from 0 to 79"),
