@@ -22,7 +22,7 @@ from torch import nn
 import commlearn as cl
 from commlearn.config.own_data import read_own
 from commlearn.errors import ConfigurationError, DataError, DataWarning, RunError
-from commlearn.probes.readout_rows import rows_to_cross_fit
+from commlearn.probes.readout_rows import own_table, rows_to_cross_fit
 from commlearn.trained.stream import embed_table
 
 EXCLUDED = {
@@ -173,6 +173,18 @@ def test_without_a_schema_it_is_guessed_and_an_unseen_category_embeds():
     assert np.isfinite(model.transform(rows)).all()
 
 
+def test_what_a_guess_takes_for_an_empty_cell_is_one_in_training_too():
+    rows = table().drop(columns="ill")
+    rows.loc[rows.index[::6], "age"] = -999
+    model = cl.Embedder(epochs=1).fit(rows)
+    assert model.schema_.missing == {"age": (-999,)}
+    stated = cl.Embedder(model.schema_, epochs=1).fit(rows)
+    assert np.array_equal(model.transform(rows), stated.transform(rows))
+    assert np.array_equal(model.trained.rows.keys, stated.trained.rows.keys)
+    by_name = cl.Embedder(epochs=1, targets=["age"]).fit(rows.assign(age=np.where(rows.age < 0, -999, 0.5)))
+    assert by_name.schema_.targets == {"age": "class"}
+
+
 def test_columns_of_two_values_that_become_inputs_are_named_once():
     rows = table().drop(columns="ill")
     rows["died"] = np.arange(len(rows)) % 2
@@ -251,6 +263,27 @@ def test_paths_in_cells_are_relative_to_the_root_that_is_given(tmp_path):
     assert rows_to_cross_fit(fitted).table.root == tmp_path
     np.testing.assert_allclose(cl.embed(fitted, far), fitted.transform(far), atol=1e-5)
     assert next(embed_table(fitted.trained, far))[0].root == tmp_path
+
+
+def test_every_function_reads_paths_below_the_root_of_a_pickled_or_loaded_embedder(tmp_path):
+    draw = np.random.default_rng(0)
+    names = [f"{row}.png" for row in range(16)]
+    for name in names:
+        Image.fromarray(draw.integers(0, 255, (16, 16, 3)).astype("uint8")).save(tmp_path / name)
+    rows = pd.DataFrame({"photo": names, "age": draw.normal(size=16)})
+    model = cl.Embedder(epochs=1, batch_size=8, root=tmp_path, networks=False).fit(rows)
+    loaded = cl.Embedder.load(model.save(tmp_path / "model")).set_params(root=tmp_path)
+    for copy in (pickle.loads(pickle.dumps(model)), loaded):
+        assert np.array_equal(cl.embed(copy, rows), model.transform(rows))
+        assert len(cl.similar(copy, rows, 0, k=2)) == 2
+
+
+def test_a_table_at_a_url_is_found_again(tmp_path):
+    table().to_parquet(tmp_path / "rows.parquet")
+    url = (tmp_path / "rows.parquet").as_uri()
+    model = embedder(epochs=1).fit(url)
+    assert own_table(model) == url
+    assert len(cl.similar(model, None, 0, k=2)) == 2
 
 
 def test_any_setting_may_be_given_dotted_or_nested_and_wins():

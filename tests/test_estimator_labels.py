@@ -119,6 +119,14 @@ def test_a_guess_makes_no_input_of_the_column_that_y_is_called_after():
     assert unnamed.schema_.targets == {"y_": "class"}
 
 
+def test_a_guess_takes_no_label_for_an_empty_cell():
+    draw = np.random.default_rng(0)
+    table = pd.DataFrame(draw.normal(size=(64, 4)), columns=list("abcd"))
+    model = cl.Embedder(method="comm-sup", **QUICK).fit(table, ["+", "-"] * 32)
+    assert labels_of(model) == {"y": 64}
+    assert not model.schema_.missing
+
+
 def test_targets_by_name_do_as_well():
     table = rows()
     model = embedder(targets=None)

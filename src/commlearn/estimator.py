@@ -29,7 +29,7 @@ from commlearn.methods import METHODS
 from commlearn.models.encoders.own import OWN
 from commlearn.models.encoders.tabular import FIXED
 from commlearn.storage.hub import on_hub
-from commlearn.storage.places import nothing_fetched
+from commlearn.storage.places import is_remote, nothing_fetched
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.formats.reading import Reading
 from commlearn.tables.infer import infer, stated_targets
@@ -147,7 +147,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             inputs = passed_schema.columns(with_targets=False) if passed_schema else ()
             table, name = _with_labels(table, y, inputs)
             labels = {name: "class"}
-        schema, reasons = self._with_targets(passed_schema, table, labels)
+        table, schema, reasons = self._with_targets(passed_schema, table, labels)
         unused = [name for name in table.frame.columns if name not in schema.columns()]
         unread = {name: reasons.get(name, "the schema does not name it") for name in unused}
         warn_of_likely_answers(table.frame, schema, stacklevel=3)
@@ -235,9 +235,13 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
 
     @property
     def trained(self) -> Trained:
-        """The trained model, which `embed`, `probe` and `export` also accept."""
+        """The trained model, which `embed`, `probe` and `export` also accept; it reads paths below `root`."""
         check_is_fitted(self)
-        return self.trained_
+        trained: Trained = self.trained_
+        if self.root is None or trained.experiment.data.get("root") == _path(self.root):
+            return trained
+        data = {**trained.experiment.data, "root": _path(self.root)}  # a pickle or an export names no places
+        return replace(trained, experiment=replace(trained.experiment, data=data))
 
     def save(self, folder: str | Path) -> Path:
         """Export to a folder that `load` reads: tensors, plain values and a model card."""
@@ -357,15 +361,22 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
 
     def _with_targets(
         self, passed_schema: Schema | None, table: Table, labels: Mapping[str, str]
-    ) -> tuple[Schema, dict[str, str]]:
-        """Return the stated or guessed schema with the named targets, and why a guess leaves columns out."""
+    ) -> tuple[Table, Schema, dict[str, str]]:
+        """Return the table as the schema reads it, the stated or guessed schema with the named targets, and
+        why a guess leaves columns out. A guess empties no labels.
+        """
         names = [self.targets] if isinstance(self.targets, str) else list(self.targets or ())
-        schema, reasons = (passed_schema, {}) if passed_schema else _guessed_schema(table, [*names, *labels])
+        schema, reasons = passed_schema, dict[str, str]()
+        if schema is None:
+            inputs = replace(table, frame=table.frame.drop(columns=list(labels)))
+            schema, reasons = _guessed_schema(inputs, [name for name in names if name not in labels])
+            # a guess may find values that mean an empty cell, such as -999
+            table = replace(table, frame=schema.reading().emptied(table.frame))
         if isinstance(self.targets, Mapping):
             sorts = dict(self.targets)
         else:
             sorts = {name: str(guess.value) for name, guess in stated_targets(table, names).items()}
-        return replace(schema, targets={**schema.targets, **sorts, **labels}), reasons
+        return table, replace(schema, targets={**schema.targets, **sorts, **labels}), reasons
 
     def _check_arguments(self) -> None:
         """Refuse arguments whose type none of their forms has."""
@@ -478,4 +489,6 @@ def _seed(random_state: Any) -> int:
 
 
 def _path(X: Any) -> str:
+    if is_remote(X):
+        return str(X)
     return str(Path(X).resolve()) if isinstance(X, str | Path) else ""

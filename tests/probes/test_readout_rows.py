@@ -26,6 +26,7 @@ from commlearn.probes.audit import audit_augmentations
 from commlearn.probes.readout_rows import readout_rows, rows_to_cross_fit, without_overlap
 from commlearn.probes.retrieval import retrieval
 from commlearn.records import Dataset, Records, VectorColumn
+from commlearn.tables.splits import name_keys
 from commlearn.trained.training_rows import TrainingRows
 from commlearn.training.finetune import FineTuning, finetune
 
@@ -231,6 +232,17 @@ def test_a_new_row_of_a_group_that_was_seen_with_labels_is_not_scored(tmp_path):
     assert overlap(data.test, run) == 0
     parts = {"fit": data.fit, "test": data.test}
     assert not np.intersect1d(*(np.unique(part.groups) for part in parts.values())).size
+
+
+def test_a_group_whose_rows_copy_those_of_others_is_remembered(tmp_path):
+    draw = np.random.default_rng(0)
+    table = pd.DataFrame({"who": [f"p{row // 2}" for row in range(80)], "ill": np.arange(80) % 2})
+    table = table.assign(sex=draw.integers(2, size=80), smokes=draw.integers(2, size=80))
+    named = {"modalities": {name: cl.Tabular([name]) for name in ("sex", "smokes")}, "group": "who"}
+    model = cl.Embedder(cl.Schema(targets={"ill": "class"}, **named), "supcon", epochs=1).fit(table)
+    assert set(model.trained.rows.groups.tolist()) == set(name_keys(table["who"])[0].tolist())
+    with pytest.raises(DataError, match="trained on with labels"):
+        readout_rows(model, table.assign(sex=2))  # other rows of the same people
 
 
 @pytest.mark.parametrize("method", ["supcon", "comm"])

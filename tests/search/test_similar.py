@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 from sklearn.datasets import load_digits
 
 import commlearn as cl
 from commlearn.cli import main
 from commlearn.datasets.synthetic_tables import SyntheticTable
-from commlearn.errors import ConfigurationError, DataError
+from commlearn.errors import ConfigurationError, DataError, DataWarning
 from commlearn.probes.nearest import unit
 from commlearn.search import Searcher
 from commlearn.search.index import ALIKE, build
@@ -174,6 +175,34 @@ def test_cells_of_every_kind_make_a_query(run, folder):
     ]
     hits = cl.similar(cl.load(run), folder / "table.csv", {"height": cells["height"]}, k=2)
     assert len(hits) == 2
+
+
+def test_a_value_that_means_an_empty_cell_means_one_in_a_query_too():
+    draw = np.random.default_rng(0)
+    table = pd.DataFrame({"age": draw.normal(50, 9, 40), "size": draw.normal(size=40)})
+    modalities = {"age": cl.Tabular(["age"]), "size": cl.Tabular(["size"])}
+    model = cl.Embedder(cl.Schema(modalities, missing={"age": [-999]}), epochs=1).fit(table)
+    hits = [cl.similar(model, table, query, k=3) for query in ({"age": -999, "size": 0.5}, {"size": 0.5})]
+    pd.testing.assert_frame_equal(*hits)
+    with pytest.raises(DataError, match="All cells of the query are empty"):
+        cl.similar(model, table, {"age": "-999"})
+
+
+def test_the_limit_of_unreadable_cells_is_that_of_the_table_and_not_of_the_hits(tmp_path):
+    draw = np.random.default_rng(0)
+    for row in range(3, 24):
+        pixels = draw.integers(0, 255, (16, 16, 3)).astype("uint8")
+        Image.fromarray(pixels).save(tmp_path / f"{row}.png")
+    ages = np.concatenate([np.full(3, 90.0), draw.normal(50, 9, 21)])
+    table = pd.DataFrame({"photo": [f"{row}.png" for row in range(24)], "age": ages})
+    modalities = {"photo": cl.Image("photo", size=16), "age": cl.Tabular(["age"])}
+    schema = cl.Schema(modalities, unreadable="missing", unreadable_limit=20)
+    model = cl.Embedder(schema, epochs=1, root=tmp_path, networks=False).fit(table)
+    with pytest.warns(DataWarning, match="photo: 3 of 24 cells cannot be read"):
+        hits = cl.similar(model, table, 0, k=2)
+    assert set(hits["row"]) == {1, 2}
+    with pytest.raises(DataError, match="3 of 6 cells cannot be read"):
+        cl.similar(model, table.iloc[:6], 0)
 
 
 @pytest.mark.parametrize(

@@ -256,6 +256,21 @@ def test_modalities_of_a_pretrained_encoder_have_no_features(fitted):
     assert build_features(experiment_from({"name": "x", "data": "trifeature"}), specs) is None
 
 
+def test_a_modality_of_a_pretrained_encoder_embeds_without_the_others(tmp_path):
+    folders = pytest.importorskip("pretrained_folders")
+    words = cl.Text("note", encoder=str(folders.save("bert", tmp_path / "bert")))
+    rows = table(24).assign(note=["the cat sat", "a dog ran on"] * 12)
+    schema = cl.Schema({"note": words, "labs": cl.Tabular(["age", "site"])}, {"ill": "class"})
+    model = cl.Embedder(schema, epochs=1, features="fixed").fit(rows)
+    dim = model.trained.features.dim
+    alone = model.transform(rows, modalities=["note"])
+    assert alone.shape == model.transform(rows).shape
+    assert not alone[:, -dim:].any()  # nothing is expected of the other modality
+    assert np.array_equal(model.transform(rows, modalities=["note"], blocks="features"), alone[:, -dim:])
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    np.testing.assert_allclose(model.transform(tmp_path / "rows.csv", ["note"]), alone, atol=1e-5)
+
+
 def test_features_of_other_modalities_are_refused():
     draw = np.random.default_rng(0)
     columns = {name: VectorColumn(draw.normal(size=(20, 3)).astype(np.float32)) for name in "ab"}

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import commlearn as cl
 from commlearn.cli import main
@@ -282,6 +283,21 @@ def test_a_table_is_not_replaced_by_its_embeddings(material, tmp_path):
             write(model, tmp_path / "t", out)
     assert [path.name for path in (tmp_path / "t").iterdir()] == ["table.parquet"]
     assert table.read_bytes() == content
+
+
+def test_a_folder_and_a_file_hold_the_same_embeddings_of_paths_below_the_root(tmp_path):
+    draw = np.random.default_rng(0)
+    for folder in ("pictures", "elsewhere"):
+        (tmp_path / folder).mkdir()
+        for row in range(16):
+            pixels = draw.integers(0, 255, (16, 16, 3)).astype("uint8")
+            Image.fromarray(pixels).save(tmp_path / folder / f"{row}.png")
+    rows = pd.DataFrame({"photo": [f"{row}.png" for row in range(16)], "age": draw.normal(size=16)})
+    model = cl.Embedder(epochs=1, root=tmp_path / "pictures", networks=False).fit(rows)
+    rows.to_parquet(tmp_path / "elsewhere" / "table.parquet")
+    write_shards(model.trained, tmp_path / "elsewhere" / "table.parquet", tmp_path / "z")
+    vectors = np.stack(read_table(tmp_path / "z").frame["embedding"].tolist())
+    np.testing.assert_allclose(vectors, model.transform(rows), atol=1e-5)
 
 
 @pytest.mark.slow

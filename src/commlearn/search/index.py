@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,9 @@ from safetensors.numpy import save
 from sklearn.preprocessing import StandardScaler
 
 from commlearn.batch import Subset, subset_name
-from commlearn.errors import DAMAGED, DataError, RunError
+from commlearn.errors import DAMAGED, DataError, DataWarning, RunError
 from commlearn.kinds.base import Cells
+from commlearn.kinds.rows import Unreadable
 from commlearn.probes.nearest import unit
 from commlearn.probes.retrieval import comparable_vectors
 from commlearn.records import Records, presence
@@ -168,10 +170,11 @@ class Index:
 def build(model: Trained, table: Table, by: Subset, modalities: Subset, tell: Callable[[str], None]) -> Index:
     """Embed a table's rows, chunk by chunk, and calibrate likeness on random pairs of them."""
     rows, parts = [], []
+    unreadable = Unreadable(model.reader()[0].unreadable_limit)  # of the whole table, not of each chunk
     chunk = chunk_rows({name: model.specs[name] for name in modalities})
     for start in range(0, len(table), chunk):
         positions = np.arange(start, min(start + chunk, len(table)))
-        records = records_of(model, table, positions, (), modalities)
+        records = records_of(model, table, positions, (), modalities, unreadable)
         present = np.flatnonzero(has_any_modality(records, modalities))
         if len(present):
             cells = Cells(table.frame.iloc[positions[present]].reset_index(drop=True), table.root, start)
@@ -179,6 +182,9 @@ def build(model: Trained, table: Table, by: Subset, modalities: Subset, tell: Ca
                 parts.append(raw_vectors(model, records.choose(present), modalities, by == modalities))
             rows.append(positions[present])
         tell(f"embedded {positions[-1] + 1} of {len(table)} rows")
+    unreadable.judge()
+    if unreadable.entries:
+        warnings.warn(DataWarning("; ".join(unreadable.lines())), stacklevel=2)
     if not rows:
         raise DataError(
             f"No row of the table has {' or '.join(modalities)}, so there is nothing to compare. Choose "
@@ -199,12 +205,21 @@ def _sides(by: Subset, name: str) -> tuple[Subset, Subset]:
 
 
 def records_of(
-    model: Trained, table: Table, rows: np.ndarray, by: Sequence[str], modalities: Sequence[str]
+    model: Trained,
+    table: Table,
+    rows: np.ndarray,
+    by: Sequence[str],
+    modalities: Sequence[str],
+    unreadable: Unreadable | None = None,
 ) -> Records:
-    """Return some rows of a table as records with these modalities, including rows that have none of them."""
+    """Return some rows of a table as records with these modalities, including rows that have none of them.
+
+    Cells that cannot be read count as missing if the schema says so, however many; they are added to
+    `unreadable`, if given.
+    """
     names = [name for name in model.specs if name in by or name in modalities]
     cells = Cells(table.frame.iloc[rows].reset_index(drop=True), table.root, int(rows[0]) if len(rows) else 0)
-    return model.records(cells, modalities=names, empty=True)
+    return model.records(cells, modalities=names, empty=True, unreadable=unreadable or Unreadable(100))
 
 
 def model_identity(model: Trained) -> str:

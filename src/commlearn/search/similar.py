@@ -331,7 +331,10 @@ def cells_of(query: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
                     f"Several modalities are of kind {key}. Use the name of one: {', '.join(ambiguous)}."
                 )
             raise ConfigurationError(unknown("column of the query", key, columns))
-    return {columns[key]: str(cell) if isinstance(cell, Path) else cell for key, cell in query.items()}
+    cells = {columns[key]: str(cell) if isinstance(cell, Path) else cell for key, cell in query.items()}
+    single = {name: [cell] for name, cell in cells.items() if isinstance(cell, str | int | float | np.number)}
+    emptied = schema.reading().emptied(pd.DataFrame(single, dtype=object)).isna()  # as in the table's rows
+    return {name: None if name in single and emptied[name][0] else cell for name, cell in cells.items()}
 
 
 def modalities_of(cells: Mapping[str, Any], schema: Schema) -> list[str]:

@@ -135,6 +135,8 @@ def embed(
                 name: feature_columns[name].take(rows) for name in names if name in feature_columns
             }
             _refuse_empty(view or feature_view, start)
+            # without fixed features, as with a pretrained encoder, values show how many records there are
+            feature_view = feature_view or view or {names[0]: records.columns[names[0]].take(rows)}
             parts = []
             if blocks != "features":
                 parts.append(method.embed(to_device(view, device), modalities))

@@ -156,7 +156,7 @@ def write_shards(
             if path.exists():
                 check_part(path, folder.files.checksums().get(path.name, ""))
             else:
-                chunks = _chunks(model, table, shards[number], modalities)
+                chunks = map(model.at_root, _chunks(model, table, shards[number], modalities))
                 parts = (
                     without_absent(chunk, schema.id, vectors, modalities)
                     for chunk, vectors in embed_chunks(model, chunks, modalities, blocks)

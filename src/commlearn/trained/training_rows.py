@@ -136,12 +136,16 @@ def _count_labels(labels: np.ndarray) -> int:
 def _sorted(
     keys: np.ndarray, parts: np.ndarray, groups: np.ndarray | None, labels: Iterable[str]
 ) -> TrainingRows:
-    """Sort by key and keep each key once, with the smallest of its parts: train, validation, then test."""
-    order = np.lexsort((parts, keys))
+    """Sort by key, and keep each pair of key and group once, with the smallest of its parts.
+
+    Copies of a row may belong to several groups, all of which were trained on.
+    """
+    order = np.lexsort((parts, keys) if groups is None else (groups, parts, keys))
     keys, parts = keys[order], parts[order].astype(np.int8)
-    first = np.ones(len(keys), dtype=bool)
-    first[1:] = keys[1:] != keys[:-1]
-    unique_groups = None if groups is None else groups[order][first]
+    ordered_groups = None if groups is None else groups[order]
+    pairs = {"key": keys} if ordered_groups is None else {"key": keys, "group": ordered_groups}
+    first = ~pd.DataFrame(pairs).duplicated().to_numpy()
+    unique_groups = None if ordered_groups is None else ordered_groups[first]
     return TrainingRows(keys[first], parts[first], unique_groups, tuple(dict.fromkeys(labels)))
 
 
