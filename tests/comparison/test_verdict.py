@@ -151,6 +151,29 @@ def test_without_rivals_there_is_no_verdict(schema, tmp_path, jobs_in_this_proce
             read()
 
 
+def test_a_verdict_covers_the_variant_whose_records_were_read(schema, tmp_path, jobs_in_this_process):
+    stated = yaml.safe_load(schema.read_text())
+    table = str(schema.parent / stated.pop("table"))
+    recipe = {
+        "data": {"name": "table", "table": table, "schema": stated},
+        "method": "comm",
+        "variants": {"one": {}, "two": {"set": {"training.epochs": 2}}},
+        "scores": {"A": {"variant": "two", "targets": ["y"]}, "B": {"variant": "one", "targets": ["size"]}},
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    words = (["comm"], 1, tmp_path / "out", SMALL, 1, quiet)
+    comparison = compare(path, *words, rivals=["features"], budgets=["all"])
+    assert set(comparison["scores"]) == {"A", "B"}
+    assert list(comparison.verdict["targets"]) == ["size"]
+    assert comparison.verdict["not_tried"] == {"score A": "it is of variant two; the verdict covers one"}
+    recipe["variant"] = "two"
+    del recipe["scores"]["A"]
+    path.write_text(yaml.safe_dump(recipe))
+    with pytest.raises(ConfigurationError, match="No score is of the variant two"):
+        compare(path, *words[:2], tmp_path / "new", *words[3:], rivals=["features"])
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [

@@ -47,7 +47,7 @@ from commlearn.comparison.plan import (
 )
 from commlearn.comparison.table import Comparison, table_from
 from commlearn.comparison.workers import work_on
-from commlearn.config.configuration import Experiment
+from commlearn.config.configuration import Experiment, Score
 from commlearn.config.own_data import is_schema
 from commlearn.cores import cores
 from commlearn.errors import ConfigurationError, DataError, Problems, RunError
@@ -149,8 +149,7 @@ def compared(
     members, refused = members_of(methods, source, experiment, data, scores)
     planned = plan(members, scores, numbers, Path(out))
     with_verdict = on_table if rivals is None else bool(rivals)
-    sorts = chosen_targets(data, targets_of(scores), "linear")
-    questions = _questions(data, sorts, rivals, budgets) if with_verdict else None
+    questions = _questions(experiment, data, scores, rivals, budgets) if with_verdict else None
     with closing(hold(Path(out), "comparing")):
         _remember(Path(out), {**asdict(source), **identity(experiment, data)})
         at_a_time = jobs or (1 if torch.cuda.is_available() else cores())
@@ -166,9 +165,9 @@ def compared(
         write_atomically(Path(out) / "table.json", json_text(result).encode())
         verdict = None
         if questions is not None and any(member.role == "method" for member in members):
-            first_jobs = [job for job in planned if job.variant == planned[0].variant]
+            own_jobs = [job for job in planned if _is_of_data(job.variant, experiment)]
             verdict = _answer(
-                questions, source, experiment, data, members, first_jobs, Path(out), at_a_time, tell
+                questions, source, experiment, data, members, own_jobs, Path(out), at_a_time, tell
             )
     return Comparison(result, verdict)
 
@@ -240,14 +239,35 @@ class _Questions:
     not_tried: dict[str, str]  # members that are left out, with the reason for each
 
 
+def _is_of_data(variant: str, experiment: Experiment) -> bool:
+    """Whether trainings of a variant are trainings on the records that were read for the comparison."""
+    return variant in ("", experiment.variant)
+
+
 def _questions(
-    data: Dataset, sorts: Mapping[str, str], rivals: Sequence[str] | None, budgets: Sequence[str | int] | None
+    experiment: Experiment,
+    data: Dataset,
+    scores: Mapping[str, Score],
+    rivals: Sequence[str] | None,
+    budgets: Sequence[str | int] | None,
 ) -> _Questions:
-    """Return the questions, checked before anything is trained."""
+    """Return the questions, checked before anything is trained: on targets of the variant that was read."""
+    own_scores = {name: score for name, score in scores.items() if _is_of_data(score.variant, experiment)}
+    if not own_scores:
+        raise ConfigurationError(
+            f"No score is of the variant {experiment.variant}, whose records the verdict reads. Name "
+            "another variant, or the targets that the verdict is about."
+        )
+    sorts = chosen_targets(data, targets_of(own_scores), "linear")
     readers, pretrained, left_out = chosen_rivals(as_names(rivals), list(data.train.specs), len(data.fit))
     if not readers:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ConfigurationError(f"None of the rivals can be used ({reasons}). Name others.")
+    left_out |= {
+        f"score {name}": f"it is of variant {score.variant}; the verdict covers {experiment.variant}"
+        for name, score in scores.items()
+        if name not in own_scores
+    }
     tasks = tuple(task_of(data, name, sort) for name, sort in sorts.items())
     return _Questions(tasks, checked_budgets(budgets), tuple(readers), tuple(pretrained), left_out)
 
