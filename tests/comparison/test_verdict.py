@@ -402,6 +402,21 @@ def test_a_combination_is_read_by_what_reads_together():
     assert scores["late fusion"] < 0.65
 
 
+def test_a_modality_may_have_any_name():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(2, size=120)
+    task = task_with(labels[:80], labels[80:])
+    noise = generator.normal(size=(120, 1)).astype(np.float32)
+    shows_it = labels[:, None].astype(np.float32)
+    for name in ("learned", "untrained", "components"):
+        vectors = {Key(sort, name): Block(noise[:80], noise[80:]) for sort in ("alone", "beside")}
+        embedding = Block(shows_it[:80], shows_it[80:])
+        vectors |= {Key("learned", "comm#0"): embedding, Key("untrained"): embedding}
+        unit = Unit(vectors, labelled_rows(task, "all"))
+        for reader in ("comm#0", "untrained"):
+            assert (unit.reading(reader).test.argmax(axis=1) == labels[80:]).all(), name
+
+
 def test_budgets_that_say_the_same_are_one():
     labels = np.arange(30) % 3
     task = task_with(labels, labels)
