@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -129,3 +131,13 @@ def test_what_cannot_be_stored_is_refused_by_name(schema, frame, tmp_path):
         cl.compare("trifeature-quick", table=frame, out=tmp_path / "a")
     with pytest.raises(ConfigurationError, match="names no table. Pass one"):
         cl.compare(schema, out=tmp_path / "a")
+
+
+@pytest.mark.parametrize("name", ["schema.yaml", "table.parquet"])
+def test_files_of_the_user_are_not_replaced(name, schema, frame, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).write_text("mine")
+    with pytest.raises(RunError, match=rf"{re.escape(name)} exists, and a comparison would replace it"):
+        cl.compare(schema, ["raw"], 1, tmp_path / "mine", table=frame, rivals=[], tell=quiet)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == [name]
+    assert (tmp_path / "mine" / name).read_text() == "mine"

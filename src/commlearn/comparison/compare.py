@@ -55,7 +55,7 @@ from commlearn.kinds.image import Decoder, Image
 from commlearn.probes.probe import chosen_targets
 from commlearn.records import Dataset
 from commlearn.storage.checkpoint import write_atomically
-from commlearn.storage.locks import hold
+from commlearn.storage.locks import LOCK, hold
 from commlearn.storage.plain_json import json_text, values_of_file
 from commlearn.tables.schema import Schema, modules_of_schema
 from commlearn.tables.table import is_frame, read_table
@@ -64,6 +64,7 @@ from commlearn.trained.training_rows import check_same_data
 
 USUAL = ("clip", "crossself", "comm")  # default methods on a recipe
 BEGUN = "compare.json"  # settings and records of the comparison, written before the first training
+SCHEMA, TABLE = "schema.yaml", "table.parquet"  # of data in memory
 SHOWN = 6  # differences that a message lists, at most
 
 
@@ -121,6 +122,7 @@ def compare(
     """
     if table is None and not isinstance(recipe, str | Path):
         raise ConfigurationError("A schema in memory names no table. Pass one: table=")
+    _check_replaced(Path(out), recipe, table)
     path = stored_schema(recipe, Path(out))
     table_location = stored_table(table, path, Path(out))
     in_memory = not isinstance(table, str | Path | None)
@@ -329,6 +331,15 @@ def _share(questions: _Questions, out: Path, part: int, parts: int) -> ReadoutJo
     return ReadoutJob(READOUTS, part, "", names, out / READOUTS / f"process{part}", options)
 
 
+def _check_replaced(out: Path, recipe: object, table: object) -> None:
+    """Refuse to store a schema or a table in a folder that has such a file and was never a comparison's."""
+    if any((out / name).exists() for name in (LOCK, BEGUN)):
+        return
+    for name, stored in ((SCHEMA, recipe), (TABLE, table)):
+        if not isinstance(stored, str | Path | None) and (out / name).exists():
+            raise RunError(f"{out / name} exists, and a comparison would replace it. Give another out=.")
+
+
 def stored_schema(recipe: str | Path | Schema | Mapping[str, Any], out: Path) -> str:
     """Return where to read the recipe or schema; a schema in memory is written into the folder."""
     if isinstance(recipe, str | Path):
@@ -341,7 +352,7 @@ def stored_schema(recipe: str | Path | Schema | Mapping[str, Any], out: Path) ->
             f"this one. Leave out encoder= of {name} to compare the methods with the default encoder, "
             f"or train one after the other: cl.Embedder(schema, method=...).fit(table), then cl.probe."
         )
-    return _write(out / "schema.yaml", schema.to_yaml().encode())
+    return _write(out / SCHEMA, schema.to_yaml().encode())
 
 
 def stored_table(table: Any, recipe: str, out: Path) -> str | None:
@@ -364,7 +375,7 @@ def stored_table(table: Any, recipe: str, out: Path) -> str | None:
     columns = {name: _storable(frame[name], name in pictures) for name in frame}
     content = io.BytesIO()
     pq.write_table(pa.table(columns), content)
-    return _write(out / "table.parquet", content.getvalue())
+    return _write(out / TABLE, content.getvalue())
 
 
 def _storable(values: pd.Series, pictures: bool) -> pa.Array:
