@@ -379,8 +379,11 @@ def stored_table(table: Any, recipe: str, out: Path) -> str | None:
 
 
 def _storable(values: pd.Series, pictures: bool) -> pa.Array:
-    """Convert a column to Arrow: pictures as encoded image files, arrays as lists of lists."""
-    if values.dtype == object:
+    """Convert a column to Arrow: pictures as encoded image files, arrays as lists of lists, bins as text."""
+    cells = values.dtype.categories if isinstance(values.dtype, pd.CategoricalDtype) else values
+    if isinstance(cells.dtype, pd.IntervalDtype):
+        values = values.astype(object).map(str, na_action="ignore")
+    elif values.dtype == object:
         values = values.map(_picture if pictures else _lists)
     try:
         return pa.array(values, from_pandas=True)
@@ -409,7 +412,9 @@ def _lists(cell: Any) -> Any:
         cell = cell.detach().cpu().numpy()
     if isinstance(cell, set | frozenset):
         return sorted(cell, key=str)
-    return [_lists(part) for part in cell] if isinstance(cell, np.ndarray) and cell.ndim > 1 else cell
+    if isinstance(cell, np.ndarray) and (cell.ndim > 1 or not cell.size):  # an empty array may be of text
+        return [_lists(part) for part in cell]
+    return cell
 
 
 def _write(path: Path, content: bytes) -> str:
