@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy.stats import norm, t
 from sklearn.metrics import log_loss
 
 import commlearn as cl
@@ -276,6 +277,17 @@ def test_noise_is_no_addition():
             any(part["differences"]["comm"]["claim"] == "more" for part in values["budgets"].values())
         )
     assert np.mean(claims) <= 0.05
+
+
+@pytest.mark.parametrize("level", [0.95, 0.99])
+def test_intervals_of_few_groups_are_those_of_students_t_at_every_level(level):
+    labels = np.arange(16) % 2
+    task = task_with(labels, labels, test_groups=np.repeat(np.arange(8), 2))
+    target = verdict.TargetVerdict(task, {}, [], [], [])
+    normal = norm.ppf((np.arange(1000) + 0.5) / 1000)
+    low, high = target._interval(np.append(0, 0.01 * normal)[None, None], level)
+    assert high == pytest.approx(0.01 * t.ppf((1 + level) / 2, 7), rel=0.02)
+    assert low == pytest.approx(-high)
 
 
 def test_a_modality_that_disturbs_does_not_hide_what_the_others_say_together():

@@ -62,10 +62,9 @@ class Task:
         """Strata of the bootstrap, which keep the class frequencies fixed."""
         return self.test.argmax(axis=1) if self.sort == "class" else np.zeros(len(self.test), dtype=np.int64)
 
-    @property
-    def widening(self) -> float:
-        """Factor that widens bootstrap intervals, which are too narrow with few rows or groups."""
-        return widening(self.strata, self.test_groups)
+    def widening(self, level: float) -> float:
+        """Return the factor that widens bootstrap intervals, too narrow with few rows or groups."""
+        return widening(self.strata, self.test_groups, level)
 
     def scores(
         self, truth: np.ndarray, predicted: np.ndarray, prior: np.ndarray, weights: np.ndarray | None = None

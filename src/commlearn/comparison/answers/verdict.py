@@ -241,7 +241,8 @@ class TargetVerdict:
     ) -> tuple[float, float]:
         """Return the interval over samples of test rows, draws of labels and seeds."""
         centre = float(scores[..., 0].mean())
-        low, high = interval_over_repeats(scores[..., 1:], centre, self.task.widening, limits, level)
+        factor = self.task.widening(level)
+        low, high = interval_over_repeats(scores[..., 1:], centre, factor, limits, level)
         if high - low < NO_SPREAD and self.task.measure != "r2":
             margin = unseen_errors(self.task.strata, self.task.test_groups)
             low, high = max(low - margin, limits[0]), min(high + margin, limits[1])
