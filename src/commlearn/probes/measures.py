@@ -94,12 +94,20 @@ def r2(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndar
     return 1 - squared_error(predicted, truth, weights) / variance
 
 
+def mean_r2(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the mean of R2 over outputs, (draws,), without outputs that are the same in all records."""
+    varies = (truth != truth[:1]).any(axis=0)
+    if varies.any() and not varies.all():
+        predicted, truth = predicted[:, varies], truth[:, varies]
+    return r2(predicted, truth, weights).mean(axis=1)
+
+
 def main_score(sort: str, truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the figure that summarises a target of this sort, (draws,): see `MEASURES`."""
     if sort == "class":
         return mean_recall(truth == predicted, truth, weights)
     if sort == "number":
-        return r2(predicted, truth, weights).mean(axis=1)
+        return mean_r2(predicted, truth, weights)
     return f1(predicted.astype(bool), truth.astype(bool), weights, weighted=True)
 
 

@@ -81,7 +81,7 @@ class Task:
         with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # means over draws that lack a class
             if self.measure == "r2":
-                return measures.r2(predicted, truth, weights).mean(axis=1)
+                return measures.mean_r2(predicted, truth, weights)
             if self.measure == "balanced_accuracy":
                 guess = np.where(prior > 0, predicted / np.maximum(prior, 1e-9), -1.0).argmax(axis=1)
                 codes = truth.argmax(axis=1)
