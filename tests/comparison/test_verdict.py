@@ -312,6 +312,19 @@ def test_a_modality_that_disturbs_does_not_hide_what_the_others_say_together():
     assert "left out with little loss: c" not in words
 
 
+def test_rivals_without_any_training_that_succeeded_get_a_verdict():
+    labels = np.arange(400) % 2
+    scores = {"a alone": 0.9, "b alone": 0.6, "c alone": 0.6, "pca": 0.8}  # pca is not fitted without one
+    results = {Readout("y", "all"): results_of(scores, scores)}
+    for missing in "abc":
+        rest = {name: 0.6 for name in scores if name not in ("pca", f"{missing} alone")}
+        results[Readout("y", "all", 0, missing)] = results_of(rest, rest)
+    task = task_with(labels, labels)
+    values = verdict.TargetVerdict(task, results, list("abc"), list(scores), []).values()
+    assert values["best"]["reader"] == "a alone"
+    assert values["combination"]["joint"] == "pca"
+
+
 def test_nobody_of_a_group_is_predicted_by_what_saw_the_group():
     generator = np.random.default_rng(0)
     groups = np.repeat(np.arange(40), 5)

@@ -162,8 +162,9 @@ class TargetVerdict:
             name for name in self.modalities if len(self.modalities) > 2 and (ALL, name) in self.units
         ]
         best = {
-            key: self._best(key, self._fitted_readers(key, names))
+            key: self._best(key, fitted)
             for key in [FULL, *((ALL, absent) for absent in removable)]
+            if (fitted := self._fitted_readers(key, names))
         }
         key = max(best, key=lambda key: (self._rank(key, best[key]), not key[1]))
         return key[1], best[key]
