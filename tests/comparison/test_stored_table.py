@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -119,6 +121,25 @@ def test_encoders_of_the_caller_are_refused_before_anything_starts(schema, frame
     assert not (tmp_path / "own").exists()
 
 
+def test_bins_and_empty_arrays_of_labels_are_stored_as_they_are_read(tmp_path):
+    ages = np.random.default_rng(0).normal(size=40)
+    table = {
+        "age": ages,
+        "size": -ages,
+        "bin": pd.cut(np.append(ages[:-1], np.nan), 3),
+        "tags": [np.array(["new", "old"]) if age > 0 else np.array([]) for age in ages],
+    }
+    halves = {name: cl.Tabular([name]) for name in ("age", "size")}
+    schema = cl.Schema(halves, targets={"bin": "class", "tags": "multilabel"})
+    (tmp_path / "schema.yaml").write_text(schema.to_yaml())
+    frame = pd.DataFrame(table)
+    path = stored_table(frame, str(tmp_path / "schema.yaml"), tmp_path / "out")
+    first, second = (dataset_of(read_table(each), schema, test=0).train.targets for each in (frame, path))
+    assert list(map(str, first["bin"])) == list(map(str, second["bin"]))
+    assert list(first["tags"]) == list(second["tags"])
+    assert first["bin"][-1] is None
+
+
 def test_what_cannot_be_stored_is_refused_by_name(schema, frame, tmp_path):
     mixed = frame.assign(id=[1, "two", *range(2, ROWS)])
     with pytest.raises(DataError, match=r"Column id cannot be written as Parquet.*cells of one type"):
@@ -129,3 +150,13 @@ def test_what_cannot_be_stored_is_refused_by_name(schema, frame, tmp_path):
         cl.compare("trifeature-quick", table=frame, out=tmp_path / "a")
     with pytest.raises(ConfigurationError, match="names no table. Pass one"):
         cl.compare(schema, out=tmp_path / "a")
+
+
+@pytest.mark.parametrize("name", ["schema.yaml", "table.parquet"])
+def test_files_of_the_user_are_not_replaced(name, schema, frame, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).write_text("mine")
+    with pytest.raises(RunError, match=rf"{re.escape(name)} exists, and a comparison would replace it"):
+        cl.compare(schema, ["raw"], 1, tmp_path / "mine", table=frame, rivals=[], tell=quiet)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == [name]
+    assert (tmp_path / "mine" / name).read_text() == "mine"

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from scipy.stats import norm, t
 from sklearn.metrics import log_loss
 
 import commlearn as cl
@@ -151,6 +152,29 @@ def test_without_rivals_there_is_no_verdict(schema, tmp_path, jobs_in_this_proce
             read()
 
 
+def test_a_verdict_covers_the_variant_whose_records_were_read(schema, tmp_path, jobs_in_this_process):
+    stated = yaml.safe_load(schema.read_text())
+    table = str(schema.parent / stated.pop("table"))
+    recipe = {
+        "data": {"name": "table", "table": table, "schema": stated},
+        "method": "comm",
+        "variants": {"one": {}, "two": {"set": {"training.epochs": 2}}},
+        "scores": {"A": {"variant": "two", "targets": ["y"]}, "B": {"variant": "one", "targets": ["size"]}},
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    words = (["comm"], 1, tmp_path / "out", SMALL, 1, quiet)
+    comparison = compare(path, *words, rivals=["features"], budgets=["all"])
+    assert set(comparison["scores"]) == {"A", "B"}
+    assert list(comparison.verdict["targets"]) == ["size"]
+    assert comparison.verdict["not_tried"] == {"score A": "it is of variant two; the verdict covers one"}
+    recipe["variant"] = "two"
+    del recipe["scores"]["A"]
+    path.write_text(yaml.safe_dump(recipe))
+    with pytest.raises(ConfigurationError, match="No score is of the variant two"):
+        compare(path, *words[:2], tmp_path / "new", *words[3:], rivals=["features"])
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -255,6 +279,17 @@ def test_noise_is_no_addition():
     assert np.mean(claims) <= 0.05
 
 
+@pytest.mark.parametrize("level", [0.95, 0.99])
+def test_intervals_of_few_groups_are_those_of_students_t_at_every_level(level):
+    labels = np.arange(16) % 2
+    task = task_with(labels, labels, test_groups=np.repeat(np.arange(8), 2))
+    target = verdict.TargetVerdict(task, {}, [], [], [])
+    normal = norm.ppf((np.arange(1000) + 0.5) / 1000)
+    low, high = target._interval(np.append(0, 0.01 * normal)[None, None], level)
+    assert high == pytest.approx(0.01 * t.ppf((1 + level) / 2, 7), rel=0.02)
+    assert low == pytest.approx(-high)
+
+
 def test_a_modality_that_disturbs_does_not_hide_what_the_others_say_together():
     labels = np.arange(400) % 2
     task, names = task_with(labels, labels), ["a alone", "b alone", "c alone", "boosting"]
@@ -275,6 +310,19 @@ def test_a_modality_that_disturbs_does_not_hide_what_the_others_say_together():
     assert "boosting, which reads all modalities but c together, is +39.0 [" in words
     assert "Leave out c: this changes the score by +39.0 [" in words
     assert "left out with little loss: c" not in words
+
+
+def test_rivals_without_any_training_that_succeeded_get_a_verdict():
+    labels = np.arange(400) % 2
+    scores = {"a alone": 0.9, "b alone": 0.6, "c alone": 0.6, "pca": 0.8}  # pca is not fitted without one
+    results = {Readout("y", "all"): results_of(scores, scores)}
+    for missing in "abc":
+        rest = {name: 0.6 for name in scores if name not in ("pca", f"{missing} alone")}
+        results[Readout("y", "all", 0, missing)] = results_of(rest, rest)
+    task = task_with(labels, labels)
+    values = verdict.TargetVerdict(task, results, list("abc"), list(scores), []).values()
+    assert values["best"]["reader"] == "a alone"
+    assert values["combination"]["joint"] == "pca"
 
 
 def test_nobody_of_a_group_is_predicted_by_what_saw_the_group():
@@ -377,6 +425,21 @@ def test_a_combination_is_read_by_what_reads_together():
     }
     assert scores["boosting"] > 0.9
     assert scores["late fusion"] < 0.65
+
+
+def test_a_modality_may_have_any_name():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(2, size=120)
+    task = task_with(labels[:80], labels[80:])
+    noise = generator.normal(size=(120, 1)).astype(np.float32)
+    shows_it = labels[:, None].astype(np.float32)
+    for name in ("learned", "untrained", "components"):
+        vectors = {Key(sort, name): Block(noise[:80], noise[80:]) for sort in ("alone", "beside")}
+        embedding = Block(shows_it[:80], shows_it[80:])
+        vectors |= {Key("learned", "comm#0"): embedding, Key("untrained"): embedding}
+        unit = Unit(vectors, labelled_rows(task, "all"))
+        for reader in ("comm#0", "untrained"):
+            assert (unit.reading(reader).test.argmax(axis=1) == labels[80:]).all(), name
 
 
 def test_budgets_that_say_the_same_are_one():

@@ -49,6 +49,14 @@ def test_overrides_win_over_the_variant_and_the_recipe():
     assert experiment.method == {"name": "comm", "temperature": 0.2}
 
 
+def test_a_variant_among_the_overrides_brings_its_settings():
+    biased = {"variant": "biased"}
+    assert read_experiment("trifeature-quick", biased).data["pairs"] == "mapped"
+    assert read_experiment("trifeature-quick", biased, "unbiased").data["pairs"] == "all"
+    with pytest.raises(ConfigurationError, match="did you mean 'biased'"):
+        read_experiment("trifeature-quick", {"variant": "biasd"})
+
+
 def test_another_method_does_not_inherit_options():
     experiment = read_experiment("trifeature-quick", method="clip")
     assert experiment.method == {"name": "clip"}

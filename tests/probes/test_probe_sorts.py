@@ -11,6 +11,7 @@ from sklearn.metrics import f1_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from commlearn.batch import Spec
+from commlearn.comparison.answers.task import task_of
 from commlearn.errors import ConfigurationError, DataError, DivergedError
 from commlearn.methods import METHODS
 from commlearn.models.build import build_encoders
@@ -128,6 +129,22 @@ def test_several_outputs_are_told_one_by_one(rows):
     assert abs(result.outputs[1]["r2"]) < 0.1
     assert result.r2 == pytest.approx(np.mean([output["r2"] for output in result.outputs]))
     assert result.intervals["mse"][0] <= result.mse <= result.intervals["mse"][1]
+
+
+def test_an_output_that_is_constant_in_the_test_records_leaves_the_others_a_score(rows):
+    values = np.stack([rows[:, 0], rows[:, 1]], axis=1)
+    values[300:, 1] = 0.5
+    result = read_numbers(*arranged(rows, values)).result
+    assert result.r2 == pytest.approx(result.outputs[0]["r2"])
+    assert result.r2 > 0.99
+    assert np.isfinite(result.interval).all()
+    parts = [
+        Records({"a": VectorColumn(part)}, {"place": place})
+        for part, place in zip(half(rows), half(values), strict=True)
+    ]
+    task = task_of(Dataset(*parts), "place", "number")
+    score = task.scores(task.test, np.zeros_like(task.test), task.train.mean(axis=0))
+    assert score == pytest.approx(0, abs=0.05)
 
 
 def test_neighbours_are_those_of_a_search_one_by_one(rows):

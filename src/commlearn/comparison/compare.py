@@ -47,7 +47,7 @@ from commlearn.comparison.plan import (
 )
 from commlearn.comparison.table import Comparison, table_from
 from commlearn.comparison.workers import work_on
-from commlearn.config.configuration import Experiment
+from commlearn.config.configuration import Experiment, Score
 from commlearn.config.own_data import is_schema
 from commlearn.cores import cores
 from commlearn.errors import ConfigurationError, DataError, Problems, RunError
@@ -55,7 +55,7 @@ from commlearn.kinds.image import Decoder, Image
 from commlearn.probes.probe import chosen_targets
 from commlearn.records import Dataset
 from commlearn.storage.checkpoint import write_atomically
-from commlearn.storage.locks import hold
+from commlearn.storage.locks import LOCK, hold
 from commlearn.storage.plain_json import json_text, values_of_file
 from commlearn.tables.schema import Schema, modules_of_schema
 from commlearn.tables.table import is_frame, read_table
@@ -64,6 +64,7 @@ from commlearn.trained.training_rows import check_same_data
 
 USUAL = ("clip", "crossself", "comm")  # default methods on a recipe
 BEGUN = "compare.json"  # settings and records of the comparison, written before the first training
+SCHEMA, TABLE = "schema.yaml", "table.parquet"  # of data in memory
 SHOWN = 6  # differences that a message lists, at most
 
 
@@ -121,6 +122,7 @@ def compare(
     """
     if table is None and not isinstance(recipe, str | Path):
         raise ConfigurationError("A schema in memory names no table. Pass one: table=")
+    _check_replaced(Path(out), recipe, table)
     path = stored_schema(recipe, Path(out))
     table_location = stored_table(table, path, Path(out))
     in_memory = not isinstance(table, str | Path | None)
@@ -149,8 +151,7 @@ def compared(
     members, refused = members_of(methods, source, experiment, data, scores)
     planned = plan(members, scores, numbers, Path(out))
     with_verdict = on_table if rivals is None else bool(rivals)
-    sorts = chosen_targets(data, targets_of(scores), "linear")
-    questions = _questions(data, sorts, rivals, budgets) if with_verdict else None
+    questions = _questions(experiment, data, scores, rivals, budgets) if with_verdict else None
     with closing(hold(Path(out), "comparing")):
         _remember(Path(out), {**asdict(source), **identity(experiment, data)})
         at_a_time = jobs or (1 if torch.cuda.is_available() else cores())
@@ -166,9 +167,9 @@ def compared(
         write_atomically(Path(out) / "table.json", json_text(result).encode())
         verdict = None
         if questions is not None and any(member.role == "method" for member in members):
-            first_jobs = [job for job in planned if job.variant == planned[0].variant]
+            own_jobs = [job for job in planned if _is_of_data(job.variant, experiment)]
             verdict = _answer(
-                questions, source, experiment, data, members, first_jobs, Path(out), at_a_time, tell
+                questions, source, experiment, data, members, own_jobs, Path(out), at_a_time, tell
             )
     return Comparison(result, verdict)
 
@@ -240,14 +241,35 @@ class _Questions:
     not_tried: dict[str, str]  # members that are left out, with the reason for each
 
 
+def _is_of_data(variant: str, experiment: Experiment) -> bool:
+    """Whether trainings of a variant are trainings on the records that were read for the comparison."""
+    return variant in ("", experiment.variant)
+
+
 def _questions(
-    data: Dataset, sorts: Mapping[str, str], rivals: Sequence[str] | None, budgets: Sequence[str | int] | None
+    experiment: Experiment,
+    data: Dataset,
+    scores: Mapping[str, Score],
+    rivals: Sequence[str] | None,
+    budgets: Sequence[str | int] | None,
 ) -> _Questions:
-    """Return the questions, checked before anything is trained."""
+    """Return the questions, checked before anything is trained: on targets of the variant that was read."""
+    own_scores = {name: score for name, score in scores.items() if _is_of_data(score.variant, experiment)}
+    if not own_scores:
+        raise ConfigurationError(
+            f"No score is of the variant {experiment.variant}, whose records the verdict reads. Name "
+            "another variant, or the targets that the verdict is about."
+        )
+    sorts = chosen_targets(data, targets_of(own_scores), "linear")
     readers, pretrained, left_out = chosen_rivals(as_names(rivals), list(data.train.specs), len(data.fit))
     if not readers:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ConfigurationError(f"None of the rivals can be used ({reasons}). Name others.")
+    left_out |= {
+        f"score {name}": f"it is of variant {score.variant}; the verdict covers {experiment.variant}"
+        for name, score in scores.items()
+        if name not in own_scores
+    }
     tasks = tuple(task_of(data, name, sort) for name, sort in sorts.items())
     return _Questions(tasks, checked_budgets(budgets), tuple(readers), tuple(pretrained), left_out)
 
@@ -309,6 +331,15 @@ def _share(questions: _Questions, out: Path, part: int, parts: int) -> ReadoutJo
     return ReadoutJob(READOUTS, part, "", names, out / READOUTS / f"process{part}", options)
 
 
+def _check_replaced(out: Path, recipe: object, table: object) -> None:
+    """Refuse to store a schema or a table in a folder that has such a file and was never a comparison's."""
+    if any((out / name).exists() for name in (LOCK, BEGUN)):
+        return
+    for name, stored in ((SCHEMA, recipe), (TABLE, table)):
+        if not isinstance(stored, str | Path | None) and (out / name).exists():
+            raise RunError(f"{out / name} exists, and a comparison would replace it. Give another out=.")
+
+
 def stored_schema(recipe: str | Path | Schema | Mapping[str, Any], out: Path) -> str:
     """Return where to read the recipe or schema; a schema in memory is written into the folder."""
     if isinstance(recipe, str | Path):
@@ -321,7 +352,7 @@ def stored_schema(recipe: str | Path | Schema | Mapping[str, Any], out: Path) ->
             f"this one. Leave out encoder= of {name} to compare the methods with the default encoder, "
             f"or train one after the other: cl.Embedder(schema, method=...).fit(table), then cl.probe."
         )
-    return _write(out / "schema.yaml", schema.to_yaml().encode())
+    return _write(out / SCHEMA, schema.to_yaml().encode())
 
 
 def stored_table(table: Any, recipe: str, out: Path) -> str | None:
@@ -344,12 +375,15 @@ def stored_table(table: Any, recipe: str, out: Path) -> str | None:
     columns = {name: _storable(frame[name], name in pictures) for name in frame}
     content = io.BytesIO()
     pq.write_table(pa.table(columns), content)
-    return _write(out / "table.parquet", content.getvalue())
+    return _write(out / TABLE, content.getvalue())
 
 
 def _storable(values: pd.Series, pictures: bool) -> pa.Array:
-    """Convert a column to Arrow: pictures as encoded image files, arrays as lists of lists."""
-    if values.dtype == object:
+    """Convert a column to Arrow: pictures as encoded image files, arrays as lists of lists, bins as text."""
+    cells = values.dtype.categories if isinstance(values.dtype, pd.CategoricalDtype) else values
+    if isinstance(cells.dtype, pd.IntervalDtype):
+        values = values.astype(object).map(str, na_action="ignore")
+    elif values.dtype == object:
         values = values.map(_picture if pictures else _lists)
     try:
         return pa.array(values, from_pandas=True)
@@ -378,7 +412,9 @@ def _lists(cell: Any) -> Any:
         cell = cell.detach().cpu().numpy()
     if isinstance(cell, set | frozenset):
         return sorted(cell, key=str)
-    return [_lists(part) for part in cell] if isinstance(cell, np.ndarray) and cell.ndim > 1 else cell
+    if isinstance(cell, np.ndarray) and (cell.ndim > 1 or not cell.size):  # an empty array may be of text
+        return [_lists(part) for part in cell]
+    return cell
 
 
 def _write(path: Path, content: bytes) -> str:

@@ -146,7 +146,9 @@ def read_experiment(
     mapping = _with_base(_locate(recipe))
     mapping.setdefault("name", Path(recipe).stem)
     variants = _variants(mapping)
-    variant_name = variant or mapping.get("variant") or next(iter(variants), "")
+    settings = dict(overrides or {})
+    stated = settings.pop("variant", None) or mapping.get("variant")
+    variant_name = variant or stated or next(iter(variants), "")
     problems = Problems(f"Recipe {recipe}")
     if variant_name and variant_name not in [*variants]:  # a list: what YAML gives may not be hashable
         problems.add(unknown("variant", variant_name, variants))
@@ -158,7 +160,7 @@ def read_experiment(
     method_part = mapping.get("method")
     if method is not None and not (isinstance(method_part, Mapping) and method_part.get("name") == method):
         mapping["method"] = {"name": method}
-    for key, value in (overrides or {}).items():
+    for key, value in settings.items():
         set_dotted(mapping, key, value)
     return experiment_from(mapping, problems)
 

@@ -23,6 +23,7 @@ from commlearn.probes.measures import (
     equal_weights,
     f1,
     mean_over_labels,
+    mean_r2,
     mean_recall,
     measured,
     r2,
@@ -239,10 +240,10 @@ def scored_numbers(
     seed: int,
     groups: np.ndarray | None,
 ) -> Outcome:
-    """Score predictions; R2 and MSE of several outputs are averaged over them."""
+    """Score predictions; R2 and MSE of several outputs are averaged, R2 over those that vary."""
     predicted, values = as_outputs(predicted), as_outputs(values)
     parts: dict[str, Measure] = {
-        "r2": lambda weights: r2(predicted, values, weights).mean(axis=1),
+        "r2": lambda weights: mean_r2(predicted, values, weights),
         "mse": lambda weights: squared_error(predicted, values, weights).mean(axis=1),
     }
     figures = _figures(parts, strata_of("number", values), seed, groups)

@@ -94,12 +94,20 @@ def r2(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndar
     return 1 - squared_error(predicted, truth, weights) / variance
 
 
+def mean_r2(predicted: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the mean of R2 over outputs, (draws,), without outputs that are the same in all records."""
+    varies = (truth != truth[:1]).any(axis=0)
+    if varies.any() and not varies.all():
+        predicted, truth = predicted[:, varies], truth[:, varies]
+    return r2(predicted, truth, weights).mean(axis=1)
+
+
 def main_score(sort: str, truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the figure that summarises a target of this sort, (draws,): see `MEASURES`."""
     if sort == "class":
         return mean_recall(truth == predicted, truth, weights)
     if sort == "number":
-        return r2(predicted, truth, weights).mean(axis=1)
+        return mean_r2(predicted, truth, weights)
     return f1(predicted.astype(bool), truth.astype(bool), weights, weighted=True)
 
 
@@ -176,8 +184,10 @@ def _draw_weights(stratum: np.ndarray, size: int, generator: np.random.Generator
     return weights
 
 
-def widening(strata: np.ndarray, groups: np.ndarray | None = None) -> float:
+def widening(strata: np.ndarray, groups: np.ndarray | None = None, level: float = 0.95) -> float:
     """Return the factor by which Student's t interval is wider than a normal one, for this number of units.
+
+    The higher the level, the larger the factor: the tails of t are heavier.
 
     The strata's variances are assumed equal, so that strata with few units count most (Welch and
     Satterthwaite). The factor is infinite if there is no estimate: if every stratum has a single unit, or if
@@ -187,17 +197,18 @@ def widening(strata: np.ndarray, groups: np.ndarray | None = None) -> float:
         >>> round(widening(np.zeros(10)), 3), round(widening(np.arange(4)), 3)
         (1.154, inf)
     """
-    return max(_widening(_units(strata, side)[1], groups is not None) for side in _sides(groups))
+    return max(_widening(_units(strata, side)[1], groups is not None, level) for side in _sides(groups))
 
 
-def _widening(stratum: np.ndarray, grouped: bool) -> float:
+def _widening(stratum: np.ndarray, grouped: bool, level: float) -> float:
     counts = np.unique(stratum, return_counts=True)[1]
     single = counts == 1
     if single.all() or (grouped and single.mean() > ALONE):
         return float("inf")
     shares = 1 / counts[~single]  # contributions to the variance of a mean over strata
     freedom = shares.sum() ** 2 / (shares**3 / (1 - shares)).sum()
-    return float(t.ppf(0.975, freedom) / norm.ppf(0.975))
+    quantile = (1 + level) / 2
+    return float(t.ppf(quantile, freedom) / norm.ppf(quantile))
 
 
 def measured(

@@ -38,7 +38,7 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class NumberResult:
-    """How well a number, or several outputs together, can be predicted."""
+    """How well a number, or several outputs together, can be predicted; constant outputs have no R2."""
 
     r2: float  # explained share of the test records' variance; 0 = predicting their mean, 1 = perfect
     interval: Interval  # interval of R2

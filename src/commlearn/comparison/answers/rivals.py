@@ -29,6 +29,7 @@ from commlearn.trained.artifact import load
 from commlearn.trained.embed import embed, embed_with_gaps, rows_with_any
 
 AT_A_TIME = 4096  # records whose features are computed at once
+EMBEDDING = ""  # the block of an embedding among those of modalities, whose names are not empty
 
 
 class Key(NamedTuple):
@@ -179,7 +180,7 @@ class Unit:
             return readers.stacked([self.reading(alone(modality)) for modality in modalities], labelled)
         beside = {modality: self.vectors[Key("beside", modality, self.without)] for modality in modalities}
         if name in self.runs:
-            blocks = {"learned": self.vectors[Key("learned", name, self.without)], **beside}
+            blocks = {EMBEDDING: self.vectors[Key("learned", name, self.without)], **beside}
             absent = [self._left_out(name, modality, blocks) for modality in self.absences]
             return readers.linear(_with_rows(blocks, absent), labelled)
         if name == "features":
@@ -188,7 +189,7 @@ class Unit:
         if name == "pca":
             return readers.linear({"components": readers.components(beside)}, labelled)
         if name == "untrained":
-            return readers.linear({"learned": self.vectors[Key("untrained")], **beside}, labelled)
+            return readers.linear({EMBEDDING: self.vectors[Key("untrained")], **beside}, labelled)
         if name in self.pretrained:
             return readers.in_context(beside, labelled, *self.pretrained[name])
         return {"boosting": readers.boosted, "network": readers.network}[name](beside, labelled)
@@ -196,10 +197,10 @@ class Unit:
     def _left_out(self, run: str, modality: str, blocks: Mapping[str, Block]) -> dict[str, Block]:
         """Return the run's embedding of records that lack the modality, and the features expected then."""
         learned = self.vectors[Key("learned", run, modality)]
-        if learned.test.shape[1] != blocks["learned"].test.shape[1]:
-            learned = _mean(blocks["learned"])
-        absent = {name: self.vectors[Key("beside", name, modality)] for name in blocks if name != "learned"}
-        return {"learned": learned, **absent}
+        if learned.test.shape[1] != blocks[EMBEDDING].test.shape[1]:
+            learned = _mean(blocks[EMBEDDING])
+        absent = {name: self.vectors[Key("beside", name, modality)] for name in blocks if name != EMBEDDING}
+        return {EMBEDDING: learned, **absent}
 
 
 def alone(modality: str) -> str:

@@ -62,10 +62,9 @@ class Task:
         """Strata of the bootstrap, which keep the class frequencies fixed."""
         return self.test.argmax(axis=1) if self.sort == "class" else np.zeros(len(self.test), dtype=np.int64)
 
-    @property
-    def widening(self) -> float:
-        """Factor that widens bootstrap intervals, which are too narrow with few rows or groups."""
-        return widening(self.strata, self.test_groups)
+    def widening(self, level: float) -> float:
+        """Return the factor that widens bootstrap intervals, too narrow with few rows or groups."""
+        return widening(self.strata, self.test_groups, level)
 
     def scores(
         self, truth: np.ndarray, predicted: np.ndarray, prior: np.ndarray, weights: np.ndarray | None = None
@@ -82,7 +81,7 @@ class Task:
         with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # means over draws that lack a class
             if self.measure == "r2":
-                return measures.r2(predicted, truth, weights).mean(axis=1)
+                return measures.mean_r2(predicted, truth, weights)
             if self.measure == "balanced_accuracy":
                 guess = np.where(prior > 0, predicted / np.maximum(prior, 1e-9), -1.0).argmax(axis=1)
                 codes = truth.argmax(axis=1)

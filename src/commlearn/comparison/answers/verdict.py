@@ -162,8 +162,9 @@ class TargetVerdict:
             name for name in self.modalities if len(self.modalities) > 2 and (ALL, name) in self.units
         ]
         best = {
-            key: self._best(key, self._fitted_readers(key, names))
+            key: self._best(key, fitted)
             for key in [FULL, *((ALL, absent) for absent in removable)]
+            if (fitted := self._fitted_readers(key, names))
         }
         key = max(best, key=lambda key: (self._rank(key, best[key]), not key[1]))
         return key[1], best[key]
@@ -241,7 +242,8 @@ class TargetVerdict:
     ) -> tuple[float, float]:
         """Return the interval over samples of test rows, draws of labels and seeds."""
         centre = float(scores[..., 0].mean())
-        low, high = interval_over_repeats(scores[..., 1:], centre, self.task.widening, limits, level)
+        factor = self.task.widening(level)
+        low, high = interval_over_repeats(scores[..., 1:], centre, factor, limits, level)
         if high - low < NO_SPREAD and self.task.measure != "r2":
             margin = unseen_errors(self.task.strata, self.task.test_groups)
             low, high = max(low - margin, limits[0]), min(high + margin, limits[1])
