@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from commlearn.datasets import READERS, check_reader
-from commlearn.datasets.converted import convert
+from commlearn.datasets.converted import convert, read_converted, write_converted
 from commlearn.errors import ConfigurationError, DataError
 
 STEPS = 6
@@ -222,3 +222,11 @@ def test_utterances_of_one_video_are_resampled_together(ids, videos, tmp_path):
     path, _ = write(tmp_path, **{"test/id": ids})
     units = read(path).test.resampled
     assert (None if units is None else units.tolist()) == videos
+
+
+def test_converted_ids_stay_texts(tmp_path):
+    ids = np.array(["1_60", "16_0", "007"], dtype=object)  # Python reads them as 160, 160 and 7
+    write_converted({"train": {"id": ids, "labels": np.array([1, None], dtype=object)}}, tmp_path / "open")
+    content = read_converted(tmp_path / "open")["train"]
+    assert content["id"].tolist() == ids.tolist()
+    assert content["labels"].dtype == np.float64

@@ -197,3 +197,8 @@ def test_without_h5py_the_extra_is_named(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'commlearn\[h5\]'"):
         VisionTouch(str(folder)).read()
+
+
+def test_a_share_that_leaves_nothing_to_train_on_is_named(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"validation is 0\.9, which leaves none of 5 episodes"):
+        VisionTouch(str(write(tmp_path / "few", 5)), ["force"], validation=0.9).read()

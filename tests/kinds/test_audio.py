@@ -140,6 +140,16 @@ def test_arrays_need_a_rate_and_whole_numbers_are_shares_of_full_scale():
     torch.testing.assert_close(listed, floats)
 
 
+def test_a_quiet_cell_has_the_full_scale_of_its_column():
+    kind = Audio("sound", rate=RATE)
+    loud, quiet = ((tone(440, loudness=share) * 2**31).astype(np.int32) for share in (0.5, 0.0005))
+    state = json.loads(json.dumps(kind.learn(cells([loud, quiet]))))
+    whole = kind.read(cells([quiet, quiet.tolist(), str(quiet.tolist())]), state).take(np.arange(3)).values
+    exact = kind.read(cells([tone(440, loudness=0.0005)]), state).take(np.array([0])).values
+    torch.testing.assert_close(whole, exact.expand_as(whole), atol=1e-3, rtol=1e-3)
+    assert "full_scale" not in kind.learn(cells([(tone(440) * 2**15).astype(np.int32)]))
+
+
 def test_every_bad_row_is_named(tmp_path):
     content = io.BytesIO()
     wavfile.write(content, RATE, tone(440).astype("f4"))

@@ -275,6 +275,14 @@ def test_steps_are_sorted_by_time_and_even_ones_are_read_as_a_plain_list_is():
     assert Series("ecg").notes(state) == []
 
 
+@pytest.mark.parametrize("key", ["t", "time", "Time"])
+def test_a_temperature_is_no_time(key):
+    rows = [[{key: 0, "T": 37.5}, {key: 1, "T": 36.0}, {key: 2, "T": 36.5}]]
+    np.testing.assert_allclose(even(rows)[0][0, :, 0], [37.5, 36, 36.5], rtol=1e-6)
+    only = [[{"T": 1, "v": 5}, {"T": 0, "v": 4}]]
+    np.testing.assert_allclose(even(only)[0][0, :, 0], [4, 5], rtol=1e-6)
+
+
 @pytest.mark.parametrize("form", ["objects", "JSON text", "arrow", "dates"])
 def test_uneven_times_are_laid_on_even_steps_with_gaps(form):
     rows = [timed((0, 1), (1, 2), (2, 3), (5, 4)), timed((0.2, 5), (1.1, 6), (3.4, 7))]

@@ -67,6 +67,15 @@ def test_the_order_of_day_and_month_is_that_of_all_cells():
     assert later.numbers["age"][0] == (datetime(2024, 3, 25) - datetime(2024, 2, 1)).days
 
 
+def test_training_rows_that_show_no_order_of_day_and_month_decide_none():
+    for cells in (["2024-01-31", "2024-05-03"], list(pd.date_range("2024-01-31", periods=3))):
+        later = parts_of("date", cells, ["3/4/2024", "31/1/2024", "3.4.2024", "4/4/2024"])
+        assert "is ambiguous" in later.wrong.pop(0)
+        assert not later.wrong
+        march, april = (parts_of("date", cells, [day]).numbers["age"] for day in ("2024-03-04", "2024-04-03"))
+        assert later.numbers["age"][2] == april != march
+
+
 @pytest.mark.parametrize(
     ("cell", "number", "unit"),
     [

@@ -399,3 +399,25 @@ def test_ids_with_copies_are_named_as_such_and_long_reasons_wrap():
     written = inferred.to_yaml()
     assert max(len(line) for line in written.splitlines() if line.startswith("  #")) <= 120
     assert Schema.from_yaml(written) == inferred.schema
+
+
+def test_columns_whose_names_have_several_lines_are_written_and_read_back(tmp_path):
+    columns = {
+        "Blood\npressure": NUMBERS.round(1),
+        "Sex\n(m/f)": ["m", "f"] * (N // 2),
+        "Died\nor not": RNG.integers(2, size=N),
+        "Case\nid": [f"c{row}" for row in range(N)],
+        "Hb\n\n(g/dl)": [-999, -999, *np.abs(NUMBERS[2:])],
+    }
+    inferred = guess(["Died\nor not"], **columns)
+    assert Schema.from_yaml(inferred.to_yaml()) == inferred.schema
+    assert {*inferred.schema.targets, *inferred.schema.missing} == {"Died\nor not", "Hb\n\n(g/dl)"}
+
+
+def test_the_number_of_a_group_is_no_code_of_an_empty_cell():
+    patients = [*np.arange(1, 11).repeat(5), *[99] * 10]
+    schema = guess(age=NUMBERS, patient=patients).schema
+    assert schema.group == "patient"
+    assert not schema.missing
+    words = [*[f"p{row}" for row in range(10)] * 5, *["n/a"] * 10]
+    assert guess(age=NUMBERS, patient=words).schema.missing == {"patient": ("n/a",)}

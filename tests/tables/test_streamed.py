@@ -313,6 +313,17 @@ def test_a_broken_group_is_told_by_its_row(folder, tmp_path):
         data.train.view(slice(None))
 
 
+def test_a_wrong_cell_of_a_sample_is_named_by_its_row_in_the_table(tmp_path):
+    table = frame().assign(label=np.arange(ROWS) / 7)
+    table.loc[250, "a"], table.loc[251, "label"] = np.inf, np.inf
+    table.to_parquet(tmp_path / "t.parquet", row_group_size=GROUP)
+    schema = {**SCHEMA, "targets": {"label": "number"}}
+    with pytest.raises(
+        DataError, match=r"a row 250: inf is infinite(?s:.*)label row 251: .*inf.* is not a finite"
+    ):
+        TableData(str(tmp_path / "t.parquet"), schema, stream=1000).read()
+
+
 def test_a_streamed_table_is_trained_and_embedded_at_a_url(folder, tmp_path):
     memory = fsspec.filesystem("memory")
     memory.put(str(folder), "/far/table", recursive=True)

@@ -18,8 +18,11 @@ from hypothesis import strategies as st
 from pyarrow import feather
 
 from commlearn.errors import DataError
+from commlearn.kinds.tabular import Tabular
+from commlearn.kinds.text import Text
 from commlearn.tables.formats.reading import Reading
 from commlearn.tables.formats.table_files import open_groups
+from commlearn.tables.schema import Schema
 from commlearn.tables.table import iterate_table, read_table
 
 FRAME = pd.DataFrame(
@@ -485,3 +488,17 @@ def test_a_strange_header_is_read_or_refused(tmp_path, text):
         assert "cannot be read as a table" in str(problem) or "no rows" in str(problem)  # noqa: PT017
         return
     assert list(whole(path, columns=names)) == names
+
+
+def test_texts_of_whole_numbers_alone_stay_texts(tmp_path):
+    training = {"note": ["five 5 apples", "5 pears"], "tags": ["1;2", "2;1"], "id": [1, 2]}
+    kinds = {"note": Text("note"), "tags": Tabular(["tags"], forms={"tags": "labels"})}
+    schema = Schema(kinds, id="id")
+    state = schema.learn(read_table(training))
+    pd.DataFrame({"note": ["5", "12"], "tags": ["1", "2"], "id": ["3", "4"]}).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    table = read_table(tmp_path / "t.csv", reading=schema.reading(state))
+    assert table.frame["note"].tolist() == ["5", "12"]
+    assert table.frame["id"].tolist() == [3, 4]
+    schema.read(table, state)

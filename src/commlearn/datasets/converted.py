@@ -178,8 +178,8 @@ def _as_array(value: Any) -> np.ndarray:
         array = np.asarray(value)
     except ValueError:  # lists of different lengths
         array = np.array([None, *value], dtype=object)[1:]
-    if array.dtype.kind == "O":
-        try:
+    if array.dtype.kind == "O" and not any(isinstance(entry, str | bytes) for entry in array.flat):
+        try:  # ids such as "1_60" and "007" are text, though Python reads them as numbers
             return array.astype(np.float64)
         except (ValueError, TypeError, OverflowError):
             pass

@@ -45,6 +45,12 @@ class VisionTouch:
             )
         names = [name for name in MODALITIES if name in self.modalities]
         episodes = episode_files(self.path)
+        members_of = split_episodes(list(episodes), self.validation)
+        if not members_of["train"]:
+            raise ConfigurationError(
+                f"data.validation is {self.validation}, which leaves none of {len(episodes)} episodes to "
+                "train on. Give a smaller share."
+            )
         contents = {name: read_episode(path, names) for name, path in episodes.items()}
         for number, arrays in enumerate(contents.values()):
             arrays["episode"] = np.full(len(arrays["position"]), number, dtype=np.uint64)
@@ -57,7 +63,7 @@ class VisionTouch:
                 key: np.concatenate([contents[name][key] for name in members])
                 for key in next(iter(contents.values()))
             }
-            for part, members in split_episodes(list(episodes), self.validation).items()
+            for part, members in members_of.items()
             if members
         }
         sense = Standard.of(parts["train"]["proprio"]) if "proprio" in names else None

@@ -331,7 +331,7 @@ def steps_of(cell: Any) -> Steps | None:
             f"{brief(cell, str)!r} mixes objects with other values; give objects such as {{t: 0, v: 1.5}}"
         )
     keys = sorted({name for step in cell for name in step}, key=str)
-    time_key = next((key for word in TIMES for key in keys if str(key).lower() == word), None)
+    time_key = _time_key(keys)
     names = tuple(str(name) for name in keys if name != time_key)
     numbers = [[_number(step.get(name), name) for name in keys if name != time_key] for step in cell]
     values = np.array(numbers).reshape(len(cell), len(names))
@@ -343,6 +343,12 @@ def steps_of(cell: Any) -> Steps | None:
     instants = np.array([instant for instant, _ in times])
     order = np.argsort(instants, kind="stable")
     return Steps(names, values[order], instants[order], times[0][1])
+
+
+def _time_key(keys: Sequence[Any]) -> Any:
+    """Return the key that holds a step's time; `T`, often a temperature, only if there is no other."""
+    words = {str(key).lower(): key for key in reversed(keys) if key != "T"}
+    return next((words[word] for word in TIMES if word in words), "T" if "T" in keys else None)
 
 
 def side_by_side(parts: Mapping[str, Steps]) -> Steps:

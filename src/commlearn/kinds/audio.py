@@ -41,7 +41,8 @@ class Audio(Kind):
 
     Sound becomes mono at 16 kHz, then 64 log-mel bands in frames of 25 ms every 10 ms; frames are
     averaged down to `max_length`, and each band is standardised with the training rows. Whole numbers in a
-    list or an array are taken as 16-bit samples unless they need 24 or 32 bits, and single bytes as 8-bit.
+    list or an array are taken as 16-bit samples unless those of any training row need 24 or 32 bits, and
+    single bytes as 8-bit.
 
     Example:
         >>> import pandas as pd
@@ -73,15 +74,22 @@ class Audio(Kind):
         return (self.column,)
 
     def learn(self, cells: Cells) -> dict[str, Any]:
-        """Return each band's mean and scale, and how many frames are averaged."""
-        frames, problems = self._apply(cells, log_mel)
+        """Return each band's mean and scale, how many frames are averaged, and a full scale above 16 bits."""
+        scales, problems = map_rows(
+            cells.frame[self.column].tolist(), self._full_scale, self.column, cells.first_row
+        )
+        widest = max((scale for scale in scales if scale is not None), default=FULL_SCALES[0])
+        frames, problems = self._apply(cells, log_mel, widest)
         raise_errors(self.column, problems)
-        return learn_sequences(self.column, frames, self.max_length)
+        learned = learn_sequences(self.column, frames, self.max_length)
+        return learned if widest == FULL_SCALES[0] else {**learned, "full_scale": widest}
 
     def read(self, cells: Cells, state: dict[str, Any]) -> Column:
         """Return the frames, averaged and standardised."""
         frames, problems = self._apply(
-            cells, lambda sound: standardise(log_mel(sound), state, self.max_length)
+            cells,
+            lambda sound: standardise(log_mel(sound), state, self.max_length),
+            state.get("full_scale", FULL_SCALES[0]),
         )
         raise_errors(self.column, problems)
         return Sequences.of("audio", frames, MELS)
@@ -97,19 +105,32 @@ class Audio(Kind):
         ]
         return first_ten(problems) + first_ten(silent)
 
-    def _apply(self, cells: Cells, change: Callable[[np.ndarray], Any]) -> tuple[list[Any], list[Problem]]:
+    def _full_scale(self, cell: Any) -> int:
+        """Return the full scale that the whole numbers of one cell need, at least that of 16 bits."""
+        holds_samples = isinstance(cell, list | tuple | np.ndarray | Tensor) or (
+            isinstance(cell, str) and cell.lstrip().startswith("[")
+        )
+        if self.rate is None or not holds_samples or is_blank(cell):
+            return FULL_SCALES[0]
+        return _full_scale(numbers_in(cell, Path()))
+
+    def _apply(
+        self, cells: Cells, change: Callable[[np.ndarray], Any], full_scale: int = FULL_SCALES[0]
+    ) -> tuple[list[Any], list[Problem]]:
         """Apply `change` to each row's mono samples; return results (None without sound) and problems."""
         return map_rows(
             cells.frame[self.column].tolist(),
             lambda cell: (
-                None if is_blank(cell) or is_empty_file(cell) else change(self._sound(cell, cells.root))
+                None
+                if is_blank(cell) or is_empty_file(cell)
+                else change(self._sound(cell, cells.root, full_scale))
             ),
             self.column,
             cells.first_row,
         )
 
-    def _sound(self, cell: Any, root: Path) -> np.ndarray:
-        """Return one cell as mono samples at 16 kHz."""
+    def _sound(self, cell: Any, root: Path, full_scale: int = FULL_SCALES[0]) -> np.ndarray:
+        """Return one cell as mono samples at 16 kHz; whole numbers have at least this full scale."""
         if isinstance(cell, dict):  # as the `datasets` library stores sound
             if not (cell.get("bytes") or cell.get("path")):
                 raise DataError(
@@ -124,7 +145,7 @@ class Audio(Kind):
         elif self.rate is None:
             raise DataError("holds samples without a rate; give Audio(..., rate=samples per second)")
         else:
-            rate, samples = self.rate, _of_cell(numbers_in(cell, root))
+            rate, samples = self.rate, _of_cell(numbers_in(cell, root), full_scale)
         if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > len(samples)):
             raise DataError(f"holds an array of {shown(samples)}; give (samples,) or (samples, channels)")
         if not samples.size:
@@ -182,12 +203,19 @@ def mel_filters() -> Tensor:
     return torch.from_numpy(np.minimum(rising, falling).clip(0)).float()
 
 
-def _of_cell(samples: np.ndarray) -> np.ndarray:
-    """Scale the samples of a list or an array; wide whole numbers count as 16-bit unless they need more."""
+def _of_cell(samples: np.ndarray, full_scale: int) -> np.ndarray:
+    """Scale the samples of a list or an array; wide whole numbers have at least this full scale."""
     if samples.dtype.kind not in "iu" or samples.dtype.itemsize == 1:
         return _scaled(samples)
+    return samples / float(max(full_scale, _full_scale(samples)))
+
+
+def _full_scale(samples: np.ndarray) -> int:
+    """Return the full scale of 16 bits, or a wider one that wide whole numbers need."""
+    if samples.dtype.kind not in "iu" or samples.dtype.itemsize == 1:
+        return FULL_SCALES[0]
     loudest = max(-int(samples.min(initial=0)), int(samples.max(initial=0)))
-    return samples / float(next(scale for scale in FULL_SCALES if loudest <= scale))
+    return next(scale for scale in FULL_SCALES if loudest <= scale)
 
 
 def _scaled(samples: np.ndarray) -> np.ndarray:

@@ -183,6 +183,7 @@ def moment_of(cell: Cell, order: str = "") -> datetime | None:
         first, second = int(match["first"]), int(match["second"])
         if not order and min(first, second) <= 12 and first != second:
             order = "day first" if first > 12 else "month first" if second > 12 else ""
+            order = order or ("day first" if match[2] == "." else "")
         if not order and first != second:
             return None
         day, month = (second, first) if order == "month first" else (first, second)
@@ -213,7 +214,7 @@ def _order(values: pd.Series) -> str:
             dots |= match[2] == "."
     if max(firsts) > 12 or max(seconds) > 12:
         return "month first" if max(seconds) > 12 >= max(firsts) else "day first"
-    return "day first" if dots or len(firsts) == 1 else ""
+    return "day first" if dots else ""
 
 
 def _learn_dates(values: pd.Series, order: str = "") -> Learned:

@@ -6,7 +6,7 @@ learned from a sample that fits in memory; diagnostics use the same sample.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ import pandas as pd
 
 from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.kinds.base import plain
-from commlearn.kinds.rows import WAY_OUT, Unreadable, collect_errors, evenly_spaced, raise_errors
+from commlearn.kinds.rows import WAY_OUT, Unreadable, collect_errors, evenly_spaced, first_ten, raise_errors
 from commlearn.records import Dataset, Records
 from commlearn.seeds import numpy_generator
 from commlearn.storage.fingerprint import fingerprint
 from commlearn.tables.formats.table_files import GroupedTable, open_groups
 from commlearn.tables.leaks import answer_notes
-from commlearn.tables.roles import encode_target, repeated_id, with_ids
+from commlearn.tables.roles import encode_target, read_target, repeated_id, with_ids
 from commlearn.tables.schema import Schema, refuse_columns
 from commlearn.tables.splits import (
     PARTS,
@@ -215,12 +215,17 @@ def streamed_dataset(
     if "train" not in samples:
         raise no_training_rows(source)
     refuse_columns("The table does not fit the schema", schema.misnamed_columns(samples["train"].frame))
-    state = plain(schema.learn(samples["train"]))
     unreadable = Unreadable(schema.unreadable_limit)
     parts: dict[str, Records] = {}
-    for name, (sample, positions) in drawn.items():
-        records = schema.read(sample, state, with_targets=True, unreadable=unreadable)
-        parts[name] = named_records(records, table.names.take(positions))
+    try:
+        state = plain(schema.learn(samples["train"]))
+        for name, (sample, positions) in drawn.items():
+            records = schema.read(sample, state, with_targets=True, unreadable=unreadable)
+            parts[name] = named_records(records, table.names.take(positions))
+    except DataError:
+        if schema.unreadable == "error":
+            _raise_errors_of_samples(drawn.values(), schema)
+        raise
     unreadable.judge(at_end=False)
     count, largest = len(table.grouped.sizes), max(table.grouped.sizes)
     lanes = 2 ** int(np.log2(np.clip(rows // (2 * largest), 1, min(LANES, count))))
@@ -248,6 +253,21 @@ def streamed_dataset(
         ),
         unreadable=table.unreadable.entries,
     )
+
+
+def _raise_errors_of_samples(samples: Iterable[tuple[Table, np.ndarray]], schema: Schema) -> None:
+    """Raise an error for all wrong cells of samples, if there are any, with their rows in the whole table."""
+    problems = Problems("The table cannot be trained on")
+    for sample, positions in samples:
+        wrong = [problem for kind in schema.modalities.values() for problem in kind.check(sample)]
+        for name, sort in schema.targets.items():
+            wrong += first_ten(read_target(sample, name, sort)[1])
+        for problem in with_ids([each for each in wrong if each.level == "error"], sample, schema.id):
+            row = int(positions[problem.row]) if isinstance(problem.row, int) else problem.row
+            problems.add(str(replace(problem, row=row)))
+    if problems.messages:
+        problems.add(WAY_OUT)
+    problems.raise_if_any(DataError)
 
 
 class _Split:

@@ -126,7 +126,7 @@ def _by_name(name: str, column: pd.Series, seen: Look) -> Guess | None:
         numbered = words <= {"fold"} and seen.sort == "number" and seen.distinct <= MANY
         if numbered or not values.isdisjoint(SPLITS):
             return Guess("unused", name, reason + "train, validation or test, and declare it as split")
-    if words & GROUP and words <= GROUP | IDENTIFIER and repeated:
+    if _names_groups(words) and repeated:
         return Guess("group", name, f"its name; {seen.distinct} groups in {seen.filled} rows")
     if words & TARGET:
         if seen.sort in ("category", "number") and 1 < seen.distinct <= min(CLASSES, max(2, seen.filled / 5)):
@@ -136,6 +136,10 @@ def _by_name(name: str, column: pd.Series, seen: Look) -> Guess | None:
         if seen.sort == "labels":
             return Guess("target", name, "its name, and lists of labels", "multilabel")
     return _identifier(name, words, column, seen)
+
+
+def _names_groups(words: set[str]) -> bool:
+    return bool(words & GROUP) and words <= GROUP | IDENTIFIER
 
 
 def _identifier(name: str, words: set[str], column: pd.Series, seen: Look) -> Guess | None:
@@ -239,7 +243,11 @@ def infer(table: Table, targets: Sequence[str] = (), encoding: str = "") -> Infe
         encoding: encoding of the table's text file, if it was given.
     """
     cells = {name: guessed_missing(table.frame[name]) for name in table.frame.columns}
-    missing = {name: tuple(values) for name, (values, _) in cells.items() if values}
+    missing = {
+        name: tuple(values)
+        for name, (values, _) in cells.items()
+        if values and (isinstance(values[0], str) or not _names_groups(_words(name)))
+    }
     table = replace(table, frame=Reading(missing_in=missing).emptied(table.frame))
     frame = table.frame
     guesses = stated_targets(table, targets)
@@ -342,7 +350,8 @@ def _modality(
 def _flow(key: str, value: Any) -> str:
     """Return a key and its value as one line of YAML."""
     inner = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1 << 30, sort_keys=False)
-    outer = yaml.safe_dump(key, allow_unicode=True, width=1 << 30)
+    style = '"' if len(key.splitlines()) > 1 else None  # a key must be on one line
+    outer = yaml.safe_dump(key, allow_unicode=True, width=1 << 30, default_style=style)
     return f"{_strip_marks(outer)}: {_strip_marks(inner)}"
 
 

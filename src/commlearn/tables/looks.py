@@ -21,7 +21,7 @@ from commlearn.errors import DataError
 from commlearn.kinds.arrays import Steps, array_of, clock_of, steps_of
 from commlearn.kinds.rows import brief, evenly_spaced, is_empty
 from commlearn.kinds.series import MOST_STEPS
-from commlearn.kinds.written import FORMS
+from commlearn.kinds.written import FORMS, moment_of
 from commlearn.tables.guessed_forms import CODE, amount_in_unit, any_moment, parsed
 
 DATES = (
@@ -66,7 +66,9 @@ def unreadable_reason(cells: Sequence[str], distinct: int) -> str:
     """
     minimum = MOST * len(cells)
     if reason := _explain_unread("dates", cells, any_moment, MOST if distinct <= MANY else NEARLY):
-        return reason if FORMS["date"].learn(pd.Series(cells, dtype=object))["order"] else DATES
+        order = FORMS["date"].learn(pd.Series(cells, dtype=object))["order"]
+        ambiguous = not order and any(any_moment(cell) and not moment_of(cell) for cell in cells)
+        return DATES if ambiguous else reason
     endings = Counter(map(ending_of, cells))
     for way_out, suffixes in WAYS_OUT.items():
         if sum(endings[ending] for ending in suffixes) >= minimum:

@@ -157,16 +157,19 @@ class Schema:
             state: what `learn` returned, which identifies more columns as categories.
         """
         names = set(self._named())
+        texts: set[str] = set()
         for name, kind in self.modalities.items():
             names |= set(kind.names())
+            texts |= set(kind.columns()) if kind.name == "text" else set(getattr(kind, "forms", ()))
             with suppress(LookupError, TypeError):  # a wrong state is reported where it is used
                 if state is not None and kind.name == "tabular":
                     names |= {part["column"] for part in state[name]["categories"]}
         if not isinstance(self.missing, Mapping):
-            return Reading(frozenset(names), tuple(self.missing), encoding=self.encoding)
+            missing = tuple(self.missing)
+            return Reading(frozenset(names), missing, encoding=self.encoding, texts=frozenset(texts))
         by_column = {column: tuple(values) for column, values in self.missing.items()}
         common_values = by_column.pop(schema_yaml.EVERYWHERE, ())
-        return Reading(frozenset(names), common_values, by_column, self.encoding)
+        return Reading(frozenset(names), common_values, by_column, self.encoding, frozenset(texts))
 
     def only(self, modalities: Sequence[str] | None) -> Schema:
         """Return the schema with only these modalities, in the schema's order; None keeps all of them."""

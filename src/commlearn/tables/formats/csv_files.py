@@ -60,7 +60,7 @@ def read_csv(path: Path, rows: int, columns: Sequence[str] | None, reading: Read
         names = [name for name in scan_columns if name in reading.names]
         types: dict[str, str] = {}
         numbers = set(header.names) - set(names)  # columns that hold only numbers so far, in any form
-        whole_numbers = set(names)  # columns of names that are plain whole numbers so far
+        whole_numbers = set(names) - reading.texts  # columns of names that are plain whole numbers so far
         negative: set[str] = set()  # columns with negative numbers, which unsigned types cannot hold
         codes = _Codes(header.separator)
         name_options = {**options, "dtype": dict.fromkeys(names, "str")}

@@ -34,6 +34,7 @@ class Reading:
     missing: tuple[str, ...] = ()  # words that mean an empty cell in every column
     missing_in: Mapping[str, Sequence[Any]] = field(default_factory=dict)  # words or numbers, by column
     encoding: str = ""  # encoding of text files; if not given, UTF-8 or guessed from their bytes
+    texts: frozenset[str] = frozenset()  # those names that stay text even if all are whole numbers
 
     def emptied(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the rows with values that mean an empty cell made empty.
