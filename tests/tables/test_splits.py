@@ -11,6 +11,7 @@ import pytest
 from commlearn.errors import DataError
 from commlearn.kinds import Tabular, Text, Vector
 from commlearn.tables.dataset import TableData, dataset_of, split_rows
+from commlearn.tables.formats.reading import Reading
 from commlearn.tables.schema import Schema
 from commlearn.tables.splits import cell_keys, name_keys, parts_of_names
 from commlearn.tables.table import Table, read_table
@@ -64,6 +65,8 @@ def test_the_same_table_has_the_same_keys_in_every_format(tmp_path):
         whole=np.arange(200) % 7,
         price=[Decimal(row) / 4 for row in range(200)],
         alive=[None if row % 5 == 0 else row % 2 == 0 for row in range(200)],
+        ward=[np.nan if row % 7 == 0 else float(row % 9) for row in range(200)],
+        seen=pd.to_datetime("2024-05-01") + pd.to_timedelta(6 * np.arange(200), unit="h"),  # some at midnight
         wait=pd.to_timedelta(np.arange(200), unit="h"),
         vector=list(np.random.default_rng(1).normal(size=(200, 4)).astype(np.float32)),
     )
@@ -71,15 +74,16 @@ def test_the_same_table_has_the_same_keys_in_every_format(tmp_path):
     table.to_parquet(tmp_path / "t.parquet")
     texts = table.assign(vector=[str(row.tolist()) for row in table["vector"]])
     texts.to_csv(tmp_path / "t.csv", index=False)
-    columns = ["age", "note", "whole", "vector", "price", "alive", "wait"]
+    columns = ["age", "note", "whole", "vector", "price", "alive", "ward", "seen", "wait"]
     expected = cell_keys(table, columns)
     assert len(set(expected.tolist())) == 200
-    for name in ("t.parquet", "t.csv"):
-        again = read_table(tmp_path / name).frame
+    text = Reading(frozenset({"ward", "case"}))  # a schema reads names in text files as text
+    for name, reading in (("t.parquet", Reading()), ("t.csv", Reading()), ("t.csv", text)):
+        again = read_table(tmp_path / name, reading=reading).frame
         for column in columns:
             assert np.array_equal(cell_keys(again, [column]), cell_keys(table, [column])), (name, column)
         assert np.array_equal(cell_keys(again, columns), expected), name
-        for column in ("case", "price", "alive", "wait"):
+        for column in ("case", "price", "alive", "ward", "seen", "wait"):
             names, _ = name_keys(table[column])
             assert np.array_equal(name_keys(again[column])[0], names), (name, column)
 

@@ -332,9 +332,11 @@ def cells_of(query: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
                 )
             raise ConfigurationError(unknown("column of the query", key, columns))
     cells = {columns[key]: str(cell) if isinstance(cell, Path) else cell for key, cell in query.items()}
-    single = {name: [cell] for name, cell in cells.items() if isinstance(cell, str | int | float | np.number)}
-    emptied = schema.reading().emptied(pd.DataFrame(single, dtype=object)).isna()  # as in the table's rows
-    return {name: None if name in single and emptied[name][0] else cell for name, cell in cells.items()}
+    scalars = {
+        name: [cell] for name, cell in cells.items() if isinstance(cell, str | int | float | np.number)
+    }
+    emptied = schema.reading().emptied(pd.DataFrame(scalars, dtype=object)).isna()  # as in the table's rows
+    return {name: None if name in scalars and emptied[name][0] else cell for name, cell in cells.items()}
 
 
 def modalities_of(cells: Mapping[str, Any], schema: Schema) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date, timedelta
@@ -30,6 +31,7 @@ from commlearn.tables.table import Table
 PARTS = ("train", "validation", "test")
 EMPTY = np.uint64(0x9AE16A3B2F90404F)  # hash of an empty cell
 WORDS_OF_BOOLEANS = {"True": 1.0, "true": 1.0, "False": 0.0, "false": 0.0}  # as text files store them
+WHOLE_AS_FRACTION = re.compile(r"-?\d+\.0+")  # as text files store whole numbers in a column with gaps
 WHOLE = 2.0**53  # whole numbers up to here are exact as floats
 MIDNIGHT = " 00:00:00"  # time of day of a plain date, which only some formats write
 
@@ -190,7 +192,10 @@ def cell_keys(frame: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
 
 def _name(value: Any) -> str | None:
     if isinstance(value, str):
-        return value.strip().removesuffix(MIDNIGHT) or None
+        text = value.strip()
+        if WHOLE_AS_FRACTION.fullmatch(text):
+            return text.partition(".")[0]
+        return text.removesuffix(MIDNIGHT) or None
     if value is None or value is pd.NA or value is pd.NaT or value != value:
         return None
     if isinstance(value, Decimal):
@@ -239,7 +244,7 @@ def _plain_value(cell: Any) -> str | float | bytes | None:
         try:
             return float(text)  # so that a number and its text get the same key
         except ValueError:
-            return text
+            return text.removesuffix(MIDNIGHT)  # as for other dates below
     if cell is None or cell is pd.NA or cell is pd.NaT:
         return None
     if isinstance(cell, bool | int | float | Decimal | np.number | np.bool_):
@@ -247,9 +252,7 @@ def _plain_value(cell: Any) -> str | float | bytes | None:
         return None if number != number else number
     if isinstance(cell, bytes):
         return cell
-    if isinstance(cell, timedelta):  # as text files store it
-        return str(cell)
-    if isinstance(cell, date):
+    if isinstance(cell, date | timedelta):  # as text files store it
         return str(cell).removesuffix(MIDNIGHT)
     return _array_bytes(cell)
 
