@@ -10,7 +10,7 @@ import commlearn as cl
 from commlearn.augmentations import DEFAULT_AUGMENTATION, TabularAugmentation, VectorAugmentation
 from commlearn.batch import Spec
 from commlearn.config.build import resolved
-from commlearn.config.own_data import LADDERS, chosen_augmentations, experiment_for, recognised
+from commlearn.config.own_data import LADDERS, chosen_augmentations, experiment_for, read_own, recognised
 from commlearn.errors import ConfigurationError
 from commlearn.kinds.arrays import ArrayColumn
 from commlearn.models.encoders import default_encoder
@@ -145,6 +145,18 @@ def test_options_without_a_name_go_to_the_part_that_is_chosen():
 def test_a_section_that_is_left_empty_states_nothing():
     data = Dataset(Records({"a": vectors(10), "t": vectors(3)}), Records({}))
     assert experiment_for(settings(training=None, model=None), data) == experiment_for(settings(), data)
+
+
+def test_naming_the_method_that_a_schema_states_keeps_its_options(tmp_path):
+    rows = DRAW.normal(size=(40, 2)).astype(str)
+    (tmp_path / "t.csv").write_text("\n".join(["a,b", *map(",".join, rows)]))
+    (tmp_path / "s.yaml").write_text(
+        "table: t.csv\nmodalities:\n  a: {kind: tabular, columns: [a]}\n  b: {kind: tabular, columns: [b]}\n"
+        "method: {name: comm, temperature: 0.9}\n"
+    )
+    for method, options in ((None, 0.9), ("comm", 0.9), ("infmasking", 0.3)):
+        experiment, _, _ = read_own(tmp_path / "s.yaml", method=method)
+        assert experiment.method["temperature"] == options
 
 
 def test_options_that_fit_nothing_are_told():

@@ -269,6 +269,20 @@ def test_a_run_without_its_table_gives_what_it_gives_with_it(tmp_path):
     assert alone.data.total.bits < 0.1  # about 1 if groups are ignored
 
 
+def test_rows_without_a_label_of_the_fine_tuning_stay_in_the_part_that_they_had(tmp_path):
+    table = noise(90, per_group=3).assign(well=np.arange(90) % 2)
+    table.loc[np.arange(90) % 9 >= 3, "ill"] = None
+    named = cl.Schema(schema().modalities, {"ill": "class", "well": "class"}, id="case")
+    base = cl.Embedder(named, epochs=1, batch_size=32).fit(table[:60]).trained
+    tuned = finetune(base, FineTuning("ill", epochs=1), tmp_path / "tuned", table)
+    before, now = readout_rows(base, table), readout_rows(cl.load(tmp_path / "tuned"), table)
+    assert len(now.test) == 30
+    assert set(now.test.keys) == set(before.test.keys)
+    unlabelled = np.isin(before.fit.keys, tuned.rows.keys[tuned.rows.parts == 3])
+    assert unlabelled.sum() == 39
+    assert len(rows_to_cross_fit(tuned, table).records) == 30 + 39  # no label of these was seen
+
+
 def test_a_fine_tuned_run_remembers_whose_labels_it_saw(tmp_path):
     run = trained(noise(), tmp_path, method="comm")
     tuned = finetune(run, FineTuning("ill", epochs=1), tmp_path / "tuned")

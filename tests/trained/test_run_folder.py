@@ -8,6 +8,7 @@ import os
 import shutil
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from small_runs import data, experiment
 
 import commlearn as cl
 from commlearn.cli import main
-from commlearn.errors import RunError
+from commlearn.errors import CommlearnError, RunError
 from commlearn.storage import locks
 from commlearn.storage.file_list import FileList
 from commlearn.storage.locks import PART, atomic_file
@@ -266,6 +267,27 @@ def test_a_run_killed_between_listing_and_writing_is_overwritten_and_resumed(tmp
             assert set(contents(left)) - {"checkpoints/previous.ckpt"} == whole
             assert set(contents(left)) - {"lock", "files.json"} <= listed(left)
     assert kill_at == len(calls) + 1 > 7
+
+
+@pytest.mark.parametrize(
+    ("method", "training"),
+    [
+        ("comm", {"batch_size": 500}),
+        ("comm", {"stand_ins": True}),
+        ("supcon", {}),
+        ("factorcl", {"micro_batch": 4}),
+    ],
+)
+def test_a_refused_training_leaves_the_run_that_it_would_have_replaced(tmp_path, method, training):
+    folder = tmp_path / "run"
+    train(experiment(epochs=1), folder, data())
+    before = contents(folder)
+    unlabelled = replace(data(), train=replace(data().train, targets={}))
+    with pytest.raises(CommlearnError):
+        train(experiment(method, **training), folder, unlabelled, overwrite=True)
+    assert contents(folder) == before
+    train(experiment(epochs=2), folder, data(), overwrite=True)
+    assert "started at step 0" in (folder / "log.txt").read_text().splitlines()[0]
 
 
 def test_a_run_stopped_before_its_first_checkpoint_goes_on_but_not_over_foreign_files(tmp_path):

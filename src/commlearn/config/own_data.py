@@ -64,7 +64,7 @@ def read_own(
         path: path of a schema, which may also state its table (relative to itself) and training settings.
         table: table to use instead of the schema's.
         overrides: dotted key to value, such as {"training.epochs": 20}.
-        method: method to use instead of the schema's.
+        method: method to use instead of the schema's, whose options then do not carry over.
     """
     values, location = schema_yaml.load(Path(path))
     schema = Schema.from_mapping(values, location)
@@ -82,7 +82,8 @@ def read_own(
         key: values[key] for key in schema_yaml.SETTINGS if key in values and key not in (*OF_DATA, "table")
     }
     settings = {"name": Path(path).stem, "method": "comm", **settings, "data": data}
-    if method is not None:
+    stated = settings["method"]
+    if method is not None and (stated.get("name") if isinstance(stated, Mapping) else stated) != method:
         settings["method"] = {"name": method}
     for key, value in (overrides or {}).items():
         set_dotted(settings, key, value)

@@ -91,7 +91,10 @@ def read_own_data(trained: Trained) -> Dataset:
 def open_folder(
     folder: RunFolder, experiment: Experiment, resume: bool, overwrite: bool
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """Lock the folder; return the state to resume from (None if the run starts afresh) and warnings."""
+    """Lock the folder; return the state to resume from (None if the run starts afresh) and warnings.
+
+    A run to be replaced stays until `RunFolder.create`, so that a training that is refused costs nothing.
+    """
     if not folder.exists:
         folder.claim()
         return None, []
@@ -101,7 +104,8 @@ def open_folder(
             "overwrite=True, or give another out=."
         )
     if overwrite and not resume:
-        folder.clear()
+        folder.files.check_removable()  # before locking creates a file
+        folder.lock()
         return None, []
     folder.lock()
     _check_settings(folder, experiment)
@@ -113,7 +117,7 @@ def open_folder(
     except CheckpointError:
         if list(folder.checkpoints.glob("*.ckpt")):
             raise
-        folder.clear()  # stopped before its first checkpoint: there is nothing to resume from
+        folder.files.check_removable()  # stopped before its first checkpoint: nothing to resume from
         return None, []
 
 

@@ -166,7 +166,9 @@ class RunFolder:
         return (self.path / FINE_TUNING).exists()
 
     def create(self, experiment: Experiment, data: Dataset) -> None:
-        """Make the folder and store what defines the run."""
+        """Make the folder and store what defines the run, in place of one that it holds."""
+        if self.exists:
+            self.clear()
         make_folder(self.checkpoints)
         self.lock()
         environment = {

@@ -26,6 +26,7 @@ from commlearn.storage.plain_json import parse_json
 from commlearn.tables.streamed import StreamedRecords
 
 TRAIN, VALIDATION, UNKNOWN = 0, 1, -1
+WITHOUT_LABELS = 3  # trained on before the fine-tuning, which saw no label of it
 
 
 @dataclass(frozen=True)
@@ -33,18 +34,19 @@ class TrainingRows:
     """Keys of the rows that a training was given, each with its part and group."""
 
     keys: np.ndarray  # (rows,) uint64, sorted
-    parts: np.ndarray  # (rows,) int8: 0 = trained on, 1 = validation, 2 = test
+    parts: np.ndarray  # (rows,) int8: 0 = trained on, 1 = validation, 2 = test, 3 = trained on without labels
     groups: np.ndarray | None = None  # (rows,) uint64; None if the schema named no group
     labels: tuple[str, ...] = ()  # targets whose labels were seen, in rows of parts 0 and 1
     label_counts: Mapping[str, int] = field(default_factory=dict)  # labels per target in rows of part 0
 
     def parts_of(self, keys: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
         """Return the part of each row, -1 if unknown to the training; a new row takes its group's part."""
-        parts = _look_up(self.keys, self.parts, keys)
+        stored = np.where(self.parts == WITHOUT_LABELS, TRAIN, self.parts).astype(np.int8)
+        parts = _look_up(self.keys, stored, keys)
         if groups is None or self.groups is None:
             return parts
-        order = np.lexsort((self.parts, self.groups))
-        of_group = _look_up(self.groups[order], self.parts[order], groups)
+        order = np.lexsort((stored, self.groups))
+        of_group = _look_up(self.groups[order], stored[order], groups)
         return np.where(parts == UNKNOWN, of_group, parts)
 
     def used_in_training(self, keys: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
@@ -70,6 +72,15 @@ class TrainingRows:
             name: max(mapping.get(name, 0) for mapping in counts) for name in {**counts[0], **counts[1]}
         }
         return replace(joined, label_counts=maxima)
+
+    def after(self, earlier: TrainingRows | None) -> TrainingRows:
+        """Return these rows of a fine-tuning, and those of the training before it, which saw no labels."""
+        if earlier is None:
+            return self
+        trained = earlier.parts == TRAIN
+        groups = None if self.groups is None or earlier.groups is None else earlier.groups[trained]
+        parts = np.full(int(trained.sum()), WITHOUT_LABELS, dtype=np.int8)
+        return self.joined(TrainingRows(earlier.keys[trained], parts, groups))
 
     def to_bytes(self) -> bytes:
         """Return a safetensors file, a format that holds only numbers and names and cannot run code."""

@@ -283,9 +283,11 @@ def _check_validation(objective: TargetObjective, labels: np.ndarray, target: st
 
 
 def _labelled_rows(trained: Trained, labelled: Labelled, target: str) -> TrainingRows | None:
-    """Return the rows whose labels the new run will have seen, including those that its base saw."""
+    """Return the rows of the new run and of its base, each with what was seen of it."""
     rows = rows_of_dataset(labelled.parts(), [target])
-    return rows.joined(trained.rows) if rows is not None and trained.saw_labels else rows
+    if rows is None:
+        return None
+    return rows.joined(trained.rows) if trained.saw_labels else rows.after(trained.rows)
 
 
 def experiment_of(base: Experiment, settings: FineTuning, records: int) -> Experiment:

@@ -86,15 +86,12 @@ def train(
         data = read_data(experiment) if data is None else data
         experiment, modules = with_modules(experiment, data, encoders or {})
     folder, fabric = RunFolder(out), fabric_of(experiment.training)
-    writes = fabric.is_global_zero
-    all_callbacks = Callbacks(callbacks, *usual(progress)) if writes else Callbacks(())
+    all_callbacks = Callbacks(callbacks, *usual(progress)) if fabric.is_global_zero else Callbacks(())
     try:
         state, warnings = _open(fabric, folder, experiment, resume, overwrite)
         data = read_data(experiment) if data is None else data
-        for line in (note, *data.notes):
-            if line and writes:
-                folder.log(line)
-        return _train(fabric, folder, experiment, data, state, warnings, all_callbacks, modules)
+        lines = [line for line in (note, *data.notes) if line]
+        return _train(fabric, folder, experiment, data, state, warnings, all_callbacks, modules, lines)
     finally:
         folder.unlock()
 
@@ -125,6 +122,7 @@ def _train(
     warnings: list[str],
     callbacks: Callbacks,
     modules: Mapping[str, nn.Module],
+    lines: list[str],  # of the log; written, like all files of the run, once nothing is refused any more
 ) -> Run:
     if state:
         folder.check_data(data)
@@ -135,7 +133,7 @@ def _train(
 
     def tell(line: str) -> None:
         if fabric.is_global_zero:
-            folder.log(line)
+            lines.append(line)
             callbacks.note(line)
 
     features = _features(folder, experiment, data, state is not None, tell)
@@ -151,15 +149,6 @@ def _train(
         )
     if state:
         warnings = [*warnings, *threads_as_before(state, training.threads, fabric.device)]
-    rows = rows_of_dataset(data, _labels_seen(method, data))
-    if fabric.is_global_zero:
-        folder.truncate_metrics(step) if state else folder.create(experiment, data)
-        folder.write_rows(rows)
-        folder.log(f"{'resumed' if state else 'started'} at step {step} of {total}")
-        folder.write_features(features)
-        for warning in warnings:
-            folder.log(f"warning: {warning}")
-    fabric.barrier()
     placed = _place(fabric, method, experiment, state)
 
     with unsharded(placed.player):
@@ -173,6 +162,15 @@ def _train(
         diagnostics = Diagnostics(
             experiment, token_data, method, augmentations, partial(unsharded, placed.player)
         )
+    rows = rows_of_dataset(data, _labels_seen(method, data))
+    if fabric.is_global_zero:
+        folder.truncate_metrics(step) if state else folder.create(experiment, data)
+        folder.write_rows(rows)
+        folder.write_features(features)
+        warned = [f"warning: {warning}" for warning in warnings]
+        for line in (*lines, f"{'resumed' if state else 'started'} at step {step} of {total}", *warned):
+            folder.log(line)
+    fabric.barrier()
     other_work = OtherWork() if fabric.device.type == "cpu" else None
     watch = Watch(folder, training, callbacks, fabric.is_global_zero, diagnostics, other_work)
     draws = may_draw(method)
