@@ -122,6 +122,18 @@ def test_copies_and_near_copies_cannot_be_trusted(jitter):
     assert together.data.total.bits < 0.05
 
 
+@pytest.mark.parametrize("columns", [6, 2])
+def test_groups_that_divide_copies_do_not_hide_them(columns):
+    """Noise, every record three times under other groups: experts find 0.8 bits in it."""
+    arrays, target = noise(100, 0)
+    several = {name: np.tile(array[:, :columns], (3, 1)) for name, array in arrays.items()}
+    group = np.random.default_rng(1).permutation(300) // 2
+    report = cl.interactions(several, target=np.tile(target, 3), groups=group, settings=QUICK)
+    assert report.data.total.bits > 0.1
+    assert report.verdict.startswith("CANNOT BE TRUSTED: ")
+    assert "pass groups= that keep copies" in report.verdict
+
+
 def test_records_that_are_not_copies_are_not_called_so():
     draw = np.random.default_rng(3)
     line = draw.normal(size=(600, 1))
