@@ -157,6 +157,22 @@ def test_a_dimension_of_a_model_that_tells_the_target_is_no_leak(columns, leaks)
     assert verdict.startswith("CANNOT BE TRUSTED: column") == leaks
 
 
+@pytest.mark.parametrize("levels", [3, 10**6])
+def test_embedded_rows_of_a_few_categories_are_no_copies(levels):
+    draw = np.random.default_rng(0)
+    rows = draw.integers(0, levels, (2, 250, 5))[:, np.arange(500) % 250] / levels
+    rows[1] = draw.permutation(rows[1])
+    given = dict(zip("ab", rows, strict=True))
+    embedded = {name: np.tanh(values @ draw.normal(size=(5, 8))) for name, values in given.items()}
+    target = (rows[0, :, 0] + draw.normal(size=500) > 0.4).astype(int)
+    gathered = GatheredInputs(
+        Material(embedded, columns=given), lambda _: (target, "y"), 500, np.arange(500), None
+    )
+    report = ask(gathered, target, settings=QUICK)
+    assert report.diagnostics.trusted == (levels == 3), report.verdict
+    assert any("records with a copy on the other side" in warning for warning in report.warnings)
+
+
 @pytest.mark.parametrize("change", ["as it is", "other codes", "as a number"])
 def test_a_column_that_holds_the_target_cannot_be_trusted(change):
     arrays, _ = noise(600, 4)

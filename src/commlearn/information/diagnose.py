@@ -98,7 +98,9 @@ def leak_signs(material: Material, target: Target, evidence: Evidence, settings:
     given = material.given.items()
     severe = [sign for name, values in given for sign in _columns_that_answer(name, values, target)]
     severe += _near_copies(evidence)
-    copies, others = _copies(material.arrays, evidence.groups)
+    # Raw columns show whether a modality varies continuously: an embedding of a few categories does, too.
+    wide = {name: values for name, values in given if values.shape[1] >= _LEAST_COLUMNS}
+    copies, others = _copies({**material.arrays, **wide}, evidence.groups)
     severe += copies or _whole_copies(material.arrays, settings.seed, evidence.groups)
     if evidence.groups is None:
         severe += [sign for name, values in given for sign in _numbered_groups(name, values, target)]
