@@ -559,6 +559,17 @@ def test_frames_of_the_same_rows_in_different_orders_are_refused():
         cl.interactions({"a": shuffled, "b": table[["b"]]}, target=table["y"])
     with pytest.raises(CommlearnError, match="'a' and 'target'"):
         cl.interactions({"a": shuffled, "b": shuffled.to_numpy()}, target=table["y"])
+    mixed = table.loc[shuffled.index]
+    named = {"a": ["a"], "b": ["b"]}
+    model = cl.Embedder(cl.Schema({name: cl.Tabular([name]) for name in "ab"}), epochs=1).fit(table)
+    for source, options, names in (
+        ({"a": table[["a"]], "b": table[["b"]]}, {"target": "y"}, "'a' and 'data'"),
+        (named, {"target": table["y"]}, "'data' and 'target'"),
+        (named, {"target": "y", "groups": table["b"]}, "'data' and 'groups'"),
+        (model, {"target": table["y"]}, "'data' and 'target'"),
+    ):
+        with pytest.raises(CommlearnError, match=f"{names} have the same rows in different orders"):
+            cl.interactions(source, mixed, **options)
 
 
 @pytest.mark.parametrize(
