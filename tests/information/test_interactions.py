@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -467,6 +468,12 @@ def test_settings_are_checked_together():
 def test_settings_of_another_type_are_named(name, value):
     with pytest.raises(CommlearnError, match=f"{name} is {value!r}; give a"):
         Settings(**{name: value})
+
+
+def test_numbers_of_numpy_as_settings_become_plain_ones():
+    settings = Settings(bins=np.int64(4), seed=np.uint32(7), level=np.float32(0.5))
+    assert json.loads(json.dumps(asdict(settings)))["bins"] == 4
+    assert settings == Settings(bins=4, seed=7, level=0.5)
 
 
 def test_a_missing_value_in_a_list_of_texts_is_no_class_and_no_group():

@@ -54,6 +54,9 @@ class Settings:
         if not 0 <= self.seed <= maximum:
             problems.add(f"seed is {self.seed}; give a whole number from 0 to {maximum}")
         problems.raise_if_any(ConfigurationError)
+        for name in whole:  # plain numbers, for JSON
+            object.__setattr__(self, name, int(getattr(self, name)))
+        object.__setattr__(self, "level", float(self.level))
 
     def repeats_of(self, records: int) -> int:
         """Return how many times the records are divided into folds."""
