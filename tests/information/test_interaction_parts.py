@@ -342,6 +342,7 @@ def test_labels_of_several_kinds():
         assert np.isnan(marks["a"][1])
         assert marks["b"][[0, 2, 3]].tolist() == [0, 1, 1]
     assert label_columns([np.array(["a", "b"]), np.array([])])["a"].tolist() == [1, 0]
+    assert list(label_columns([["a", None], ["b", float("nan"), " "]])) == ["a", "b"]
 
 
 def test_copies_on_both_sides_of_a_fold_are_told():

@@ -154,7 +154,10 @@ def label_columns(values: Any) -> dict[str, np.ndarray] | None:
     if not any(is_collection(cell) for cell in cells):
         return None
     collections = [cell if cell is None or is_collection(cell) else [cell] for cell in cells]
-    labels = [None if cell is None else {str(label) for label in cell} for cell in collections]
+    labels = [
+        None if cell is None else {str(label) for label in cell if not is_empty(label)}
+        for cell in collections
+    ]
     names = sorted(set().union(*filter(None, labels)))
     return {name: np.array([np.nan if row is None else int(name in row) for row in labels]) for name in names}
 
