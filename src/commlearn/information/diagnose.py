@@ -59,6 +59,8 @@ def _bits(block: Array, numbers: Array, evidence: Evidence) -> float:
     predicted = np.empty(len(numbers))
     for fold in range(evidence.folds.count):
         train = evidence.folds.of != fold
+        if train.all():  # few groups may leave a fold without records
+            continue
         predicted[~train] = RidgeCV(_PENALTIES).fit(block[train], numbers[train]).predict(block[~train])
     unexplained = ((predicted - numbers) ** 2).mean() / numbers.var()
     return float(max(0.0, -0.5 * np.log2(np.clip(unexplained, 1e-9, 1.0))))
