@@ -77,7 +77,8 @@ def report(
         out: folder; `report` in the run's folder if not given.
         targets: which to show; all if not given.
         interactions: whether to decompose what the modalities know together, for the named targets or the
-            first three; if not, the report shows any decompositions that the run's folder already holds.
+            first three; if not, the report shows any decompositions of the training's records that the
+            run's folder already holds.
         seed: seed of folds, bootstrap and the choice of records.
         tell: receives a line for each part of the work.
 
@@ -173,9 +174,9 @@ def tables(findings: Findings) -> dict[str, str]:
 def _decompose(
     subject: Source, named: bool, seed: int, tell: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
-    """Compute the decompositions, and keep them in the run's folder too."""
+    """Compute the decompositions, and keep those of the training's records in the run's folder too."""
     decompositions = information(subject, named, seed, tell)
-    if subject.run:
+    if subject.run and subject.own:
         text = json.dumps(decompositions, indent=1, ensure_ascii=False) + "\n"
         if note := subject.run.folder.write_if_possible(INTERACTIONS, text):
             tell(note)
@@ -183,8 +184,11 @@ def _decompose(
 
 
 def _load_decompositions(subject: Source) -> dict[str, dict[str, Any]]:
-    """Return those that an earlier report left in the run's folder, except old ones without a verdict."""
-    path = None if subject.run is None else subject.run.folder.path / INTERACTIONS
+    """Return those that an earlier report left in the run's folder, except old ones without a verdict.
+
+    They are about the training's records, so a report on another table shows none of them.
+    """
+    path = None if subject.run is None or not subject.own else subject.run.folder.path / INTERACTIONS
     if path is None or not path.exists():
         return {}
     try:
