@@ -437,6 +437,22 @@ def test_a_report_on_another_table_shows_and_stores_nothing_about_the_training_r
             path.unlink()
 
 
+def test_a_decomposition_of_one_target_leaves_those_of_others(trained_run, monkeypatch):
+    stored = trained_run.folder.path / "interactions.json"
+    answers = {name: {"of": name, "problem": "too few"} for name in ("label", "size")}
+    monkeypatch.setattr(build, "information", lambda read, *_: {name: answers[name] for name in read.targets})
+    try:
+        for target in answers:
+            shown = build._decompose(source(trained_run, None, [target]), True, 0, print)
+            assert list(shown) == [target]
+        assert json.loads(stored.read_text()) == answers
+        stored.write_text("{")
+        build._decompose(source(trained_run, None, ["size"]), True, 0, print)
+        assert json.loads(stored.read_text()) == {"size": answers["size"]}
+    finally:
+        stored.unlink()
+
+
 def luminance(colour):
     short = colour.lstrip("#")
     whole = "".join(sign * 2 for sign in short) if len(short) == 3 else short
