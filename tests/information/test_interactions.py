@@ -485,6 +485,17 @@ def test_a_missing_value_in_a_list_of_texts_is_no_class_and_no_group():
     )  # each record without one is alone
 
 
+def test_masked_values_are_missing():
+    mask = np.arange(60) < 6
+    inputs = gather(PAIR, None, None, np.ma.masked_array(np.arange(60) % 9, mask=mask)).about(
+        np.ma.masked_array(np.arange(60) % 2, mask=mask)
+    )
+    assert prepare_target(inputs.values, "y", None, 5).rows.tolist() == list(range(6, 60))
+    assert len(np.unique(evidence.group_codes(inputs.groups, 5))) == 9 + 6
+    with pytest.raises(CommlearnError, match="'a' is not finite in 6 of 60 records, the first is record 0"):
+        gather({**PAIR, "a": np.ma.masked_array(np.arange(60), mask=mask)}, None, None, None)
+
+
 def test_many_classes_of_few_records_are_one_problem():
     with pytest.raises(
         CommlearnError, match="5000 of 5000 classes have fewer than 5 records, such as"

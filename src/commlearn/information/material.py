@@ -329,7 +329,10 @@ def from_arrays(arrays: Mapping[str, Any], modalities: Sequence[str] | None) -> 
 
 
 def as_numbers(values: Any) -> Array:
-    """Return an array, or a tensor on any device, as an array of float64."""
+    """Return an array, or a tensor on any device, as an array of float64, with NaN for masked values."""
+    if isinstance(values, np.ma.MaskedArray):
+        filled: Array = np.ma.filled(values.astype(np.float64), np.nan)
+        return filled
     return np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values, dtype=np.float64)
 
 

@@ -412,6 +412,8 @@ def _target(
 
 def _objects(values: Any) -> Any:
     """Return values as an array, with each collection as one object; arrays and frames stay as they are."""
+    if isinstance(values, np.ma.MaskedArray):
+        return _as_array(values)
     if isinstance(values, np.ndarray | pd.DataFrame):
         return values
     cells = list(values)
@@ -421,7 +423,9 @@ def _objects(values: Any) -> Any:
 
 
 def _as_array(values: Any) -> np.ndarray:
-    """Return values as an array; NumPy would turn a NaN among texts into the text "nan"."""
+    """Return values as an array; NumPy would turn a NaN among texts into the text "nan", and drop a mask."""
+    if isinstance(values, np.ma.MaskedArray):
+        return np.where(np.ma.getmaskarray(values), np.array(None, dtype=object), values.data)
     texts = isinstance(values, list | tuple) and any(isinstance(value, str) for value in values)
     if texts and any(is_empty(value) for value in values):
         return np.fromiter(values, dtype=object, count=len(values))
