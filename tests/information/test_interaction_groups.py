@@ -306,6 +306,16 @@ def test_a_planted_synergy_is_not_recognised_in_copies_of_one_group():
     assert learnable_share((two[:, None] + 0.0, np.zeros((1000, 1))), two, Settings(folds=2)) == 0
 
 
+def test_few_groups_may_leave_a_fold_without_records():
+    """Scikit-learn's folds of groups may be empty, which used to end with its error about no samples."""
+    groups = np.repeat(np.arange(5), [4, 12, 1, 10, 7])
+    target = np.array([int(bit) for bit in "1111011111111011001111111011101111"])
+    assert 0 in np.bincount(make_folds(target, groups, 5, 0).of, minlength=5)
+    arrays = {name: np.random.default_rng(0).normal(size=(34, 2)) for name in "ab"}
+    report = cl.interactions(arrays, target=target, groups=groups, settings=QUICK)
+    assert report.verdict.startswith("CANNOT BE TRUSTED")
+
+
 def test_a_class_of_two_groups_may_be_missing_in_a_resampling():
     """With so few groups, a resampling may well lack a class, which used to raise an error about NaN."""
     draw = np.random.default_rng(0)

@@ -122,6 +122,18 @@ def test_copies_and_near_copies_cannot_be_trusted(jitter):
     assert together.data.total.bits < 0.05
 
 
+@pytest.mark.parametrize("columns", [6, 2])
+def test_groups_that_divide_copies_do_not_hide_them(columns):
+    """Noise, every record three times under other groups: experts find 0.8 bits in it."""
+    arrays, target = noise(100, 0)
+    several = {name: np.tile(array[:, :columns], (3, 1)) for name, array in arrays.items()}
+    group = np.random.default_rng(1).permutation(300) // 2
+    report = cl.interactions(several, target=np.tile(target, 3), groups=group, settings=QUICK)
+    assert report.data.total.bits > 0.1
+    assert report.verdict.startswith("CANNOT BE TRUSTED: ")
+    assert "pass groups= that keep copies" in report.verdict
+
+
 def test_records_that_are_not_copies_are_not_called_so():
     draw = np.random.default_rng(3)
     line = draw.normal(size=(600, 1))
@@ -143,6 +155,22 @@ def test_a_dimension_of_a_model_that_tells_the_target_is_no_leak(columns, leaks)
     )
     verdict = ask(gathered, target, settings=QUICK).verdict
     assert verdict.startswith("CANNOT BE TRUSTED: column") == leaks
+
+
+@pytest.mark.parametrize("levels", [3, 10**6])
+def test_embedded_rows_of_a_few_categories_are_no_copies(levels):
+    draw = np.random.default_rng(0)
+    rows = draw.integers(0, levels, (2, 250, 5))[:, np.arange(500) % 250] / levels
+    rows[1] = draw.permutation(rows[1])
+    given = dict(zip("ab", rows, strict=True))
+    embedded = {name: np.tanh(values @ draw.normal(size=(5, 8))) for name, values in given.items()}
+    target = (rows[0, :, 0] + draw.normal(size=500) > 0.4).astype(int)
+    gathered = GatheredInputs(
+        Material(embedded, columns=given), lambda _: (target, "y"), 500, np.arange(500), None
+    )
+    report = ask(gathered, target, settings=QUICK)
+    assert report.diagnostics.trusted == (levels == 3), report.verdict
+    assert any("records with a copy on the other side" in warning for warning in report.warnings)
 
 
 @pytest.mark.parametrize("change", ["as it is", "other codes", "as a number"])

@@ -328,6 +328,12 @@ def test_records_of_no_group_are_groups_of_their_own(none):
     assert codes[0] == codes[4] != codes[1] == codes[5]
 
 
+def test_blanks_around_the_name_of_a_group_make_no_other_group():
+    """A split of the table takes `p0` and `p0 ` for one group, too."""
+    names = np.array(["p0", "p0 ", " p1", "p1", "p2"], dtype=object)
+    assert group_codes(names, 3).tolist() == [0, 0, 1, 1, 2]
+
+
 def test_labels_of_several_kinds():
     assert label_columns(np.array([0, 1, 1])) is None
     assert list(label_columns(np.array([[0, 1], [1, 1]]))) == ["0", "1"]
@@ -336,6 +342,7 @@ def test_labels_of_several_kinds():
         assert np.isnan(marks["a"][1])
         assert marks["b"][[0, 2, 3]].tolist() == [0, 1, 1]
     assert label_columns([np.array(["a", "b"]), np.array([])])["a"].tolist() == [1, 0]
+    assert list(label_columns([["a", None], ["b", float("nan"), " "]])) == ["a", "b"]
 
 
 def test_copies_on_both_sides_of_a_fold_are_told():

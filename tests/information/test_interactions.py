@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -469,6 +470,12 @@ def test_settings_of_another_type_are_named(name, value):
         Settings(**{name: value})
 
 
+def test_numbers_of_numpy_as_settings_become_plain_ones():
+    settings = Settings(bins=np.int64(4), seed=np.uint32(7), level=np.float32(0.5))
+    assert json.loads(json.dumps(asdict(settings)))["bins"] == 4
+    assert settings == Settings(bins=4, seed=7, level=0.5)
+
+
 def test_a_missing_value_in_a_list_of_texts_is_no_class_and_no_group():
     target = ["x", "y", float("nan")] * 20
     inputs = gather(PAIR, None, None, ["p", "q", float("nan")] * 20).about(target)
@@ -476,6 +483,17 @@ def test_a_missing_value_in_a_list_of_texts_is_no_class_and_no_group():
     assert (
         len(np.unique(evidence.group_codes(inputs.groups, 5))) == 2 + 20
     )  # each record without one is alone
+
+
+def test_masked_values_are_missing():
+    mask = np.arange(60) < 6
+    inputs = gather(PAIR, None, None, np.ma.masked_array(np.arange(60) % 9, mask=mask)).about(
+        np.ma.masked_array(np.arange(60) % 2, mask=mask)
+    )
+    assert prepare_target(inputs.values, "y", None, 5).rows.tolist() == list(range(6, 60))
+    assert len(np.unique(evidence.group_codes(inputs.groups, 5))) == 9 + 6
+    with pytest.raises(CommlearnError, match="'a' is not finite in 6 of 60 records, the first is record 0"):
+        gather({**PAIR, "a": np.ma.masked_array(np.arange(60), mask=mask)}, None, None, None)
 
 
 def test_many_classes_of_few_records_are_one_problem():
@@ -559,6 +577,17 @@ def test_frames_of_the_same_rows_in_different_orders_are_refused():
         cl.interactions({"a": shuffled, "b": table[["b"]]}, target=table["y"])
     with pytest.raises(CommlearnError, match="'a' and 'target'"):
         cl.interactions({"a": shuffled, "b": shuffled.to_numpy()}, target=table["y"])
+    mixed = table.loc[shuffled.index]
+    named = {"a": ["a"], "b": ["b"]}
+    model = cl.Embedder(cl.Schema({name: cl.Tabular([name]) for name in "ab"}), epochs=1).fit(table)
+    for source, options, names in (
+        ({"a": table[["a"]], "b": table[["b"]]}, {"target": "y"}, "'a' and 'data'"),
+        (named, {"target": table["y"]}, "'data' and 'target'"),
+        (named, {"target": "y", "groups": table["b"]}, "'data' and 'groups'"),
+        (model, {"target": table["y"]}, "'data' and 'target'"),
+    ):
+        with pytest.raises(CommlearnError, match=f"{names} have the same rows in different orders"):
+            cl.interactions(source, mixed, **options)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from commlearn.probes.linear import read_labels, read_numbers
 from commlearn.probes.probe import has_label
 from commlearn.probes.readout_rows import readout_rows, rows_to_cross_fit
 from commlearn.records import Records
-from commlearn.reports import information
+from commlearn.reports import build, information
 from commlearn.reports.build import environment, title_of
 from commlearn.reports.cards import (
     bars_of,
@@ -38,6 +38,7 @@ from commlearn.reports.cards import (
 )
 from commlearn.reports.charts import curves
 from commlearn.reports.findings import (
+    _beside_run,
     _colourings,
     alike,
     describe,
@@ -47,7 +48,7 @@ from commlearn.reports.findings import (
 )
 from commlearn.reports.map import colouring, layouts
 from commlearn.reports.records import _words, line_path
-from commlearn.reports.source import Source, _unscored
+from commlearn.reports.source import Source, _unscored, source
 from commlearn.tables.table import read_table
 
 HEAD = ("html", "head", "body", "main", "style", "title")
@@ -412,6 +413,44 @@ def test_a_decomposition_is_kept_and_shown_again(trained_run, tmp_path):
     assert list(again["interactions"]) == ["label"]
     assert "Not decomposed: size." in (tmp_path / "two" / "report.html").read_text(encoding="utf-8")
     trained_run.folder.path.joinpath("interactions.json").unlink()
+
+
+def test_a_report_on_another_table_shows_and_stores_nothing_about_the_training_records(
+    trained_run, monkeypatch
+):
+    folder, table = trained_run.folder.path, Path(trained_run.experiment.data["table"])
+    stored, verdict, other = folder / "interactions.json", folder / "verdict.json", table.with_name("b.csv")
+    text = json.dumps({"label": {"of": "label", "problem": "too few"}})
+    stored.write_text(text)
+    verdict.write_text(json.dumps({"targets": {}}))
+    other.write_text(table.read_text())
+    monkeypatch.setattr(build, "information", lambda *_: {"label": {"of": "label", "problem": "none"}})
+    try:
+        for given, own in ((None, True), (table, True), (other, False)):
+            subject = source(trained_run, given, None)
+            assert bool(build._load_decompositions(subject)) == own
+            assert (_beside_run(subject, "verdict.json", "targets") is not None) == own
+        build._decompose(subject, True, 0, print)
+        assert stored.read_text() == text
+    finally:
+        for path in (stored, verdict, other):
+            path.unlink()
+
+
+def test_a_decomposition_of_one_target_leaves_those_of_others(trained_run, monkeypatch):
+    stored = trained_run.folder.path / "interactions.json"
+    answers = {name: {"of": name, "problem": "too few"} for name in ("label", "size")}
+    monkeypatch.setattr(build, "information", lambda read, *_: {name: answers[name] for name in read.targets})
+    try:
+        for target in answers:
+            shown = build._decompose(source(trained_run, None, [target]), True, 0, print)
+            assert list(shown) == [target]
+        assert json.loads(stored.read_text()) == answers
+        stored.write_text("{")
+        build._decompose(source(trained_run, None, ["size"]), True, 0, print)
+        assert json.loads(stored.read_text()) == {"size": answers["size"]}
+    finally:
+        stored.unlink()
 
 
 def luminance(colour):

@@ -59,6 +59,8 @@ def _bits(block: Array, numbers: Array, evidence: Evidence) -> float:
     predicted = np.empty(len(numbers))
     for fold in range(evidence.folds.count):
         train = evidence.folds.of != fold
+        if train.all():  # few groups may leave a fold without records
+            continue
         predicted[~train] = RidgeCV(_PENALTIES).fit(block[train], numbers[train]).predict(block[~train])
     unexplained = ((predicted - numbers) ** 2).mean() / numbers.var()
     return float(max(0.0, -0.5 * np.log2(np.clip(unexplained, 1e-9, 1.0))))
@@ -98,14 +100,16 @@ def leak_signs(material: Material, target: Target, evidence: Evidence, settings:
     given = material.given.items()
     severe = [sign for name, values in given for sign in _columns_that_answer(name, values, target)]
     severe += _near_copies(evidence)
+    # Raw columns show whether a modality varies continuously: an embedding of a few categories does, too.
+    wide = {name: values for name, values in given if values.shape[1] >= _LEAST_COLUMNS}
+    copies, others = _copies({**material.arrays, **wide}, evidence.groups)
+    severe += copies or _whole_copies(material.arrays, settings.seed, evidence.groups)
     if evidence.groups is None:
-        copies, others = _copies(material.arrays)
-        severe += copies or _whole_copies(material.arrays, settings.seed)
         severe += [sign for name, values in given for sign in _numbered_groups(name, values, target)]
     else:
         ungrouped_folds = make_folds(evidence.labels, None, settings.folds, settings.seed)
         leaked = _information(evidence, ungrouped_folds) - _information(evidence, evidence.folds)
-        others = []
+        others = []  # what is only alike may be alike in several groups
         if leaked >= _LEAKED_BITS:
             others.append(
                 f"groups matter: a linear probe finds {leaked:.2f} bits more if a group may be on both sides "
@@ -236,32 +240,43 @@ def _information(evidence: Evidence, folds: Folds) -> float:
     return information_in(log, evidence.labels).bits
 
 
-def _copies(arrays: Mapping[str, Array]) -> tuple[list[str], list[str]]:
+def _copies(arrays: Mapping[str, Array], groups: np.ndarray | None = None) -> tuple[list[str], list[str]]:
     """Return warnings about records that repeat in a modality: those about copies, and the others.
 
-    Repeated records are copies if a column varies continuously; otherwise they may only be alike.
+    Repeated records are copies if a column varies continuously; otherwise they may only be alike. Within a
+    group, they do not count: no fold divides it.
     """
     copies: list[str] = []
     repeats: list[str] = []
+    counted = "records" if groups is None else "records, counted once per group"
     for name, values in arrays.items():
         if values.shape[1] < _LEAST_COLUMNS:
             continue
         values = values.round(9)
+        values = values[_once_per_group(values, groups)]
         distinct = len(np.unique(values, axis=0))
         if len(values) - distinct <= _COPIES * len(values) or distinct <= _LEAST_DISTINCT:
             continue
         continuous = max(len(np.unique(column)) for column in values.T) > distinct / 2
         (copies if continuous else repeats).append(
-            f"'{name}' has {distinct} distinct values in {len(values)} records: {_RECOGNISED} copies of "
+            f"'{name}' has {distinct} distinct values in {len(values)} {counted}: {_RECOGNISED} copies of "
             f"'{name}' together"
         )
     return copies, repeats
 
 
-def _whole_copies(arrays: Mapping[str, Array], seed: int) -> list[str]:
+def _once_per_group(values: Array, groups: np.ndarray | None) -> np.ndarray:
+    """Return the position of one record per value and group; of every record if there are no groups."""
+    if groups is None:
+        return np.arange(len(values))
+    return np.unique(np.column_stack([groups, values]), axis=0, return_index=True)[1]
+
+
+def _whole_copies(arrays: Mapping[str, Array], seed: int, groups: np.ndarray | None = None) -> list[str]:
     """Return a warning if more records are equal in all modalities than random pairings would give."""
     rounded = [values.round(9) for values in arrays.values()]
-    records = len(rounded[0])
+    rows = _once_per_group(np.concatenate(rounded, axis=1), groups)
+    rounded, records = [values[rows] for values in rounded], len(rows)
     draw = numpy_generator(seed, "interactions copies")
     expected = _count_repeats([values[draw.permutation(records)] for values in rounded])
     repeated = _count_repeats(rounded)

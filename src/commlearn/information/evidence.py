@@ -95,10 +95,10 @@ def _features(arrays: Mapping[str, Array], settings: Settings) -> tuple[dict[str
 
 
 def group_codes(groups: np.ndarray, folds: int) -> np.ndarray:
-    """Return groups as 0, 1, ...; each record without a group forms its own."""
+    """Return groups as 0, 1, ..., by their names without blanks; a record without a group is its own."""
     values = np.asarray(groups)
     text = values.dtype.kind in "OUS"
-    codes = np.unique([str(value) for value in values] if text else values, return_inverse=True)[1]
+    codes = np.unique([str(value).strip() for value in values] if text else values, return_inverse=True)[1]
     ungrouped = np.array([is_empty(value) for value in values])
     codes[ungrouped] = codes.max(initial=0) + 1 + np.arange(ungrouped.sum())
     codes = np.unique(codes, return_inverse=True)[1]

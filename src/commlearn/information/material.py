@@ -54,6 +54,9 @@ class Settings:
         if not 0 <= self.seed <= maximum:
             problems.add(f"seed is {self.seed}; give a whole number from 0 to {maximum}")
         problems.raise_if_any(ConfigurationError)
+        for name in whole:  # plain numbers, for JSON
+            object.__setattr__(self, name, int(getattr(self, name)))
+        object.__setattr__(self, "level", float(self.level))
 
     def repeats_of(self, records: int) -> int:
         """Return how many times the records are divided into folds."""
@@ -151,7 +154,10 @@ def label_columns(values: Any) -> dict[str, np.ndarray] | None:
     if not any(is_collection(cell) for cell in cells):
         return None
     collections = [cell if cell is None or is_collection(cell) else [cell] for cell in cells]
-    labels = [None if cell is None else {str(label) for label in cell} for cell in collections]
+    labels = [
+        None if cell is None else {str(label) for label in cell if not is_empty(label)}
+        for cell in collections
+    ]
     names = sorted(set().union(*filter(None, labels)))
     return {name: np.array([np.nan if row is None else int(name in row) for row in labels]) for name in names}
 
@@ -323,7 +329,10 @@ def from_arrays(arrays: Mapping[str, Any], modalities: Sequence[str] | None) -> 
 
 
 def as_numbers(values: Any) -> Array:
-    """Return an array, or a tensor on any device, as an array of float64."""
+    """Return an array, or a tensor on any device, as an array of float64, with NaN for masked values."""
+    if isinstance(values, np.ma.MaskedArray):
+        filled: Array = np.ma.filled(values.astype(np.float64), np.nan)
+        return filled
     return np.asarray(values.detach().cpu() if isinstance(values, torch.Tensor) else values, dtype=np.float64)
 
 

@@ -192,8 +192,10 @@ class GatheredInputs:
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)  # table columns of each modality
     offered: int | None = None  # number of records before any trained on with labels were left out
     places: np.ndarray | None = None  # positions of the source's records among those offered
+    joined: Sequence[tuple[str, Any]] = ()  # what the caller gave, with a name each, to be joined by position
 
     def about(self, target: Any) -> TargetInputs:
+        _check_order([*self.joined, ("target", target)])
         values, name = self.read(target)
         _check_length(f"target '{name}'", values, self.records)
         warnings = tuple(
@@ -229,10 +231,13 @@ def gather(source: Any, data: Any, modalities: Sequence[str] | None, groups: Any
 
         source = load(source)
     if isinstance(source, Schema) or (isinstance(source, Mapping) and holds_column_names(source, data)):
-        return _of_columns(source, data, modalities, groups)
-    if isinstance(source, Mapping):
-        return _of_arrays(source, data, modalities, groups)
-    return _of_model(method_owner(source), data, modalities, groups)
+        gathered = _of_columns(source, data, modalities, groups)
+    elif isinstance(source, Mapping):
+        gathered = _of_arrays(source, data, modalities, groups)
+    else:
+        gathered = _of_model(method_owner(source), data, modalities, groups)
+    arrays = source.items() if isinstance(source, Mapping) else ()
+    return replace(gathered, joined=[*arrays, ("data", data), ("groups", groups)])
 
 
 def _check_length(description: str, values: Any, records: int) -> None:
@@ -261,20 +266,20 @@ def _of_arrays(
     group_values = _groups(groups, table, None, material.records)
     all_rows = np.arange(material.records)
 
-    def read(target: Any) -> tuple[Any, str]:
-        _check_order({**arrays, "target": target, "groups": groups})
-        return _target(None, table, None, target)
+    return GatheredInputs(
+        material,
+        lambda target: _target(None, table, None, target),
+        material.records,
+        all_rows,
+        group_values,
+    )
 
-    return GatheredInputs(material, read, material.records, all_rows, group_values)
 
-
-def _check_order(inputs: Mapping[str, Any]) -> None:
+def _check_order(inputs: Sequence[tuple[str, Any]]) -> None:
     """Refuse frames and series with the same rows in different orders, as they are joined by position."""
-    frames = {
-        name: value.index for name, value in inputs.items() if isinstance(value, pd.DataFrame | pd.Series)
-    }
-    for name, index in frames.items():
-        first, order = next(iter(frames.items()))
+    frames = [(name, value.index) for name, value in inputs if isinstance(value, pd.DataFrame | pd.Series)]
+    for name, index in frames[1:]:
+        first, order = frames[0]
         if not index.equals(order) and index.symmetric_difference(order, sort=False).empty:
             raise DataError(
                 f"'{first}' and '{name}' have the same rows in different orders. Sort them the same "
@@ -407,6 +412,8 @@ def _target(
 
 def _objects(values: Any) -> Any:
     """Return values as an array, with each collection as one object; arrays and frames stay as they are."""
+    if isinstance(values, np.ma.MaskedArray):
+        return _as_array(values)
     if isinstance(values, np.ndarray | pd.DataFrame):
         return values
     cells = list(values)
@@ -416,7 +423,9 @@ def _objects(values: Any) -> Any:
 
 
 def _as_array(values: Any) -> np.ndarray:
-    """Return values as an array; NumPy would turn a NaN among texts into the text "nan"."""
+    """Return values as an array; NumPy would turn a NaN among texts into the text "nan", and drop a mask."""
+    if isinstance(values, np.ma.MaskedArray):
+        return np.where(np.ma.getmaskarray(values), np.array(None, dtype=object), values.data)
     texts = isinstance(values, list | tuple) and any(isinstance(value, str) for value in values)
     if texts and any(is_empty(value) for value in values):
         return np.fromiter(values, dtype=object, count=len(values))

@@ -7,6 +7,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -77,7 +78,8 @@ def report(
         out: folder; `report` in the run's folder if not given.
         targets: which to show; all if not given.
         interactions: whether to decompose what the modalities know together, for the named targets or the
-            first three; if not, the report shows any decompositions that the run's folder already holds.
+            first three; if not, the report shows any decompositions of the training's records that the
+            run's folder already holds.
         seed: seed of folds, bootstrap and the choice of records.
         tell: receives a line for each part of the work.
 
@@ -173,24 +175,45 @@ def tables(findings: Findings) -> dict[str, str]:
 def _decompose(
     subject: Source, named: bool, seed: int, tell: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
-    """Compute the decompositions, and keep them in the run's folder too."""
+    """Compute the decompositions, and keep those of the training's records in the run's folder too.
+
+    Those of other targets stay there; a damaged file is replaced.
+    """
     decompositions = information(subject, named, seed, tell)
-    if subject.run:
-        text = json.dumps(decompositions, indent=1, ensure_ascii=False) + "\n"
-        if note := subject.run.folder.write_if_possible(INTERACTIONS, text):
-            tell(note)
-    return decompositions
+    if not subject.run or not subject.own:
+        return decompositions
+    with suppress(RunError):
+        measured = {values["of"] for values in decompositions.values()}
+        earlier = _stored_decompositions(subject).items()
+        decompositions = {
+            name: values for name, values in earlier if values["of"] not in measured
+        } | decompositions
+    text = json.dumps(decompositions, indent=1, ensure_ascii=False) + "\n"
+    if note := subject.run.folder.write_if_possible(INTERACTIONS, text):
+        tell(note)
+    return _requested(subject, decompositions)
 
 
 def _load_decompositions(subject: Source) -> dict[str, dict[str, Any]]:
-    """Return those that an earlier report left in the run's folder, except old ones without a verdict."""
-    path = None if subject.run is None else subject.run.folder.path / INTERACTIONS
+    """Return those of the report's targets that an earlier report left in the run's folder."""
+    return _requested(subject, _stored_decompositions(subject))
+
+
+def _requested(subject: Source, decompositions: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {name: values for name, values in decompositions.items() if values["of"] in subject.targets}
+
+
+def _stored_decompositions(subject: Source) -> dict[str, dict[str, Any]]:
+    """Return those that earlier reports left in the run's folder, except old ones without a verdict.
+
+    They are about the training's records, so a report on another table shows none of them.
+    """
+    path = None if subject.run is None or not subject.own else subject.run.folder.path / INTERACTIONS
     if path is None or not path.exists():
         return {}
     try:
-        stored = values_of_file(path).items()
-        requested = {name: values for name, values in stored if values["of"] in subject.targets}
-        return {name: one for name, one in requested.items() if "problem" in one or "verdict" in one}
+        stored = {name: {**values, "of": values["of"]} for name, values in values_of_file(path).items()}
+        return {name: one for name, one in stored.items() if "problem" in one or "verdict" in one}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
         raise RunError(f"{path} is damaged: {problem}. Delete it, or create it again.") from problem
 

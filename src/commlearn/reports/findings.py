@@ -191,8 +191,13 @@ def describe(values: np.ndarray) -> dict[str, Any]:
 
 
 def _beside_run(source: Source, name: str, part: str) -> dict[str, Any] | None:
-    """Return a file of the comparison that a run is part of, if it holds the given part."""
-    for folder in (source.root, *source.root.parents[:3]) if source.run and source.root else ():
+    """Return a file of the comparison that a run is part of, if it holds the given part.
+
+    It is about the training's records, so a report on another table has none.
+    """
+    if not (source.run and source.root and source.own):
+        return None
+    for folder in (source.root, *source.root.parents[:3]):
         path = folder / name
         if path.exists():
             try:

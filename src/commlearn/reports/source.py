@@ -35,6 +35,7 @@ class Source:
     table: Table | None  # table that the records come from, if they come from one
     cells: pd.DataFrame | None  # test rows of the table
     root: Path | None  # folder of the run or of the artifact
+    own: bool = True  # whether the records are those of the training, not of another table
 
     @property
     def run(self) -> Run | None:
@@ -69,6 +70,7 @@ def source(model: Any, table: str | Path | None, targets: Sequence[str] | None) 
     trained: Trained = load(model) if isinstance(model, str | Path) else method_owner(model)
     if root is None and isinstance(trained, Run):
         root = trained.folder.path
+    own = table is None or _is_table_of(trained, table)
     table = table if table is not None else own_table(trained)
     data, table_rows, cells = readout_rows(trained, table), None, None
     if table is not None:
@@ -76,7 +78,13 @@ def source(model: Any, table: str | Path | None, targets: Sequence[str] | None) 
         table_rows = trained.at_root(read_table(table, schema.columns(), schema.reading(state)))
         cells = _cells_of(table_rows, schema, data.test)
     readable = chosen_targets(data, targets) if data.test.targets or targets else []
-    return Source(trained, data, tuple(readable), table_rows, cells, root)
+    return Source(trained, data, tuple(readable), table_rows, cells, root, own)
+
+
+def _is_table_of(trained: Trained, table: Any) -> bool:
+    """Return whether a path is that of the table that a model was trained on."""
+    stored = str(trained.experiment.data.get("table") or "")
+    return isinstance(table, str | Path) and bool(stored) and Path(table).resolve() == Path(stored).resolve()
 
 
 def _unscored(data: Dataset, target: str, sort: str) -> tuple[str, str] | None:

@@ -69,6 +69,7 @@ class Expert:
         parts = [
             model([block[row[positions]] for block, row in zip(self.blocks, rows, strict=True)])
             for model, positions in zip(self.fitted, members, strict=True)
+            if len(positions)  # few groups of very different sizes may leave a fold without any
         ]
         logits = np.empty((len(rows[0]), parts[0].shape[1]))
         logits[np.concatenate(members)] = np.concatenate(parts)
