@@ -157,6 +157,16 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path):
     assert all(torch.equal(before[key], value) for key, value in weights(tmp_path / "run").items())
 
 
+def test_what_was_read_off_an_earlier_state_goes_with_further_steps(tmp_path):
+    folder = train(experiment(), tmp_path / "run", data()).folder
+    folder.write("probes.json", "{}")
+    train(experiment(), folder.path, data(), resume=True)
+    assert (folder.path / "probes.json").exists()  # no step was added
+    (folder.checkpoints / "previous.ckpt").rename(folder.checkpoints / "last.ckpt")
+    train(experiment(), folder.path, data(), resume=True)
+    assert not (folder.path / "probes.json").exists()
+
+
 def test_a_loaded_run_embeds_as_the_trained_one(tmp_path):
     run = train(experiment(), tmp_path / "run", data())
     view = data().test.view(slice(0, 4))

@@ -126,10 +126,11 @@ DATA = "data.json"  # identifies the records of the training
 VALIDATION = "validation.jsonl"  # validation loss after each epoch of fine-tuning
 FINE_TUNING = "finetune.json"  # how the run was fine-tuned, if it was
 FROZEN_WEIGHTS = "frozen.safetensors"  # weights of frozen encoders, if the run began with an artifact
+READOUTS = ("probes.json", "interactions.json")  # read off the last state
 USUAL = (
     *(CONFIG, METRICS, TABLE, SPEED, LOG, SCHEMA, STATE, MODALITIES, ENVIRONMENT),
     *(ROWS, FEATURES, FINE_TUNING, DATA, FROZEN_WEIGHTS, UNUSED, UNREADABLE),
-    *("finetuned.json", VALIDATION, "probes.json", "interactions.json"),
+    *("finetuned.json", VALIDATION, *READOUTS),
 )
 
 
@@ -379,6 +380,11 @@ class RunFolder:
         for name in (METRICS, SPEED, *([VALIDATION] if (self.path / VALIDATION).exists() else ())):
             entries = [entry for entry in json_lines(self.path / name) if entry["step"] <= step]
             self.write(name, "".join(json.dumps(entry) + "\n" for entry in entries))
+
+    def remove_readouts(self) -> None:
+        """Remove what was read off an earlier state, which further steps change."""
+        for name in READOUTS:
+            (self.path / name).unlink(missing_ok=True)
 
     def write_metrics_table(self) -> None:
         """Write the metrics as CSV, with one column per value."""

@@ -165,6 +165,8 @@ def _train(
     rows = rows_of_dataset(data, _labels_seen(method, data))
     if fabric.is_global_zero:
         folder.truncate_metrics(step) if state else folder.create(experiment, data)
+        if step < total:
+            folder.remove_readouts()
         folder.write_rows(rows)
         folder.write_features(features)
         warned = [f"warning: {warning}" for warning in warnings]
