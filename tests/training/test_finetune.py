@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -180,6 +181,20 @@ def test_mistakes_are_told_before_anything_is_trained(base, data, tmp_path):
         finetune(base, quick("parity", epochs=1, learning_rate=0.1), tmp_path / "run", data, resume=True)
     finetune(base, quick("parity", epochs=1), tmp_path / "run", data, resume=True)
     assert refusal.tb is not None  # the folder is free although the error is still held
+
+
+def test_a_refused_fine_tuning_leaves_the_run_that_it_would_have_replaced(base, data, tmp_path):
+    folder = tmp_path / "run"
+    finetune(base, quick("parity", epochs=1), folder, data)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    training = replace(base.experiment.training, accelerator="mps" if torch.cuda.is_available() else "cuda")
+    elsewhere = replace(base, experiment=replace(base.experiment, training=training))
+    with pytest.raises(ConfigurationError, match="do not fit this machine"):
+        finetune(elsewhere, quick("parity", epochs=1), folder, data, overwrite=True)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    finetune(base, quick("blind", epochs=1), folder, data, overwrite=True)
+    assert "started at step 0" in (folder / "log.txt").read_text().splitlines()[0]
+    assert json.loads((folder / "finetune.json").read_text())["target"] == "blind"
 
 
 @pytest.mark.parametrize(
