@@ -85,6 +85,17 @@ def test_the_base_stays_as_it_is(base, data, tmp_path):
     assert f"with {seen} labels of parity" in model_card(tuned, {})
 
 
+def test_classes_that_json_has_no_type_for_are_written_as_text(base, tmp_path):
+    days = np.array(["2026-11-29", "2026-11-30"], dtype="datetime64[D]")
+    parts = [
+        replace(part, targets={"day": days[np.arange(len(part)) % 2]})
+        for part in (records(64), records(32, 1))
+    ]
+    finetune(base, quick("day", epochs=1), tmp_path / "run", Dataset(*parts))
+    summary = json.loads((tmp_path / "run" / "finetuned.json").read_text())
+    assert summary["classes"] == ["2026-11-29", "2026-11-30"]
+
+
 def test_it_ends_early_and_keeps_the_weights_of_the_best_epoch(base, data, tmp_path):
     run = finetune(base, quick("blind", patience=2), tmp_path / "run", data)
     summary = json.loads((tmp_path / "run" / "finetuned.json").read_text())

@@ -266,7 +266,7 @@ def finetune(
         run = replace(load_run(folder.path, modules_of(trained.method.encoders)), warnings=tuple(warnings))
         if len(labelled.data.test):
             folder.write("probes.json", json_text(probe(run, labelled.data, settings.target)))
-        folder.write(RESULT, json.dumps({**objective.about, **outcome}, indent=2) + "\n")
+        folder.write(RESULT, json_text({**objective.about, **outcome}))
         return run
     finally:
         folder.unlock()
