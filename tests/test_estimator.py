@@ -61,6 +61,20 @@ def embedder(**options):
     return cl.Embedder(schema(), **{"epochs": 2, "batch_size": 16, "learning_rate": 1e-3, **options})
 
 
+def test_settings_of_a_training_in_a_schema_are_not_ignored_without_a_word(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("table: t.csv\nmethod: clip\nseed: 3\ntraining: {epochs: 2}\n" + schema().to_yaml())
+    few = {"epochs": 1, "batch_size": 8}
+    with pytest.warns(DataWarning, match=r"s\.yaml states seed, method, training, which an Embedder"):
+        cl.Embedder(path, **few).fit(table())
+    with pytest.warns(DataWarning, match="schema states model, which an Embedder"):
+        cl.Embedder({**schema().to_mapping(), "model": {"width": 16}}, **few).fit(table())
+    path.write_text("table: t.csv\n" + schema().to_yaml())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        cl.Embedder(path, **few).fit(table())
+
+
 @pytest.fixture(scope="module")
 def fitted():
     return embedder().fit(table())

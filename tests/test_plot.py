@@ -6,6 +6,7 @@ import io
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -131,6 +132,11 @@ def test_a_map_has_a_colour_for_every_class_and_a_scale_for_numbers():
     grey = drawn(plot.embedding_map(points, numbers)).collections[0]
     assert len(grey.get_offsets()) == 8  # the ninth has no point
     assert len(drawn(plot.embedding_map(points.tolist())).collections[0].get_offsets()) == 59
+    for missing in (None, float("nan"), pd.NA):
+        partial = drawn(plot.embedding_map(points, ["a", "b", missing] * 20))
+        assert [text.get_text() for text in partial.get_legend().get_texts()] == ["a", "b"]
+        assert len(partial.collections[0].get_offsets()) == 20
+    assert drawn(plot.embedding_map(points, [None] * 60)).get_legend() is None
     with pytest.raises(DataError, match="3 labels for 60 points"):
         plot.embedding_map(points, [1, 2, 3])
 

@@ -30,6 +30,7 @@ from commlearn.models.encoders.own import OWN
 from commlearn.models.encoders.tabular import FIXED
 from commlearn.storage.hub import on_hub
 from commlearn.storage.places import is_remote, nothing_fetched
+from commlearn.tables import schema_yaml
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.formats.reading import Reading
 from commlearn.tables.infer import infer, stated_targets
@@ -54,8 +55,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
     """Learns one embedding of a table's modalities, without labels unless the method uses them.
 
     Args:
-        schema: which columns make which modality; a `Schema`, its plain values or a YAML file. If it is not
-            given, it is guessed from the table in `fit`.
+        schema: which columns make which modality; a `Schema`, its plain values or a YAML file, of which
+            settings of a training are not read. If not given, it is guessed from the table in `fit`.
         method: name of the method, or its name and options.
         epochs: passes over the records; chosen from the data if not given, as are the next two.
         batch_size: records per step.
@@ -389,9 +390,18 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
     def _stated_schema(self) -> Schema | None:
         if self.schema is None or isinstance(self.schema, Schema):
             return self.schema
-        if isinstance(self.schema, Mapping):
-            return Schema.from_mapping(self.schema)
-        return Schema.from_yaml(Path(self.schema))
+        is_mapping = isinstance(self.schema, Mapping)
+        values, where = (self.schema, "schema") if is_mapping else schema_yaml.load(Path(self.schema))
+        schema = Schema.from_mapping(values, where)
+        if ignored := [key for key in schema_yaml.TRAINING if values.get(key) is not None]:
+            alone = "the values without them" if is_mapping else f"cl.Schema.from_yaml({where!r})"
+            message = (
+                f"{where} states {', '.join(ignored)}, which an Embedder does not read. Pass these as "
+                f"arguments (method=, random_state=, settings=; parts as a split column) and schema={alone}, "
+                "or use commlearn train, which reads them."
+            )
+            warnings.warn(DataWarning(message), stacklevel=3)
+        return schema
 
 
 NoneType = type(None)

@@ -192,6 +192,31 @@ def test_a_guess_that_is_shown_writes_the_same_schema(tmp_path, monkeypatch, cap
     assert (tmp_path / "deep" / "s.yaml").read_bytes() == shown
 
 
+def test_a_guess_that_is_shown_replaces_a_schema_only_if_asked(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.csv").write_text("left,right\n0.5,1.5\n2.5,0.1\n")
+    (tmp_path / "s.yaml").write_text("mine")
+    words = ["init", "t.csv", "-o", "s.yaml", "--show-python"]
+    assert main(words) == 0
+    with pytest.raises(FileExistsError):
+        exec(compile(capsys.readouterr().out, "shown", "exec"), {})
+    assert (tmp_path / "s.yaml").read_text() == "mine"
+    assert main([*words, "--overwrite"]) == 0
+    exec(compile(capsys.readouterr().out, "shown", "exec"), {})
+    assert (tmp_path / "s.yaml").read_text() != "mine"
+
+
+def test_a_training_that_is_shown_writes_to_the_folder_of_the_command(place, tmp_path, monkeypatch, capsys):
+    shutil.copytree(place / "t", tmp_path / "films")
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "films/schema.yaml", "--training.epochs", "1", "--model.width", "16"]
+    assert main([*words, "--show-python"]) == 0
+    exec(compile(capsys.readouterr().out, "shown", "exec"), {})
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["films-comm-seed0"]
+    assert main([*words, "--quiet"]) == 2  # the same folder
+    assert "already holds a run" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -219,6 +244,7 @@ def test_shown_training_has_the_settings_of_the_command(place, monkeypatch, caps
     monkeypatch.chdir(place)
     main(["train", *SAME["train"], "--show-python"])
     shown = capsys.readouterr().out
+    assert "'runs/b'" in shown
     assert "'training.epochs': 1" in shown
     assert "'seed': 3" in shown
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,7 @@ import pytest
 
 import commlearn as cl
 from commlearn.cli import main
+from commlearn.cli.commands import tune as tune_command
 from commlearn.cli.commands.tune import EXAMPLE
 from commlearn.comparison import tune as tuning
 from commlearn.comparison.plan import ComparisonSource, without_test
@@ -123,17 +126,26 @@ def test_draws_are_the_same_for_every_method_and_a_larger_budget_begins_with_the
     assert values_of("a", 0.1) == [0.1]
 
 
-def test_what_a_recipe_has_already_is_not_tried_twice(tmp_path, monkeypatch):
+@pytest.mark.parametrize("stated", [".1,.2", "1e-1,2e-1", "1E-1,+.2e0"])
+def test_what_a_recipe_has_already_is_not_tried_twice(stated, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(
         tuning, "compared", lambda source, names, *rest, **more: asked.append(source) or 1 / 0
     )
     with pytest.raises(ZeroDivisionError):
-        small_tuning(tmp_path, {"method.temperature": ".1"}, ["simclr"])
+        small_tuning(tmp_path, {"method.temperature": stated.partition(",")[0]}, ["simclr"])
     source = ComparisonSource(RECIPE)
     experiment = cl.read_experiment(RECIPE)
-    axes = [tuning.Axis("method.temperature", [0.1, 0.2], ("simclr",))]
+    axes = [tuning.Axis("method.temperature", values_of("method.temperature", stated), ("simclr",))]
     assert tuning._settings("simclr", axes, None, 0, source, experiment) == [{}, {"method.temperature": 0.2}]
+
+
+def test_the_folder_of_a_tuning_is_named_as_those_of_the_other_commands():
+    parser = argparse.ArgumentParser()
+    tune_command.add_arguments(parser)
+    for recipe, folder in (("films/schema.yaml", "films"), ("films.yaml", "films"), (RECIPE, RECIPE)):
+        options = parser.parse_args([recipe, "--over", "seed=1"])
+        assert tune_command._out(options) == Path(f"runs/tune-{folder}")
 
 
 def test_settings_of_a_table_are_chosen_without_its_test_rows(tmp_path, jobs_in_this_process):

@@ -560,7 +560,9 @@ def test_the_verdict_is_drawn(compared):
     for wanted in ("comm, left out", "features, filled with the mean", "features, fitted without it"):
         assert wanted in first
         assert wanted in second
-    assert plot.differences(comparison.verdict, "size").get_xlabel() == "points above the best rival"
+    sizes = plot.differences(comparison.verdict, "size")
+    assert sizes.get_xlabel() == "points above the best rival"
+    assert sizes.get_yticklabels()[0].get_text().startswith("comm, 20 rows\nover ")
     with pytest.raises(ConfigurationError, match="did you mean 'size'"):
         comparison.plot("sise")
 
@@ -604,6 +606,7 @@ def test_the_words_say_what_the_claims_are(claims, expected):
         for budget, sort in claims.items()
     }
     values = {
+        "sort": "class",
         "measure": "auroc",
         "best": {"reader": "features", **claim("more")},
         "budgets": parts,
@@ -620,6 +623,35 @@ def test_the_words_say_what_the_claims_are(claims, expected):
         "Nothing here predicts it: the best reader, features, differs from chance by +0.0 [-1.0, +1.0] "
         "points (AUROC)."
     ]
+
+
+@pytest.mark.parametrize(
+    ("sort", "labels"),
+    [
+        ("class", "20 labels per class (60 rows)"),
+        ("number", "20 labelled rows"),
+        ("multilabel", "20 labelled rows"),
+    ],
+)
+@pytest.mark.parametrize("claim", ["more", "less"])
+def test_a_number_of_labels_is_one_of_rows_where_there_are_no_classes(sort, labels, claim):
+    none = {"points": 0.0, "interval": [-1.0, 1.0], "claim": "none"}
+    some = {"points": 5.0, "interval": [4.0, 6.0], "claim": claim}
+    readers = {"features": {"score": 80.0}}
+    rows = {"20": 60 if sort == "class" else 20, "all": 400}
+    parts = {
+        budget: {
+            "labelled_rows": count,
+            "rival": "features",
+            "differences": {"comm": gap},
+            "readers": readers,
+        }
+        for (budget, count), gap in zip(rows.items(), (some, none), strict=True)
+    }
+    best = {"reader": "features", **none, "claim": "more"}
+    values = {"sort": sort, "measure": "auroc", "best": best, "budgets": parts, "combination": None}
+    sentence = words_of({**values, "modalities": {}})[0 if claim == "more" else 1]
+    assert sentence.startswith(f"With {labels if claim == 'more' else labels.partition(' (')[0]} ")
 
 
 def test_a_measure_of_many_rows_is_taken_in_parts(monkeypatch):

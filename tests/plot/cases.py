@@ -153,6 +153,7 @@ def verdict_of(names: list[str]) -> dict[str, Any]:
     ways = {"left_out": claim(-3.1, "less"), "filled_with_mean": claim(-2.9)}
     absent = {"reader": "features", "refit": claim(-2.5), "features": ways, **{one: ways for one in methods}}
     values = {
+        "sort": "class",
         "measure": "balanced_accuracy",
         "chance": 50.0,
         "words": ["Plain features are enough."],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,6 +83,17 @@ def test_the_base_stays_as_it_is(base, data, tmp_path):
     seen = tuned.rows.label_counts["parity"]
     assert 0 < seen <= len(data.train)
     assert f"with {seen} labels of parity" in model_card(tuned, {})
+
+
+def test_classes_that_json_has_no_type_for_are_written_as_text(base, tmp_path):
+    days = np.array(["2026-11-29", "2026-11-30"], dtype="datetime64[D]")
+    parts = [
+        replace(part, targets={"day": days[np.arange(len(part)) % 2]})
+        for part in (records(64), records(32, 1))
+    ]
+    finetune(base, quick("day", epochs=1), tmp_path / "run", Dataset(*parts))
+    summary = json.loads((tmp_path / "run" / "finetuned.json").read_text())
+    assert summary["classes"] == ["2026-11-29", "2026-11-30"]
 
 
 def test_it_ends_early_and_keeps_the_weights_of_the_best_epoch(base, data, tmp_path):
@@ -180,6 +192,20 @@ def test_mistakes_are_told_before_anything_is_trained(base, data, tmp_path):
         finetune(base, quick("parity", epochs=1, learning_rate=0.1), tmp_path / "run", data, resume=True)
     finetune(base, quick("parity", epochs=1), tmp_path / "run", data, resume=True)
     assert refusal.tb is not None  # the folder is free although the error is still held
+
+
+def test_a_refused_fine_tuning_leaves_the_run_that_it_would_have_replaced(base, data, tmp_path):
+    folder = tmp_path / "run"
+    finetune(base, quick("parity", epochs=1), folder, data)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    training = replace(base.experiment.training, accelerator="mps" if torch.cuda.is_available() else "cuda")
+    elsewhere = replace(base, experiment=replace(base.experiment, training=training))
+    with pytest.raises(ConfigurationError, match="do not fit this machine"):
+        finetune(elsewhere, quick("parity", epochs=1), folder, data, overwrite=True)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    finetune(base, quick("blind", epochs=1), folder, data, overwrite=True)
+    assert "started at step 0" in (folder / "log.txt").read_text().splitlines()[0]
+    assert json.loads((folder / "finetune.json").read_text())["target"] == "blind"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import inspect
 import itertools
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ from commlearn.storage.plain_yaml import read_yaml
 Setting = dict[str, Any]
 """Dotted key to value; an empty one is the unchanged recipe."""
 LOGARITHMIC = 4  # draw on a logarithmic scale if a range's upper end is at least this multiple of its lower
+SCIENTIFIC = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 TRIES = 100  # draws allowed per setting, as a short range of integers yields many duplicates
 
 Values = list[Any] | tuple[float, float] | tuple[int, int]
@@ -53,10 +55,15 @@ def values_of(key: str, stated: str | Sequence[Any]) -> Values:
     elif ".." in stated:
         return _range(key, stated)
     else:
-        values = read_yaml(f"[{stated}]", f"over {key}={stated}")
+        values = [_number_or_same(value) for value in read_yaml(f"[{stated}]", f"over {key}={stated}")]
     if not values:
         raise ConfigurationError(f"over {key}: there are no values; give some (.1,.3,1) or a range (.05..1).")
     return values
+
+
+def _number_or_same(value: Any) -> Any:
+    """Return a number for text such as 1e-3, which is text in YAML and would not equal a recipe's 0.001."""
+    return float(value) if isinstance(value, str) and SCIENTIFIC.fullmatch(value) else value
 
 
 def settings_to_try(over: Mapping[str, Values], budget: int | None, seed: int) -> list[Setting]:

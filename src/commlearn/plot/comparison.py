@@ -228,8 +228,8 @@ def _from_zero(axes: Axes, labels: list[str], title: str, headings: Collection[i
 def _gaps(values: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     gaps = {}
     for budget, part in values["budgets"].items():
-        per_class = "all labels" if budget == "all" else f"{budget} per class"
-        labels = budget if budget.endswith("%") else per_class
+        count = f"{budget} per class" if values["sort"] == "class" else f"{part['labelled_rows']} rows"
+        labels = "all labels" if budget == "all" else budget if budget.endswith("%") else count
         for method, claim in part["differences"].items():
             gaps[f"{legible(method, TICK)}, {labels}\nover {legible(part['rival'], TICK)}"] = claim
     return gaps

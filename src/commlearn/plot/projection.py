@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from scipy.linalg import eigh, orthogonal_procrustes
 
 from commlearn.errors import ConfigurationError, DataError, unknown
 from commlearn.plot.style import LINE, legible, new_axes, styled
-from commlearn.probes.probe import has_label
 
 MOST = 14  # classes drawn with their own colour and marker
 MARKERS = "os^DvPX"
@@ -134,7 +134,8 @@ def embedding_map(
 
     Args:
         points: (records, 2), as `project` returns them.
-        labels: one per record; numbers with more than 14 distinct values get a colour scale, and NaN is grey.
+        labels: one per record; numbers with more than 14 distinct values get a colour scale, and missing ones
+            (None or NaN) are grey.
         title: title of the plot, such as the target's name.
         axes: axes to draw on.
     """
@@ -145,16 +146,22 @@ def embedding_map(
     finite = np.isfinite(points).all(axis=1)
     x, y = points[finite, 0], points[finite, 1]
     values = np.asarray(labels)
-    if labels is None:
-        axes.scatter(x, y, s=9, color=CLASSES[0], linewidths=0)
-    elif values.dtype.kind in "iuf" and len(np.unique(values[has_label(values)])) > MOST:
-        unlabelled = finite & ~has_label(values)
+    if values.dtype.kind == "U":  # next to texts, NumPy turns NaN into the text "nan"
+        values = np.asarray(labels, dtype=object)
+    labelled = np.ones(len(points), dtype=bool)
+    if labels is not None:
+        labelled = ~pd.Series([*values], dtype=object).isna().to_numpy()
+        unlabelled = finite & ~labelled
         if unlabelled.any():
             axes.scatter(points[unlabelled, 0], points[unlabelled, 1], s=9, color=LINE, linewidths=0)
+    if labels is None:
+        axes.scatter(x, y, s=9, color=CLASSES[0], linewidths=0)
+    elif values.dtype.kind in "iuf" and len(np.unique(values[labelled])) > MOST:
         cloud = axes.scatter(x, y, s=9, c=values[finite], cmap="cividis", linewidths=0)
         axes.figure.colorbar(cloud, ax=axes, fraction=0.04)
-    else:
-        _classes(axes, points[finite], np.array([str(value) for value in values[finite]]))
+    elif (finite & labelled).any():
+        named = finite & labelled
+        _classes(axes, points[named], np.array([str(value) for value in values[named]]))
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title(legible(title))

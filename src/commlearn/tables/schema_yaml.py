@@ -24,10 +24,8 @@ VERSION = 1  # version of the schema format
 ROLES = ("id", "group", "split")
 OPTIONS = ("unreadable", "unreadable_limit", "encoding")  # taken as they are
 KEYS = ("version", "modalities", "targets", "missing", *ROLES, *OPTIONS)
-SETTINGS = (
-    *("table", "name", "seed", "validation", "test", "stream"),
-    *("method", "model", "training", "augmentations"),
-)
+TRAINING = ("seed", "validation", "test", "stream", "method", "model", "training", "augmentations")
+SETTINGS = ("table", "name", *TRAINING)
 """Keys that a schema file may also hold: where the table is, and how to train on it."""
 KIND_KEYS = ("kind", "column", "columns")  # keys of a modality, in addition to its kind's settings
 WRITTEN_NUMBER = re.compile(r"\s*[+-]?[0-9.]+(e[+-]?[0-9]+)?\s*")

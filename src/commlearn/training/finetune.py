@@ -242,6 +242,11 @@ def finetune(
     folder, all_callbacks = RunFolder(out), Callbacks(callbacks, *usual(progress))
     try:
         state, warnings = open_folder(folder, experiment, resume, overwrite)
+        if state is not None:
+            folder.check_data(labelled.data)
+            _check_settings(folder, settings)
+        lines: list[str] = []  # of the log; written, like all files, once nothing is refused any more
+        tuner = Tuner(folder, experiment, trained, labelled, objective, settings, lines.append)
         if state is None:
             folder.create(experiment, labelled.data)
             folder.write(FINE_TUNING, json.dumps(asdict(settings), indent=2) + "\n")
@@ -253,19 +258,15 @@ def finetune(
                     for name, tensor in tensors.items()
                 }
                 folder.write_bytes(FROZEN_WEIGHTS, save_tensors(copies))
-        else:
-            folder.check_data(labelled.data)
-        _check_settings(folder, settings)
-        tuner = Tuner(folder, experiment, trained, labelled, objective, settings)
         if state is not None and not state["finished"]:
             warnings += threads_as_before(state, experiment.training.threads, tuner.fabric.device)
-        for warning in warnings:
-            folder.log(f"warning: {warning}")
+        for line in (*lines, *(f"warning: {warning}" for warning in warnings)):
+            folder.log(line)
         outcome = tuner.run(state, all_callbacks)
         run = replace(load_run(folder.path, modules_of(trained.method.encoders)), warnings=tuple(warnings))
         if len(labelled.data.test):
             folder.write("probes.json", json_text(probe(run, labelled.data, settings.target)))
-        folder.write(RESULT, json.dumps({**objective.about, **outcome}, indent=2) + "\n")
+        folder.write(RESULT, json_text({**objective.about, **outcome}))
         return run
     finally:
         folder.unlock()
@@ -394,6 +395,7 @@ class Tuner:
         labelled: Labelled,
         objective: TargetObjective,
         settings: FineTuning,
+        tell: Callable[[str], None],
     ) -> None:
         self.folder, self.experiment = folder, experiment
         self.objective, self.target, self.patience = objective, settings.target, settings.patience
@@ -401,7 +403,7 @@ class Tuner:
 
         self.fabric = fabric_of(experiment.training)
         method = copy.deepcopy(trained.method).requires_grad_(True)
-        parts = with_features(labelled.parts(), method, self.fabric.device, folder.log)
+        parts = with_features(labelled.parts(), method, self.fabric.device, tell)
         self.train, self.validation = parts.train, cast(Records, parts.validation)
         self.augmentations = build_augmentations(experiment, labelled.train.specs)
         self.steps_per_epoch = max(1, len(self.train) // experiment.training.batch_size)

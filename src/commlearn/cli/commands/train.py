@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from commlearn.cli.arguments import Call, Code, add_recipe, given, names, short_name
 from commlearn.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from commlearn.config.configuration import Experiment
 
 HELP = "Train a recipe, or on a table that a schema describes, and write a run folder."
 EXAMPLE = """\
@@ -46,7 +49,7 @@ def python(options: argparse.Namespace) -> list[str]:
     training = Call(
         "cl.train",
         Code("experiment"),
-        options.out or "runs/mine",
+        options.out or Call(f"{__name__}:default_folder", options.recipe, Code("experiment")),
         data=Code("data"),
         **given(options, "resume", "overwrite"),
         callbacks=options.tracker,
@@ -57,6 +60,13 @@ def python(options: argparse.Namespace) -> list[str]:
     if options.probe:
         probed = [f"print({Call('cl.probe', Code('run'), Code('data'), _targets(options))})"]
     return [reading, *data, training, *probed]
+
+
+def default_folder(recipe: str, experiment: Experiment) -> str:
+    """Return the run folder of a training for which none is given."""
+    name = short_name(recipe) if experiment.name == "schema" else experiment.name
+    parts = [name, experiment.method["name"], experiment.variant, f"seed{experiment.seed}"]
+    return "runs/" + "-".join(part for part in parts if part)
 
 
 def _reading_call(options: argparse.Namespace) -> Call:
@@ -86,9 +96,7 @@ def run(options: argparse.Namespace) -> None:
     experiment, data, note = _read(options)
     if options.probe:
         chosen_targets(data, _targets(options))  # refuses unknown names before the training
-    name = short_name(options.recipe) if experiment.name == "schema" else experiment.name
-    parts = [name, experiment.method["name"], experiment.variant, f"seed{experiment.seed}"]
-    out = options.out or "runs/" + "-".join(part for part in parts if part)
+    out = options.out or default_folder(options.recipe, experiment)
     others = [name for name in experiment.variants if name != experiment.variant]
     if others and not (options.quiet or options.json or options.variant):
         print(f"Training '{experiment.variant}'; others of this recipe: --variant {', '.join(others)}")

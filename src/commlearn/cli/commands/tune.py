@@ -16,6 +16,7 @@ from commlearn.cli.arguments import (
     made_with_seeds,
     names,
     recipe_settings,
+    short_name,
 )
 from commlearn.errors import ConfigurationError
 
@@ -68,7 +69,7 @@ def python(options: argparse.Namespace) -> Call:
 
 
 def _out(options: argparse.Namespace) -> Path:
-    return Path(options.out or f"runs/tune-{Path(options.recipe).stem}")
+    return Path(options.out or f"runs/tune-{short_name(options.recipe)}")
 
 
 def _over(words: list[str]) -> dict[str, str]:

@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def python(options: argparse.Namespace) -> list[str]:
     encoding = options.encoding or None
     reading = Call("Reading", encoding=encoding) if encoding else None
+    mode, comment = ("w", "") if options.overwrite else ("x", "  # x: not in place of another file")
     text = Call("inferred.to_yaml", Path(options.table).name, _path_from(Path(options.out), options.table))
     return [
         "from pathlib import Path",
@@ -40,7 +41,9 @@ def python(options: argparse.Namespace) -> list[str]:
         "",
         Call("read_table", options.table, reading=reading, assign="table"),
         Call("infer", Code("table"), options.target, encoding, assign="inferred"),
-        f"Path({options.out!r}).write_text({text}, encoding='utf-8')",
+        f"Path({options.out!r}).parent.mkdir(parents=True, exist_ok=True)",
+        f"with open({options.out!r}, {mode!r}, encoding='utf-8') as file:{comment}",
+        f"    file.write({text})",
     ]
 
 

@@ -311,11 +311,11 @@ def _adds(values: Mapping[str, Any], method: str) -> list[str]:
         )
     if partial:
         largest = max(partial, key=lambda budget: gains[budget]["points"])
-        part = values["budgets"][largest]
+        rival, labels = values["budgets"][largest]["rival"], _budget(values, largest, counted=True)
         rest = "" if ALL in gains else f"; with all labels it adds nothing ({points_words(last)})"
         sentences.append(
-            f"With {_budget(largest)} ({part['labelled_rows']} rows) the embedding ({method}) adds "
-            f"{points_words(gains[largest])} points to the best rival, {part['rival']}{rest}."
+            f"With {labels} the embedding ({method}) adds {points_words(gains[largest])} points to the best "
+            f"rival, {rival}{rest}."
         )
     worse = [
         budget
@@ -325,7 +325,7 @@ def _adds(values: Mapping[str, Any], method: str) -> list[str]:
     if worse:
         part = values["budgets"][worse[0]]
         sentences.append(
-            f"With {_budget(worse[0])} {part['rival']} is better than the embedding ({method}): "
+            f"With {_budget(values, worse[0])} {part['rival']} is better than the embedding ({method}): "
             f"{points_words(part['differences'][method])}."
         )
     return sentences
@@ -374,10 +374,13 @@ def _enough_words(rival: str) -> str:
     return f"Plain features are enough, using {READ_BY.get(rival, rival)}"
 
 
-def _budget(budget: str) -> str:
+def _budget(values: Mapping[str, Any], budget: str, counted: bool = False) -> str:
+    """Return what a budget allows; a number is one of rows if the target has no classes."""
+    rows = values["budgets"][budget]["labelled_rows"]
+    number = f" ({rows} rows)" if counted else ""
     if budget.endswith("%"):
-        return f"{budget.replace('%', ' %')} of the labels"
-    return f"{budget} labels per class"
+        return f"{budget.replace('%', ' %')} of the labels{number}"
+    return f"{budget} labels per class{number}" if values["sort"] == "class" else f"{rows} labelled rows"
 
 
 def points_words(claim: Mapping[str, Any]) -> str:
