@@ -123,7 +123,20 @@ def _in_memory(source: Any) -> pd.DataFrame:
     if len(set(lengths.values())) > 1:
         sizes = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise DataError(f"The arrays of a table must have the same length; got {sizes}.")
+    check_order(list(source.items()))
     return pd.DataFrame(arrays)
+
+
+def check_order(inputs: Sequence[tuple[str, Any]]) -> None:
+    """Refuse frames and series with the same rows in different orders, as they are joined by position."""
+    frames = [(name, value.index) for name, value in inputs if isinstance(value, pd.DataFrame | pd.Series)]
+    for name, index in frames[1:]:
+        first, order = frames[0]
+        if not index.equals(order) and index.symmetric_difference(order, sort=False).empty:
+            raise DataError(
+                f"'{first}' and '{name}' have the same rows in different orders. Sort them the same "
+                "way, for example with .loc[index], or pass arrays, which are joined by position."
+            )
 
 
 def _series(name: str, values: Any) -> pd.Series:
