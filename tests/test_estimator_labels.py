@@ -77,6 +77,14 @@ def test_labels_that_are_unknown_are_not_seen_in_whatever_they_come(unknown, sor
     assert np.array_equal(model.transform(table), embedder().fit(table, names).transform(table))
 
 
+def test_labels_and_cells_that_an_array_masks_are_unknown():
+    table = rows()
+    masked = np.ma.array(table["ill"].to_numpy(), mask=np.arange(64) >= 12)
+    assert labels_of(embedder().fit(table, masked)) == {"y": 12}
+    with pytest.raises(ValueError, match="contains NaN"):
+        cl.Embedder(epochs=1).fit(np.ma.array(np.ones((64, 3)), mask=np.eye(64, 3)))
+
+
 def test_other_methods_ignore_y_whatever_it_holds():
     table = rows()
     plain = embedder(method="comm").fit(table)

@@ -25,6 +25,7 @@ from commlearn.config.configuration import Experiment, Training
 from commlearn.config.fill import set_dotted
 from commlearn.config.own_data import OF_FEATURES, experiment_for
 from commlearn.errors import ConfigurationError, DataError, DataWarning, Problems
+from commlearn.kinds.rows import column_name
 from commlearn.methods import METHODS
 from commlearn.models.encoders.own import OWN
 from commlearn.models.encoders.tabular import FIXED
@@ -355,6 +356,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
                 _check_feature_names(self, X, reset=True)
                 self.n_features_in_ = X.shape[1]
             return table
+        if np.ma.is_masked(X):
+            X = X.astype(np.float64).filled(np.nan)  # which scikit-learn refuses
         values = validate_data(
             self, X, dtype=np.float32, ensure_min_samples=2 if fitting else 1, reset=fitting
         )
@@ -366,7 +369,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         """Return the table as the schema reads it, the stated or guessed schema with the named targets, and
         why a guess leaves columns out. A guess empties no labels.
         """
-        names = [self.targets] if isinstance(self.targets, str) else list(self.targets or ())
+        stated = [self.targets] if isinstance(self.targets, str) else self.targets or ()
+        names = list(map(column_name, stated))
         schema, reasons = passed_schema, dict[str, str]()
         if schema is None:
             inputs = replace(table, frame=table.frame.drop(columns=list(labels)))
@@ -374,7 +378,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             # a guess may find values that mean an empty cell, such as -999
             table = replace(table, frame=schema.reading().emptied(table.frame))
         if isinstance(self.targets, Mapping):
-            sorts = dict(self.targets)
+            sorts = {column_name(name): sort for name, sort in self.targets.items()}
         else:
             sorts = {name: str(guess.value) for name, guess in stated_targets(table, names).items()}
         return table, replace(schema, targets={**schema.targets, **sorts, **labels}), reasons
@@ -448,7 +452,8 @@ def _with_labels(table: Table, y: Any, inputs: Sequence[str]) -> tuple[Table, st
 
 def _flat_labels(y: Any) -> np.ndarray:
     """Return the labels as a one-dimensional array."""
-    values = np.asarray(y)
+    empty = np.array(None, dtype=object)
+    values = np.where(y.mask, empty, y.data) if np.ma.is_masked(y) else np.asarray(y)
     values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
     if values.ndim != 1:
         raise DataError(f"y has the shape {values.shape}; give one label per row.")

@@ -144,6 +144,17 @@ def test_a_dict_of_tables_is_no_table(frame):
         read_table({"train": frame, "test": frame})
 
 
+def test_columns_of_a_dict_with_the_same_rows_in_different_orders_are_refused(frame):
+    height, site = frame["height"], frame["site"]
+    message = "'height' and 'site' have the same rows in different orders"
+    with pytest.raises(DataError, match=message):
+        read_table({"label": frame["label"].to_numpy(), "height": height, "site": site[::-1]})
+    table = read_table(
+        {"height": height[::-1], "site": site[::-1], "label": frame["label"].add_prefix("row ")}
+    )
+    assert table.frame["height"].tolist() == height.tolist()[::-1]
+
+
 def test_what_is_no_table_is_refused_with_the_way_out(frame):
     with pytest.raises(
         DataError, match=r"ChunkedArray cannot be read as a table.*Give a pandas or Polars DataFrame"

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commlearn.errors import ConfigurationError, DataError
+import commlearn as cl
+from commlearn.errors import ConfigurationError, DataError, DataWarning
 from commlearn.kinds import KINDS
 from commlearn.kinds.base import Cells
 from commlearn.kinds.image import Image
@@ -21,7 +22,7 @@ from commlearn.tables.check import check
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.roles import encode_target
 from commlearn.tables.schema import Schema
-from commlearn.tables.table import Table
+from commlearn.tables.table import Table, read_table
 
 YAML = """
 modalities:
@@ -226,6 +227,23 @@ def test_missing_columns_are_named_with_the_nearest():
     message = str(caught.value)
     assert "no column 'note', which modality 'notes' reads. Did you mean 'notes'?" in message
     assert "Did you mean 'hbb'?" in message
+
+
+def test_columns_named_by_numbers_are_those_of_the_frame():
+    frame = pd.DataFrame({0: [1.5, 2.0], 1: [7, 8], 2: ["a b", "c"], 3: ["3 kg", "4 kg"], 4: ["x", "y"]})
+    facts = Tabular([0, np.int64(1), 3], categorical=1, forms={3: "amount"})
+    kinds = [Text(2), facts, cl.Vector([0, 1]), cl.Vector(0)]
+    parts = {f"part{index}": kind for index, kind in enumerate(kinds)}
+    by_number = Schema(parts, targets={4: "class"}, id=4, group=1)
+    rows = read_table(frame)
+    records = by_number.read(rows, by_number.learn(rows), with_targets=True)
+    assert records.targets["4"].tolist() == ["x", "y"]
+    by_text = Schema.from_yaml(by_number.to_yaml())
+    assert by_text == by_number
+    assert all(kind.columns() for kind in (cl.Image(0), cl.Audio(0), cl.Series(0)))
+    with pytest.warns(DataWarning, match="2 is a copy of target 4"):
+        fitted = cl.Embedder(Schema({"notes": Text(2)}), targets=[4], epochs=1).fit(pd.concat([frame] * 20))
+    assert fitted.schema_.targets == {"4": "class"}
 
 
 def test_two_rows_of_one_id_are_refused_and_so_is_a_row_without():

@@ -20,6 +20,7 @@ from pyarrow import feather
 from commlearn.errors import DataError
 from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.text import Text
+from commlearn.kinds.vector import Vector
 from commlearn.tables.formats.reading import Reading
 from commlearn.tables.formats.table_files import open_groups
 from commlearn.tables.schema import Schema
@@ -213,6 +214,39 @@ def test_arrays_of_any_rank_are_columns():
     assert frame["s"].iloc[1] == [1, 2]
     with pytest.raises(DataError, match="must have the same length; got a 2, b 3"):
         read_table({"a": [1, 2], "b": np.zeros(3)})
+
+
+def test_what_an_array_masks_is_empty():
+    vectors = np.ma.array(np.arange(6.0).reshape(3, 2), mask=[[0, 0], [1, 1], [0, 1]])
+    images = np.ma.array(np.full((3, 3, 5, 5), 7, dtype=np.uint8), mask=False)
+    images[1] = np.ma.masked
+    columns = {
+        "count": np.ma.array([2**60 + 1, 9, 2**60 + 2], mask=[0, 1, 0]),
+        "price": np.ma.array([0.5, 9e9, 2.5], mask=[0, 1, 0], dtype=">f8"),
+        "name": np.ma.array(["a", "fill", "c"], mask=[0, 1, 0]),
+        "vector": vectors,
+        "photo": images,
+        "steps": [vectors[0], vectors[1], vectors[2]],
+        "words": [np.ma.array(["a", "b"], mask=[0, 1]), None, ["c"]],
+        "whole": np.ma.array([1, 2, 3]),
+    }
+    frame = whole(columns)
+    for name in columns.keys() - {"whole"}:
+        assert frame[name].isna().tolist() == [False, True, False], name
+    assert frame["count"].tolist()[::2] == [2**60 + 1, 2**60 + 2]
+    assert frame["price"].dtype == np.float64
+    assert frame["photo"][0].shape == (5, 5, 3)
+    assert frame["photo"][0].dtype == np.uint8
+    for name in ("vector", "steps"):
+        np.testing.assert_array_equal(frame[name][2], [4, np.nan])
+    assert frame["words"][0].tolist() == ["a", None]
+    assert frame["whole"].dtype == np.int64
+    kind = Vector("vector")
+    with pytest.raises(DataError, match="row 2: feature 1 is nan"):
+        kind.learn(read_table(columns))
+    vectors[2] = np.ma.masked
+    column = kind.read(read_table({"vector": vectors}), {"features": 2})
+    assert column.present.tolist() == [True, False, False]
 
 
 def test_json_lines_may_leave_keys_out(tmp_path):

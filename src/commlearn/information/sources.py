@@ -30,7 +30,7 @@ from commlearn.tables.formats.reading import PLAIN
 from commlearn.tables.roles import encode_target
 from commlearn.tables.schema import Schema
 from commlearn.tables.signal import moments
-from commlearn.tables.table import Table, read_table
+from commlearn.tables.table import Table, check_order, read_table
 from commlearn.trained.embed import embed, method_owner
 
 _CHUNK = 1024  # records read at a time
@@ -195,7 +195,7 @@ class GatheredInputs:
     joined: Sequence[tuple[str, Any]] = ()  # what the caller gave, with a name each, to be joined by position
 
     def about(self, target: Any) -> TargetInputs:
-        _check_order([*self.joined, ("target", target)])
+        check_order([*self.joined, ("target", target)])
         values, name = self.read(target)
         _check_length(f"target '{name}'", values, self.records)
         warnings = tuple(
@@ -273,18 +273,6 @@ def _of_arrays(
         all_rows,
         group_values,
     )
-
-
-def _check_order(inputs: Sequence[tuple[str, Any]]) -> None:
-    """Refuse frames and series with the same rows in different orders, as they are joined by position."""
-    frames = [(name, value.index) for name, value in inputs if isinstance(value, pd.DataFrame | pd.Series)]
-    for name, index in frames[1:]:
-        first, order = frames[0]
-        if not index.equals(order) and index.symmetric_difference(order, sort=False).empty:
-            raise DataError(
-                f"'{first}' and '{name}' have the same rows in different orders. Sort them the same "
-                "way, for example with .loc[index], or pass arrays, which are joined by position."
-            )
 
 
 def _of_columns(

@@ -20,7 +20,7 @@ from torch import Tensor
 from commlearn.errors import DAMAGED, ConfigurationError, DataError
 from commlearn.kinds.arrays import array_of, file_of, is_blank, numbers_in, shown
 from commlearn.kinds.base import Cells, Kind, Problem
-from commlearn.kinds.rows import first_ten, is_empty_file, map_rows, raise_errors, store_whole
+from commlearn.kinds.rows import column_name, first_ten, is_empty_file, map_rows, raise_errors, store_whole
 from commlearn.kinds.series import learn_sequences, standardise
 from commlearn.records import Column, Sequences
 
@@ -61,6 +61,7 @@ class Audio(Kind):
     outside: bool = False  # paths may leave the table's folder
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "column", column_name(self.column))
         if self.rate is not None:
             whole = isinstance(self.rate, int | np.integer)
             if not (whole and RATES[0] <= self.rate <= RATES[1]):

@@ -29,6 +29,7 @@ from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.pretrained import Pretrained
 from commlearn.kinds.rows import (
     Result,
+    column_name,
     evenly_spaced,
     first_ten,
     is_empty,
@@ -70,6 +71,7 @@ class Image(Kind):
     encoder: Any = None  # a torch module, the folder of a pretrained encoder, or settings of `Pretrained`
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "column", column_name(self.column))
         object.__setattr__(self, "encoder", Pretrained.of(self.encoder))
         store_whole(self, "size", "Image size", 0, "16 to 1024 pixels, or 0 to choose one")
         if self.size and isinstance(self.encoder, Pretrained):

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from numbers import Number
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -129,7 +130,8 @@ def evenly_spaced(count: int, most: int) -> range:
 
 def named_columns(kind: str, fields: Sequence[str] | str) -> tuple[str, ...]:
     """Return the columns that a schema names; check that there is one, and that none is named twice."""
-    columns = (fields,) if isinstance(fields, str) else tuple(fields)
+    names = (fields,) if isinstance(fields, str | Number) else fields
+    columns = tuple(map(column_name, names))
     if not columns:
         raise ConfigurationError(f"{kind} needs at least one column; got none.")
     duplicates = [column for column, count in Counter(columns).items() if count > 1]
@@ -138,6 +140,16 @@ def named_columns(kind: str, fields: Sequence[str] | str) -> tuple[str, ...]:
             f"{kind} names {', '.join(map(repr, duplicates))} more than once; name it once."
         )
     return columns
+
+
+def column_name(name: Any) -> Any:
+    """Return a column's name; a number is text, as in the tables that are read.
+
+    Example:
+        >>> column_name(0), column_name("0")
+        ('0', '0')
+    """
+    return str(name) if isinstance(name, Number) else name
 
 
 def store_whole(kind: object, field: str, name: str, least: int, wanted: str) -> None:

@@ -13,6 +13,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Number
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,7 +26,7 @@ from commlearn.errors import ConfigurationError, DataError, DataWarning, unknown
 from commlearn.kinds.arrays import ArrayColumn, present_or_none
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.numbers import MISSING_NUMBERS, apply_curve, learn_curve, numbers_of, wrong_numbers
-from commlearn.kinds.rows import first_ten, is_empty, named_columns, raise_errors, store_whole
+from commlearn.kinds.rows import column_name, first_ten, is_empty, named_columns, raise_errors, store_whole
 from commlearn.kinds.written import FEWEST, FORMS, Parts
 from commlearn.records import Column
 
@@ -59,7 +60,8 @@ class Tabular(Kind):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fields", named_columns("Tabular", self.fields))
-        categorical = (self.categorical,) if isinstance(self.categorical, str) else tuple(self.categorical)
+        names = (self.categorical,) if isinstance(self.categorical, str | Number) else self.categorical
+        categorical = tuple(map(column_name, names))
         object.__setattr__(self, "categorical", categorical)
         for column in categorical:
             if column not in self.fields:
@@ -72,7 +74,8 @@ class Tabular(Kind):
             raise ConfigurationError(
                 f"forms is {self.forms!r:.60}; give column: form, such as {{bought: date}}."
             )
-        for column, form in self.forms.items():
+        forms = {column_name(column): form for column, form in self.forms.items()}
+        for column, form in forms.items():
             if column not in self.fields:
                 raise ConfigurationError("forms: " + unknown("column", column, self.fields))
             if not isinstance(form, str) or form not in FORMS:
@@ -81,7 +84,7 @@ class Tabular(Kind):
                 raise ConfigurationError(
                     f"{column} is named in categorical and in forms; name it in only one of them."
                 )
-        return dict(self.forms)
+        return forms
 
     def names(self) -> Sequence[str]:
         return (*self.categorical, *self.forms)

@@ -22,7 +22,7 @@ from commlearn.batch import Modality, Spec
 from commlearn.errors import DataError
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.pretrained import Pretrained, ids_of
-from commlearn.kinds.rows import brief, first_ten, is_empty, map_rows, raise_errors, store_whole
+from commlearn.kinds.rows import brief, column_name, first_ten, is_empty, map_rows, raise_errors, store_whole
 from commlearn.models.features import Texts
 
 PADDING, MASK, UNKNOWN = 0, 1, 2
@@ -50,6 +50,7 @@ class Text(Kind):
     encoder: Any = None  # a torch module, the folder of a pretrained encoder, or settings of `Pretrained`
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "column", column_name(self.column))
         object.__setattr__(self, "encoder", Pretrained.of(self.encoder))
         store_whole(self, "max_length", "Text max_length", 1, "at least 1 token")
         store_whole(self, "vocabulary", "Text vocabulary", 0, "0 words or more")

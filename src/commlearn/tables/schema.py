@@ -28,7 +28,15 @@ from commlearn.errors import ConfigurationError, DataError, DataWarning, Problem
 from commlearn.escapes import html_table
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.image import Pictures
-from commlearn.kinds.rows import LIMIT, WAY_OUT, Unreadable, collect_errors, first_names, raise_errors
+from commlearn.kinds.rows import (
+    LIMIT,
+    WAY_OUT,
+    Unreadable,
+    collect_errors,
+    column_name,
+    first_names,
+    raise_errors,
+)
 from commlearn.records import Column, Records, presence
 from commlearn.tables import schema_yaml
 from commlearn.tables.formats.reading import Reading
@@ -90,6 +98,10 @@ class Schema:
         for name, kind in self.modalities.items():
             if not isinstance(kind, Kind):
                 problems.add(f"modality '{name}' is {kind!r}; give a kind such as Image('path').")
+        for key in schema_yaml.ROLES:
+            object.__setattr__(self, key, column_name(getattr(self, key)))
+        targets = {column_name(column): sort for column, sort in self.targets.items()}
+        object.__setattr__(self, "targets", targets)
         _check_names(self.modalities, self.targets, problems)
         object.__setattr__(self, "missing", schema_yaml.missing_cells(self.missing, problems))
         schema_yaml.check_encoding(self.encoding, problems)

@@ -123,7 +123,20 @@ def _in_memory(source: Any) -> pd.DataFrame:
     if len(set(lengths.values())) > 1:
         sizes = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise DataError(f"The arrays of a table must have the same length; got {sizes}.")
+    check_order(list(source.items()))
     return pd.DataFrame(arrays)
+
+
+def check_order(inputs: Sequence[tuple[str, Any]]) -> None:
+    """Refuse frames and series with the same rows in different orders, as they are joined by position."""
+    frames = [(name, value.index) for name, value in inputs if isinstance(value, pd.DataFrame | pd.Series)]
+    for name, index in frames[1:]:
+        first, order = frames[0]
+        if not index.equals(order) and index.symmetric_difference(order, sort=False).empty:
+            raise DataError(
+                f"'{first}' and '{name}' have the same rows in different orders. Sort them the same "
+                "way, for example with .loc[index], or pass arrays, which are joined by position."
+            )
 
 
 def _series(name: str, values: Any) -> pd.Series:
@@ -132,6 +145,8 @@ def _series(name: str, values: Any) -> pd.Series:
         return values.reset_index(drop=True)
     if hasattr(values, "shape"):
         values = _channels_last(_array(name, values))
+    if isinstance(values, np.ma.MaskedArray):
+        return _unmasked(values)
     if getattr(values, "ndim", 1) == 2 and values.dtype.kind in "iuf" and values.dtype.itemsize > 1:
         flat = pa.array(np.ascontiguousarray(values).reshape(-1))
         vectors = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
@@ -139,14 +154,38 @@ def _series(name: str, values: Any) -> pd.Series:
     is_list = isinstance(values, list | tuple)
     holds_arrays = is_list and any(isinstance(value, np.ndarray | list) for value in values)
     if getattr(values, "ndim", 1) > 1 or holds_arrays:
-        return pd.Series(np.fromiter(values, dtype=object, count=len(values)))
+        cells = map(_unmasked_cell, values)
+        return pd.Series(np.fromiter(cells, dtype=object, count=len(values)))
     return pd.Series(values)
 
 
+def _unmasked(values: np.ma.MaskedArray) -> pd.Series:
+    """Return a masked array as a column; what is masked is empty, as it is in a frame."""
+    if values.ndim > 1:
+        cells = map(_unmasked_cell, values)
+        return pd.Series(np.fromiter(cells, dtype=object, count=len(values)))
+    if values.dtype.kind in "iu":  # floats may not hold them exactly
+        numbers = pa.array(values.data, mask=np.ma.getmaskarray(values))
+        return arrow_to_pandas(pa.table({"": numbers}))[""]
+    return pd.Series(values)
+
+
+def _unmasked_cell(cell: Any) -> Any:
+    """Return a cell without a mask: None if all of it is masked, NaN for single numbers that are."""
+    if not isinstance(cell, np.ma.MaskedArray):
+        return cell
+    mask = np.ma.getmaskarray(cell)
+    if mask.size and mask.all():
+        return None
+    if not mask.any():
+        return cell.data
+    return np.where(mask, np.nan if cell.dtype.kind in "biuf" else np.array(None, dtype=object), cell.data)
+
+
 def _array(name: str, values: Any) -> np.ndarray:
-    """Convert values to a numpy array in this machine's byte order."""
+    """Convert values to a numpy array in this machine's byte order; a mask stays if it masks anything."""
     try:
-        array = np.asarray(values)
+        array = np.asanyarray(values) if np.ma.is_masked(values) else np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as problem:
         raise DataError(
             f"Column '{name}' is a {type(values).__name__} that cannot be read as an array ({problem}). Give "
