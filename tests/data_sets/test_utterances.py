@@ -226,7 +226,12 @@ def test_utterances_of_one_video_are_resampled_together(ids, videos, tmp_path):
 
 def test_converted_ids_stay_texts(tmp_path):
     ids = np.array(["1_60", "16_0", "007"], dtype=object)  # Python reads them as 160, 160 and 7
-    write_converted({"train": {"id": ids, "labels": np.array([1, None], dtype=object)}}, tmp_path / "open")
+    numbers = {
+        "labels": np.array([1, None], dtype=object),
+        "score": np.array(["1.5", b"-2e-3"], dtype=object),
+    }
+    write_converted({"train": {"id": ids, **numbers}}, tmp_path / "open")
     content = read_converted(tmp_path / "open")["train"]
     assert content["id"].tolist() == ids.tolist()
     assert content["labels"].dtype == np.float64
+    assert content["score"].tolist() == [1.5, -0.002]

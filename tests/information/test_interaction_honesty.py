@@ -269,6 +269,9 @@ def test_columns_of_a_frame_are_assigned_to_classes_by_their_names():
     labels = np.array(["no", "yes"])[target]
     report = cl.interactions(arrays, target=labels, posteriors=own, settings=QUICK)
     assert report.atoms.synergistic.bits > 0.95
+    twice = pd.DataFrame(np.full((600, 3), 1 / 3), columns=["no", "yes", "yes"])
+    with pytest.raises(CommlearnError, match="has shape"):
+        cl.interactions(arrays, target=labels, posteriors=own | {"a": twice}, settings=QUICK)
 
 
 def test_more_is_not_claimed_of_a_linear_probe_than_there_is():

@@ -12,6 +12,7 @@ import pytest
 import torch
 from scipy.io import wavfile
 
+import commlearn as cl
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.audio import MELS, RATE, Audio, log_mel, mel_filters, read_wav
 from commlearn.kinds.base import Cells
@@ -148,6 +149,15 @@ def test_a_quiet_cell_has_the_full_scale_of_its_column():
     exact = kind.read(cells([tone(440, loudness=0.0005)]), state).take(np.array([0])).values
     torch.testing.assert_close(whole, exact.expand_as(whole), atol=1e-3, rtol=1e-3)
     assert "full_scale" not in kind.learn(cells([(tone(440) * 2**15).astype(np.int32)]))
+
+
+def test_a_model_of_wide_samples_is_read_back(tmp_path):
+    sounds = [(tone(220 * (1 + row % 3), loudness=0.3) * 2**31).astype(np.int32) for row in range(24)]
+    table = pd.DataFrame({"sound": sounds, "hertz": 220.0 * (1 + np.arange(24) % 3)})
+    schema = cl.Schema({"sound": Audio("sound", rate=RATE), "label": cl.Tabular(["hertz"])})
+    model = cl.Embedder(schema, epochs=1).fit(table)
+    again = cl.Embedder.load(model.save(tmp_path / "model"))
+    np.testing.assert_array_equal(again.transform(table), model.transform(table))
 
 
 def test_every_bad_row_is_named(tmp_path):

@@ -408,10 +408,11 @@ def test_columns_whose_names_have_several_lines_are_written_and_read_back(tmp_pa
         "Died\nor not": RNG.integers(2, size=N),
         "Case\nid": [f"c{row}" for row in range(N)],
         "Hb\n\n(g/dl)": [-999, -999, *np.abs(NUMBERS[2:])],
+        "Age\n": [-999, -999, *(np.abs(NUMBERS[2:]) + 20)],
     }
     inferred = guess(["Died\nor not"], **columns)
     assert Schema.from_yaml(inferred.to_yaml()) == inferred.schema
-    assert {*inferred.schema.targets, *inferred.schema.missing} == {"Died\nor not", "Hb\n\n(g/dl)"}
+    assert {*inferred.schema.targets, *inferred.schema.missing} == {"Died\nor not", "Hb\n\n(g/dl)", "Age\n"}
 
 
 def test_the_number_of_a_group_is_no_code_of_an_empty_cell():

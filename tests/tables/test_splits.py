@@ -88,6 +88,32 @@ def test_the_same_table_has_the_same_keys_in_every_format(tmp_path):
             assert np.array_equal(name_keys(again[column])[0], names), (name, column)
 
 
+def test_times_with_fractions_and_booleans_in_capitals_have_the_same_keys(tmp_path):
+    seconds = pd.to_timedelta(np.arange(8) * 250, unit="ms")  # CSV writes fractions in every row, or in none
+    table = pd.DataFrame(
+        {
+            "wait": seconds,
+            "seen": pd.Timestamp("2024-05-01") + seconds,
+            "hour": [(pd.Timestamp("2024-05-01") + second).time() for second in seconds],
+            "alive": [True, None, False, True, None, True, False, False],
+        }
+    )
+    table.to_parquet(tmp_path / "t.parquet")
+    table.assign(alive=table["alive"].map({True: "TRUE", False: "FALSE"})).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    for column in table:
+        keys = [cell_keys(read_table(tmp_path / name).frame, [column]) for name in ("t.csv", "t.parquet")]
+        assert np.array_equal(*keys), column
+        assert np.array_equal(keys[0], cell_keys(table, [column])), column
+
+
+def test_names_that_only_look_like_the_same_number_are_told_apart():
+    keys, _ = name_keys(pd.Series(["250.0", "250.00", "007.0", "7", "251"]))
+    assert len(set(keys.tolist())) == 5
+    assert name_keys(pd.Series(["7.0"]))[0][0] == name_keys(pd.Series([7.0]))[0][0]
+
+
 def test_long_decimal_ids_are_told_apart():
     ids = pd.Series([Decimal("12345678901234567890"), Decimal("12345678901234567891")])
     keys, _ = name_keys(ids)

@@ -7,6 +7,7 @@ reported at once. This is the only place that imports h5py.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ from commlearn.errors import DAMAGED, ConfigurationError, DataError, Problems, n
 from commlearn.storage.pickles import read_pickle
 from commlearn.storage.plain_files import check_unpacked, plain_file
 
+NUMBER = re.compile(
+    r"\s*[-+]?(?:0|[1-9]\d*)?(?:\.\d*)?(?:[eE][-+]?\d+)?\s*|\s*[-+]?(?:nan|inf)\s*", re.IGNORECASE
+)
 ARRAYS = "arrays.safetensors"
 TOP = "top"  # name of the Parquet file of texts that belong to no part
 HDF5 = (".h5", ".hdf5")
@@ -172,14 +176,22 @@ def _sort_out(
             texts.setdefault(part, {})[str(key)] = [_text(entry) for entry in array]
 
 
+def _is_number(text: str | bytes) -> bool:
+    """Whether a text is a plain number; ids such as 1_60 and 007, which Python reads as numbers, are not."""
+    return NUMBER.fullmatch(text if isinstance(text, str) else text.decode(errors="replace")) is not None
+
+
 def _as_array(value: Any) -> np.ndarray:
     """Return an array of numbers if the values are numbers; otherwise an array with at least one axis."""
     try:
         array = np.asarray(value)
     except ValueError:  # lists of different lengths
         array = np.array([None, *value], dtype=object)[1:]
-    if array.dtype.kind == "O" and not any(isinstance(entry, str | bytes) for entry in array.flat):
-        try:  # ids such as "1_60" and "007" are text, though Python reads them as numbers
+    texts = (
+        [entry for entry in array.flat if isinstance(entry, str | bytes)] if array.dtype.kind == "O" else []
+    )
+    if array.dtype.kind == "O" and all(map(_is_number, texts)):
+        try:
             return array.astype(np.float64)
         except (ValueError, TypeError, OverflowError):
             pass

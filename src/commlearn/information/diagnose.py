@@ -253,7 +253,7 @@ def _copies(arrays: Mapping[str, Array], groups: np.ndarray | None = None) -> tu
         if values.shape[1] < _LEAST_COLUMNS:
             continue
         values = values.round(9)
-        values = values[_once_per_group(values, groups)]
+        values = values[_once_per_group([values], groups)]
         distinct = len(np.unique(values, axis=0))
         if len(values) - distinct <= _COPIES * len(values) or distinct <= _LEAST_DISTINCT:
             continue
@@ -265,18 +265,19 @@ def _copies(arrays: Mapping[str, Array], groups: np.ndarray | None = None) -> tu
     return copies, repeats
 
 
-def _once_per_group(values: Array, groups: np.ndarray | None) -> np.ndarray:
-    """Return the position of one record per value and group; of every record if there are no groups."""
+def _once_per_group(parts: Sequence[Array], groups: np.ndarray | None) -> np.ndarray | slice:
+    """Return an index of one record per value and group; of every record if there are no groups."""
     if groups is None:
-        return np.arange(len(values))
-    return np.unique(np.column_stack([groups, values]), axis=0, return_index=True)[1]
+        return slice(None)
+    return np.unique(np.column_stack([groups, *parts]), axis=0, return_index=True)[1]
 
 
 def _whole_copies(arrays: Mapping[str, Array], seed: int, groups: np.ndarray | None = None) -> list[str]:
     """Return a warning if more records are equal in all modalities than random pairings would give."""
     rounded = [values.round(9) for values in arrays.values()]
-    rows = _once_per_group(np.concatenate(rounded, axis=1), groups)
-    rounded, records = [values[rows] for values in rounded], len(rows)
+    rows = _once_per_group(rounded, groups)
+    rounded = [values[rows] for values in rounded]
+    records = len(rounded[0])
     draw = numpy_generator(seed, "interactions copies")
     expected = _count_repeats([values[draw.permutation(records)] for values in rounded])
     repeated = _count_repeats(rounded)

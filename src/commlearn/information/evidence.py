@@ -264,8 +264,12 @@ def _in_class_order(values: Any, classes: Sequence[str]) -> Any:
     """Sort the columns of a data frame that are named after the classes; return anything else unchanged."""
     if not isinstance(values, pd.DataFrame):
         return values
-    columns = {text: place for place, text in enumerate(class_texts(values.columns))}
-    return values.iloc[:, [columns[name] for name in classes]] if columns.keys() == set(classes) else values
+    names = class_texts(values.columns)
+    return (
+        values.iloc[:, [names.index(name) for name in classes]]
+        if sorted(names) == sorted(classes)
+        else values
+    )
 
 
 _EXACT = 1000  # number of columns up to which the full covariance is decomposed

@@ -230,14 +230,16 @@ def gather(source: Any, data: Any, modalities: Sequence[str] | None, groups: Any
         from commlearn.trained.artifact import load
 
         source = load(source)
+    arrays = source.items() if isinstance(source, Mapping) else ()
+    joined = [*arrays, ("data", data), ("groups", groups)]
+    check_order(joined)  # before anything is embedded; `about` checks the target, too
     if isinstance(source, Schema) or (isinstance(source, Mapping) and holds_column_names(source, data)):
         gathered = _of_columns(source, data, modalities, groups)
     elif isinstance(source, Mapping):
         gathered = _of_arrays(source, data, modalities, groups)
     else:
         gathered = _of_model(method_owner(source), data, modalities, groups)
-    arrays = source.items() if isinstance(source, Mapping) else ()
-    return replace(gathered, joined=[*arrays, ("data", data), ("groups", groups)])
+    return replace(gathered, joined=joined)
 
 
 def _check_length(description: str, values: Any, records: int) -> None:

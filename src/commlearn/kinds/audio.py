@@ -83,7 +83,9 @@ class Audio(Kind):
         frames, problems = self._apply(cells, log_mel, widest)
         raise_errors(self.column, problems)
         learned = learn_sequences(self.column, frames, self.max_length)
-        return learned if widest == FULL_SCALES[0] else {**learned, "full_scale": widest}
+        if widest == FULL_SCALES[0]:
+            return learned
+        return {**learned, "full_scale": float(widest)}  # whole numbers of a state are sizes of the model
 
     def read(self, cells: Cells, state: dict[str, Any]) -> Column:
         """Return the frames, averaged and standardised."""
@@ -116,7 +118,7 @@ class Audio(Kind):
         return _full_scale(numbers_in(cell, Path()))
 
     def _apply(
-        self, cells: Cells, change: Callable[[np.ndarray], Any], full_scale: int = FULL_SCALES[0]
+        self, cells: Cells, change: Callable[[np.ndarray], Any], full_scale: float = FULL_SCALES[0]
     ) -> tuple[list[Any], list[Problem]]:
         """Apply `change` to each row's mono samples; return results (None without sound) and problems."""
         return map_rows(
@@ -130,7 +132,7 @@ class Audio(Kind):
             cells.first_row,
         )
 
-    def _sound(self, cell: Any, root: Path, full_scale: int = FULL_SCALES[0]) -> np.ndarray:
+    def _sound(self, cell: Any, root: Path, full_scale: float = FULL_SCALES[0]) -> np.ndarray:
         """Return one cell as mono samples at 16 kHz; whole numbers have at least this full scale."""
         if isinstance(cell, dict):  # as the `datasets` library stores sound
             if not (cell.get("bytes") or cell.get("path")):
@@ -204,7 +206,7 @@ def mel_filters() -> Tensor:
     return torch.from_numpy(np.minimum(rising, falling).clip(0)).float()
 
 
-def _of_cell(samples: np.ndarray, full_scale: int) -> np.ndarray:
+def _of_cell(samples: np.ndarray, full_scale: float) -> np.ndarray:
     """Scale the samples of a list or an array; wide whole numbers have at least this full scale."""
     if samples.dtype.kind not in "iu" or samples.dtype.itemsize == 1:
         return _scaled(samples)

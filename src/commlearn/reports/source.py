@@ -14,6 +14,7 @@ import commlearn
 from commlearn.probes.probe import chosen_targets, has_label, sort_of
 from commlearn.probes.readout_rows import own_table, readout_rows
 from commlearn.records import Dataset, Records
+from commlearn.storage.fingerprint import fingerprint
 from commlearn.storage.hub import on_hub
 from commlearn.storage.plain_json import values_of_file
 from commlearn.tables.schema import Schema
@@ -82,9 +83,13 @@ def source(model: Any, table: str | Path | None, targets: Sequence[str] | None) 
 
 
 def _is_table_of(trained: Trained, table: Any) -> bool:
-    """Return whether a path is that of the table that a model was trained on."""
+    """Return whether a table is the one that a model was trained on, here or at another place."""
     stored = str(trained.experiment.data.get("table") or "")
-    return isinstance(table, str | Path) and bool(stored) and Path(table).resolve() == Path(stored).resolve()
+    if not isinstance(table, str | Path) or not stored:
+        return False
+    if Path(table).resolve() == Path(stored).resolve():
+        return True
+    return isinstance(trained, Run) and trained.folder.has_files(fingerprint(str(table)))
 
 
 def _unscored(data: Dataset, target: str, sort: str) -> tuple[str, str] | None:

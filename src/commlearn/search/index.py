@@ -175,6 +175,7 @@ def build(model: Trained, table: Table, by: Subset, modalities: Subset, tell: Ca
     for start in range(0, len(table), chunk):
         positions = np.arange(start, min(start + chunk, len(table)))
         records = records_of(model, table, positions, (), modalities, unreadable)
+        unreadable.judge(at_end=False)
         present = np.flatnonzero(has_any_modality(records, modalities))
         if len(present):
             cells = Cells(table.frame.iloc[positions[present]].reset_index(drop=True), table.root, start)

@@ -350,7 +350,7 @@ def _modality(
 def _flow(key: str, value: Any) -> str:
     """Return a key and its value as one line of YAML."""
     inner = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1 << 30, sort_keys=False)
-    style = '"' if len(key.splitlines()) > 1 else None  # a key must be on one line
+    style = '"' if key.splitlines() != [key] else None  # a key must be on one line
     outer = yaml.safe_dump(key, allow_unicode=True, width=1 << 30, default_style=style)
     return f"{_strip_marks(outer)}: {_strip_marks(inner)}"
 

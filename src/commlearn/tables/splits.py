@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -30,8 +30,9 @@ from commlearn.tables.table import Table
 
 PARTS = ("train", "validation", "test")
 EMPTY = np.uint64(0x9AE16A3B2F90404F)  # hash of an empty cell
-WORDS_OF_BOOLEANS = {"True": 1.0, "true": 1.0, "False": 0.0, "false": 0.0}  # as text files store them
-WHOLE_AS_FRACTION = re.compile(r"-?\d+\.0+")  # as text files store whole numbers in a column with gaps
+WORDS_OF_BOOLEANS = {"true": 1.0, "false": 0.0}  # as text files store them, in any case
+WHOLE_AS_FRACTION = re.compile(r"-?(?:0|[1-9]\d*)\.0")  # a whole number in a text file's column with gaps
+SPLIT_SECONDS = re.compile(r":\d\d\.\d+$")  # text files give all cells of a column the longest fraction
 WHOLE = 2.0**53  # whole numbers up to here are exact as floats
 MIDNIGHT = " 00:00:00"  # time of day of a plain date, which only some formats write
 
@@ -195,7 +196,7 @@ def _name(value: Any) -> str | None:
         text = value.strip()
         if WHOLE_AS_FRACTION.fullmatch(text):
             return text.partition(".")[0]
-        return text.removesuffix(MIDNIGHT) or None
+        return _moment(text) or None
     if value is None or value is pd.NA or value is pd.NaT or value != value:
         return None
     if isinstance(value, Decimal):
@@ -204,7 +205,13 @@ def _name(value: Any) -> str | None:
         return str(int(value))
     if isinstance(value, bytes):
         return value.decode(errors="replace")
-    return str(value).removesuffix(MIDNIGHT) if isinstance(value, date | timedelta) else str(value)
+    return _moment(str(value)) if isinstance(value, date | time | timedelta) else str(value)
+
+
+def _moment(text: str) -> str:
+    """Return a date, time or duration without what only some formats write: midnight and trailing zeros."""
+    text = text.rstrip("0").rstrip(".") if SPLIT_SECONDS.search(text) else text
+    return text.removesuffix(MIDNIGHT)
 
 
 def _cells(values: pd.Series) -> np.ndarray:
@@ -240,11 +247,11 @@ def _plain_value(cell: Any) -> str | float | bytes | None:
             except ValueError:
                 return text
         if not text or text[0] not in "+-.0123456789":
-            return WORDS_OF_BOOLEANS.get(text, text or None)
+            return WORDS_OF_BOOLEANS.get(text[:6].lower(), text or None)
         try:
             return float(text)  # so that a number and its text get the same key
         except ValueError:
-            return text.removesuffix(MIDNIGHT)  # as for other dates below
+            return _moment(text)  # as for other dates below
     if cell is None or cell is pd.NA or cell is pd.NaT:
         return None
     if isinstance(cell, bool | int | float | Decimal | np.number | np.bool_):
@@ -252,8 +259,8 @@ def _plain_value(cell: Any) -> str | float | bytes | None:
         return None if number != number else number
     if isinstance(cell, bytes):
         return cell
-    if isinstance(cell, date | timedelta):  # as text files store it
-        return str(cell).removesuffix(MIDNIGHT)
+    if isinstance(cell, date | time | timedelta):  # as text files store it
+        return _moment(str(cell))
     return _array_bytes(cell)
 
 

@@ -270,6 +270,10 @@ class RunFolder:
             with naming_damaged_file(self.path / DATA):
                 check_same_data(self.path, previous, current, remedy)
 
+    def has_files(self, files: Mapping[str, str] | None) -> bool:
+        """Return whether these are the files of the training's table."""
+        return bool(files) and dict((self._identity() or {}).get("files") or {}) == dict(files or {})
+
     def _identity(self) -> dict[str, Any] | None:
         return self._optional(DATA, lambda content: dict(parse_json(content)))
 

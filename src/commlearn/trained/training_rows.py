@@ -42,7 +42,8 @@ class TrainingRows:
     def parts_of(self, keys: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
         """Return the part of each row, -1 if unknown to the training; a new row takes its group's part."""
         stored = np.where(self.parts == WITHOUT_LABELS, TRAIN, self.parts).astype(np.int8)
-        parts = _look_up(self.keys, stored, keys)
+        by_key = np.lexsort((stored, self.keys))  # as part 0, part 3 comes first
+        parts = _look_up(self.keys[by_key], stored[by_key], keys)
         if groups is None or self.groups is None:
             return parts
         order = np.lexsort((stored, self.groups))

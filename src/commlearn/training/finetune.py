@@ -423,6 +423,8 @@ class Tuner:
         player, wrapped_optimizer = self.fabric.setup(self.tuned, optimizer)
         watch = Watch(self.folder, training, callbacks, writes=True)
         total = training.epochs * self.steps_per_epoch
+        if not self.finished:
+            self.folder.remove_readouts()
         self.folder.log(f"{'started' if state is None else 'resumed'} at step {step} of at most {total}")
 
         def enough(step: int) -> bool:
