@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from commlearn.datasets import check_reader
-from commlearn.datasets.converted import convert
+from commlearn.datasets.converted import convert, write_hdf5
 from commlearn.datasets.vision_touch import VisionTouch, split_episodes
 from commlearn.errors import ConfigurationError, DataError
 
@@ -109,6 +109,14 @@ def test_channel_first_images_and_more_than_50_steps_read_as_the_others(folder, 
     np.testing.assert_array_equal(one.columns["image"].images, two.columns["image"].images)
     longer = write(tmp_path / "longer", count=5, steps=53)
     assert len(VisionTouch(str(longer), ["force"], validation=0.0).read().test) == 49
+
+
+def test_files_that_would_become_one_are_refused(tmp_path):
+    for name in ("a.h5", "a.h5.h5", "a.hdf5"):
+        write_hdf5(tmp_path / name, {"proprio": np.ones(3)})
+    with pytest.raises(DataError, match=r"a.h5 and a.hdf5 would both become a.safetensors. Rename one"):
+        convert(tmp_path, tmp_path / "open")
+    assert not (tmp_path / "open").exists()
 
 
 def test_the_converted_folder_reads_as_the_files_and_keeps_the_contract(folder, tmp_path):

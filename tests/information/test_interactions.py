@@ -338,6 +338,9 @@ def test_a_trained_model_is_asked_about_a_table():
 def test_a_target_that_a_modality_reads_is_warned_of():
     gathered = gather({"labs": ["hb"], "place": "site"}, columns(), None, None)
     assert "'hb' is itself a column that the modality 'labs' reads" in gathered.about("hb").warnings[0]
+    schema = cl.Schema({"labs": cl.Tabular(["hb"]), "place": cl.Tabular(["site"])}, targets={"hb": "number"})
+    only_target = gather(schema, columns(), None, None).about(None)
+    assert "'hb' is itself a column that the modality 'labs' reads" in only_target.warnings[0]
     assert gathered.about("ill").warnings == ()
 
 
@@ -415,6 +418,7 @@ PAIR = {
         (PAIR, {"target": np.arange(60) % 2, "groups": np.arange(9)}, "groups has 9 values"),
         (PAIR, {"target": np.arange(60) % 2, "modalities": ["a", "c"]}, "Unknown modality 'c'"),
         (PAIR, {"target": "y"}, "there is no table"),
+        ({0: np.ones(60), 1: np.ones(60)}, {"target": np.arange(60) % 2}, "The modalities are named 0, 1"),
         (PAIR, {"target": 3}, "target=3 is not one value per record"),
         (PAIR, {}, "Name a target"),
         (7, {"target": np.arange(60) % 2}, "neither a model nor a dict of arrays"),

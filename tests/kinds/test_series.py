@@ -155,6 +155,29 @@ def test_files_are_read_inside_the_folder_only(tmp_path):
         Series("ecg", outside=True).learn(cells([path], folder))
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 12])
+@pytest.mark.parametrize("values", [np.float64, np.int64])
+def test_the_numbered_names_of_pandas_are_no_step(tmp_path, channels, values):
+    frame = pd.DataFrame(np.arange(5 * channels).reshape(5, channels)[::-1].astype(values))
+    for name, options in {
+        "indexed": {},
+        "named": {"index": False},
+        "plain": {"index": False, "header": False},
+        "upright": {"index": False, "header": False},
+    }.items():
+        content = frame[::-1] if name == "upright" else frame  # begins with 0.0, 1.0, ... of its own
+        content.to_csv(tmp_path / f"{name}.csv", **options)
+    names = ["indexed.csv", "plain.csv"]
+    names += ["named.csv"] if channels > 2 else []  # one or two names may as well be numbers
+    names += ["upright.csv"] if values is np.float64 else []
+    arrays, problems = Series("ecg")._rows(cells(names, tmp_path))
+    assert not problems
+    assert [array.shape for array in arrays] == [(5, channels + 1), *[(5, channels)] * (len(names) - 1)]
+    np.testing.assert_array_equal(arrays[0][:, 1:], frame)
+    (tmp_path / "row.csv").write_text("0,1,2\n")
+    assert Series("ecg")._rows(cells(["row.csv"], tmp_path))[0][0].tolist() == [[0, 1, 2]]
+
+
 def test_every_bad_row_is_named(tmp_path):
     (tmp_path / "text.csv").write_text("1,2\n3,much\n")
     (tmp_path / "empty.csv").write_text("")

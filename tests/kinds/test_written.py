@@ -91,6 +91,9 @@ def test_training_rows_that_show_no_order_of_day_and_month_decide_none():
         ("45%", 45, "%"),
         ("7", 7, ""),
         (7.5, 7.5, ""),
+        ("1e-05", 1e-05, ""),
+        ("-1,5E3", -1500, ""),
+        ("1.5e+20", 1.5e20, ""),
     ],
 )
 def test_amounts_are_read_with_their_unit(cell, number, unit):
@@ -107,6 +110,20 @@ def test_amounts_are_read_with_their_unit(cell, number, unit):
 )
 def test_what_is_no_amount_is_none(cell):
     assert amount_of(cell) is None
+
+
+@pytest.mark.parametrize(
+    ("form", "cells"), [("amount", [1e-05, 2.5, None, 1.5e20]), ("yes-no", [1.0, None, 0.0])]
+)
+def test_numbers_are_read_as_text_files_write_them(form, cells):
+    numbers = pd.Series(cells, dtype=float)
+    for texts in (numbers.astype(str), numbers.astype(str).str.replace(".", ",")):
+        written = parts_of(form, texts.mask(numbers.isna(), None).tolist())
+        assert not written.wrong
+        (as_text,), (as_numbers,) = (
+            part.numbers.values() for part in (written, parts_of(form, numbers.tolist()))
+        )
+        np.testing.assert_array_equal(as_text, as_numbers)
 
 
 def test_different_currencies_are_never_in_one_column_of_numbers():

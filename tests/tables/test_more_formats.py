@@ -72,6 +72,18 @@ def test_excel_keeps_codes_and_reads_numbers_that_are_written_as_text(tmp_path):
     assert cells(read[["gap", "word"]]) == [[1.0, None], [None, "a"]]
 
 
+def test_two_columns_of_one_name_in_excel_are_refused(tmp_path):
+    pytest.importorskip("openpyxl")
+    path = tmp_path / "t.xlsx"
+    with pd.ExcelWriter(path) as book:
+        pd.DataFrame().to_excel(book, sheet_name="empty", index=False)
+        pd.DataFrame([[1, 2, 3]], columns=["a", "b", "a"]).to_excel(book, sheet_name="rows", index=False)
+    with pytest.raises(DataError, match="two columns with the same name: a"):
+        read_table(path)
+    pd.DataFrame([[1, 2, 3, 4]], columns=["a", "a.1", None, None]).to_excel(path, index=False)
+    assert list(read_table(path).frame) == ["a", "a.1", "Unnamed: 2", "Unnamed: 3"]
+
+
 def test_without_openpyxl_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     monkeypatch.setattr("commlearn.tables.formats.table_files.find_spec", lambda name: None)

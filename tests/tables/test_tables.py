@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import feather
 
-from commlearn.errors import DataError
+from commlearn.errors import DataError, DataWarning
 from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.text import Text
 from commlearn.kinds.vector import Vector
@@ -310,6 +310,30 @@ def test_a_cell_beyond_the_header_is_never_dropped(tmp_path, separator, columns,
         path.write_text("\n".join(lines).replace(",", separator))
         with pytest.raises(DataError, match="cannot be read as a table"):
             list(iterate_table(path, rows, columns))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3])
+@pytest.mark.parametrize("columns", [None, ["a"]])
+def test_rows_with_fewer_cells_than_the_header_are_named(tmp_path, columns, rows):
+    path = tmp_path / "t.csv"
+    path.write_text('sep=;\n"a";b;"c\nd"\n1;2;\n\n"x;\ny";;5\n  \n1;"2\n"\n;;\n7\n')
+    with pytest.warns(DataWarning, match=r"t.csv: rows 2, 4 have fewer cells.*cut off") as warned:
+        frame = pd.concat([table.frame for table in iterate_table(path, rows, columns)])
+    assert len(warned) == 1
+    assert frame["a"].tolist()[:3] == ["1", "x;\ny", "1"]
+    path.write_text("a,b,c\n" + "1,2,3\n" * 12 + "4,5")
+    with pytest.warns(DataWarning, match="row 12 has fewer cells than the header"):
+        list(iterate_table(path, rows, columns))
+
+
+@pytest.mark.parametrize(
+    "text", ["a,b\n1,\n,\n\n3,4\n", "a,b,,\n1,2\n3,\n", 'a\n1\n""\n2\n', "a\tb\n\t\n1\t\n"]
+)
+def test_empty_cells_are_no_missing_ones(tmp_path, text, recwarn):
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    assert read_table(path).frame.isna().any(axis=None)
+    assert not recwarn.list
 
 
 def test_separators_at_the_end_of_lines_are_no_cells(tmp_path):

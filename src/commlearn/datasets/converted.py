@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,6 +49,10 @@ def convert(path: str | Path, out: str | Path) -> list[Path]:
         files = sorted(file for file in path.iterdir() if file.suffix in HDF5) if path.is_dir() else [path]
         if not files:
             raise DataError(f"{path} holds no HDF5 file; folders in other formats need no conversion.")
+        for file, following in pairwise(sorted(files, key=lambda file: file.stem)):
+            if file.stem == following.stem:
+                names = f"{file.name} and {following.name}"
+                raise DataError(f"{path}: {names} would both become {file.stem}.safetensors. Rename one.")
         with _complete_folder(out) as temporary:
             for file in files:
                 write_arrays(temporary / f"{file.stem}.safetensors", read_hdf5(file))

@@ -297,6 +297,9 @@ def from_arrays(arrays: Mapping[str, Any], modalities: Sequence[str] | None) -> 
         DataError: arrays are empty, differ in their number of records, or hold values that are not finite.
         ConfigurationError: fewer than two modalities are named, or one that does not exist.
     """
+    if not all(isinstance(name, str) for name in arrays):
+        names = ", ".join(map(repr, arrays))
+        raise ConfigurationError(f"The modalities are named {names}; give names in text, such as 'image'.")
     problems = Problems("The embeddings cannot be compared")
     chosen = {}
     for name in chosen_names(arrays, modalities):

@@ -202,7 +202,7 @@ class GatheredInputs:
             f"target '{name}' is itself a column that the modality '{modality}' reads, which gives away the "
             "answer; leave the column out of the modality, or choose another target"
             for modality, columns in self.columns.items()
-            if isinstance(target, str) and name in columns
+            if (target is None or isinstance(target, str)) and name in columns
         )
         return TargetInputs(
             self.material,

@@ -185,7 +185,7 @@ def _load(path: Path, name: str) -> np.ndarray:
         if suffix == ".npy":
             return read_npy(path)
         frame = pd.read_csv(path, header=None, skipinitialspace=True, low_memory=False)
-        if frame.iloc[0].map(_is_name).any():
+        if frame.iloc[0].map(_is_name).any() or _is_numbered(frame, path):
             frame = frame.iloc[1:]  # names of columns
         return frame.apply(pd.to_numeric).to_numpy(dtype=np.float64)
     except (*DAMAGED, OSError, MemoryError) as problem:
@@ -196,6 +196,20 @@ def _load(path: Path, name: str) -> np.ndarray:
 
 def _is_name(cell: Any) -> bool:
     return isinstance(cell, str) and math.isnan(pd.to_numeric(cell, errors="coerce"))
+
+
+def _is_numbered(frame: pd.DataFrame, path: Path) -> bool:
+    """Return whether a file begins with the names 0, 1, 2, ..., as pandas writes them by default.
+
+    Fewer than three may as well be numbers, unless an index without a name counts the rows before them.
+    """
+    rows = frame.iloc[1:]
+    is_indexed = pd.isna(frame.iloc[0, 0]) and frame[0][1:].tolist() == list(range(len(rows)))
+    names = frame.iloc[0, 1:] if is_indexed else frame.iloc[0]
+    if not len(rows) or len(names) < (1 if is_indexed else 3) or names.tolist() != list(range(len(names))):
+        return False
+    texts = pd.read_csv(path, header=None, nrows=1, dtype="str", skipinitialspace=True).iloc[0]
+    return texts[-len(names) :].tolist() == list(map(str, range(len(names))))  # 0.0 is no name
 
 
 TIMES = ("t", "time", "timestamp", "ts", "date", "datetime", "when", "zeit")  # keys that hold a step's time

@@ -283,6 +283,7 @@ GROUPED = re.compile(  # one sign, or groups of three digits; in India, groups o
     r"[+-]?(?:\d+(?:[.,]\d+)?|\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,3}(?:\.\d{3})+(?:,\d+)?"
     r"|\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d+)?)"
 )
+POWER = re.compile(r"(?P<number>[+-]?[0-9](?:[.,][0-9]+)?)(?P<exponent>[eE][+-]?[0-9]{1,3})")  # 1.5e-05
 SPACERS = re.compile(r"['’\u00a0\u202f]")  # between thousands
 
 
@@ -326,6 +327,9 @@ def amount_of(cell: Cell) -> Amount | None:
     if isinstance(cell, int | float | np.number | Decimal) and not isinstance(cell, bool):
         written = repr(_float(cell))  # padded next: more than three decimals are unambiguous
         return Amount(f"{written}000" if "." in written and "e" not in written else written, "")
+    if isinstance(cell, str) and (power := POWER.fullmatch(cell.strip())):
+        zeros = "" if power["number"].lstrip("+-").isdigit() else "000"  # unambiguous, as above
+        return Amount(f"{power['number']}{zeros}{power['exponent']}", "")
     match = AMOUNT.fullmatch(cell.strip()) if isinstance(cell, str) else None
     if match is None or (match["before"] and match["before"].lower() not in CURRENCIES):
         return None
@@ -415,7 +419,8 @@ WORDS = dict.fromkeys(YES, 1.0) | dict.fromkeys(NO, 0.0)
 def _yes_or_no(cell: Cell) -> float | None:
     if isinstance(cell, float | np.floating) and cell.is_integer():
         cell = int(cell)
-    return WORDS.get(brief(cell, str).strip().lower().replace("\ufe0f", ""))
+    word = brief(cell, str).strip().lower().replace("\ufe0f", "")
+    return WORDS.get(word[0] if word in ("1.0", "0.0", "1,0", "0,0") else word)  # as text files write 1 and 0
 
 
 def _read_answers(values: pd.Series, learned: Learned) -> Parts:

@@ -11,6 +11,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -64,7 +65,11 @@ def read_csv(path: Path, rows: int, columns: Sequence[str] | None, reading: Read
         negative: set[str] = set()  # columns with negative numbers, which unsigned types cannot hold
         codes = _Codes(header.separator)
         name_options = {**options, "dtype": dict.fromkeys(names, "str")}
+        last, last_is_full = _last_named(header), True  # a row with fewer cells has none in the last column
         for full_chunk in _chunks(path, header, name_options, codes):
+            if last_is_full and full_chunk.iloc[:, last].isna().any():
+                last_is_full = False
+                _warn_of_short_rows(path, header, last + 1)
             chunk = full_chunk[scan_columns]
             for name, dtype in chunk.dtypes.items():
                 types[str(name)] = _common_type(types.get(str(name)), dtype.name)
@@ -177,6 +182,28 @@ class _Codes:
             text = self.end + (text or "\n")  # the last cell ends with the file
             self.seen = any(pattern.search(text) for pattern in self.patterns)
             self.end = text[-LONGEST:]
+
+
+def _last_named(header: _Header) -> int:
+    """Return the position of the last column with a name; separators at the end of a header name none."""
+    return max((index for index, name in enumerate(header.names) if name != f"Unnamed: {index}"), default=0)
+
+
+def _warn_of_short_rows(path: Path, header: _Header, cells: int) -> None:
+    """Warn of rows with fewer cells than the header, such as a last line that was cut off."""
+    short, row = [], 0
+    with open_text(path, header.encoding) as file, suppress(csv.Error):  # a cell that is too long for it
+        lines = islice(file, header.lines, None)
+        for parts in csv.reader(lines, delimiter=header.separator):
+            if not parts or (len(parts) == 1 and parts[0].isspace()):
+                continue  # pandas skips blank lines
+            if len(parts) < cells:
+                short.append(str(row))
+            row += 1
+    if short:
+        rows = f"row {short[0]} has" if len(short) == 1 else f"rows {first_names(short)} have"
+        message = f"{path}: {rows} fewer cells than the header; the missing ones are read as empty"
+        warnings.warn(DataWarning(f"{message}. Is the file cut off?"), stacklevel=3)
 
 
 def _warn_of_emptied(path: Path, words: Mapping[str, Counter[str]], chosen: Sequence[str] | None) -> None:

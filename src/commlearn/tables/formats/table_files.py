@@ -29,6 +29,7 @@ import pyarrow as pa
 from pyarrow import feather
 
 from commlearn.errors import DAMAGED, ConfigurationError, DataError, DataWarning
+from commlearn.kinds.rows import is_empty
 from commlearn.storage.places import find_files, is_remote
 from commlearn.storage.plain_files import check_unpacked, plain_file, read_npy
 from commlearn.storage.plain_json import parse_json
@@ -134,9 +135,13 @@ def _excel(path: Path, rows: int, columns: Sequence[str] | None, reading: Readin
             types: dict[str, Any] = defaultdict(lambda: object, dict.fromkeys(reading.names, str))
             options = {"keep_default_na": False, "na_values": [""], "dtype": types}
             sheets = {name: pd.read_excel(book, sheet_name=name, **options) for name in book.sheet_names}
+            filled = {name: sheet for name, sheet in sheets.items() if len(sheet)}
+            header = {"sheet_name": next(iter(filled), 0), "header": None, "nrows": 1}
+            header_cells = pd.read_excel(book, **{**options, **header, "dtype": object}).to_numpy().ravel()
     except DAMAGED_BOOK as problem:
         raise DataError(f"{path} cannot be read as .xlsx: {problem}. Save it again, or as CSV.") from problem
-    filled = {name: sheet for name, sheet in sheets.items() if len(sheet)}
+    # pandas renames a second `name` to `name.1`
+    one_name_each([str(cell) for cell in header_cells if not is_empty(cell)], str(path))
     if len(filled) > 1:
         first, *others = filled
         message = f"{path}: only sheet '{first}' is read, not {', '.join(map(repr, others))}"
