@@ -291,7 +291,7 @@ def test_class_labels_stay_as_they_are(values, expected):
 
 
 def test_many_labels_a_record():
-    values = [["b", None, "a"], "a; b", "a|c;b", None, [], float("nan")]
+    values = [["b", None, "a"], "a; b", "a|c,b", None, [], float("nan")]
     labels = read(table(tags=pd.Series(values, dtype=object)), targets={"tags": "multilabel"}).targets["tags"]
     assert labels.tolist() == [("a", "b"), ("a", "b"), ("a", "c", "b"), None, (), None]
     with pytest.raises(DataError, match="row 0: 3 is not a set of labels"):
@@ -344,19 +344,6 @@ def test_presence_of_any_column():
 
 def test_every_kind_has_a_name_of_its_own():
     assert all(kind.name == name for name, kind in KINDS.items())
-
-
-@pytest.mark.parametrize(
-    ("cells", "expected"),
-    [
-        (["Bonn, DE; Ulm, DE", "Bonn, DE", '["x;y"]'], [("Bonn, DE", "Ulm, DE"), ("Bonn, DE",), ("x;y",)]),
-        (["Bonn, DE|Ulm", "a"], [("Bonn, DE", "Ulm"), ("a",)]),
-        (["Bonn, Ulm", "a", '["x;y"]'], [("Bonn", "Ulm"), ("a",), ("x;y",)]),
-    ],
-)
-def test_commas_separate_labels_only_if_nothing_else_in_the_column_does(cells, expected):
-    rows = Cells(pd.DataFrame({"tags": pd.Series(cells, dtype=object)}))
-    assert encode_target(rows, "tags", "multilabel").tolist() == expected
 
 
 def test_labels_may_be_lists_written_as_text():

@@ -19,8 +19,7 @@ from commlearn.storage.plain_json import parse_json
 from commlearn.tables.table import Table
 
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")  # words in a column's name
-SEPARATOR = re.compile(r"\s*[;|]\s*")  # between the labels of a cell
-SEPARATOR_OR_COMMA = re.compile(r"\s*[;|,]\s*")  # the same in a column whose cells have no other separator
+SEPARATOR = re.compile(r"\s*[;|,]\s*")  # between the labels of a cell
 SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 SPLITS |= dict.fromkeys(("val", "valid", "validation", "dev"), "validation")
 
@@ -157,11 +156,9 @@ def _numbers(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
 def _label_sets(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
     labels = np.empty(len(values), dtype=object)
     problems = []
-    texts = [value for value in values if isinstance(value, str) and not value.lstrip().startswith("[")]
-    separator = SEPARATOR if any(map(SEPARATOR.search, texts)) else SEPARATOR_OR_COMMA
     for row, value in enumerate(values):
         if isinstance(value, str) and not is_empty(value):
-            labels[row] = _labels_of(value.strip(), separator)
+            labels[row] = _labels_of(value.strip())
         elif isinstance(value, list | tuple | set) or (isinstance(value, np.ndarray) and value.ndim):
             labels[row] = _sorted_labels(value.tolist() if isinstance(value, np.ndarray) else value)
         elif is_empty(value):
@@ -172,14 +169,14 @@ def _label_sets(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
     return labels, problems
 
 
-def _labels_of(text: str, separator: re.Pattern[str]) -> tuple[str, ...]:
-    """Split text into labels at each separator, or parse a list in JSON, as text files store it."""
+def _labels_of(text: str) -> tuple[str, ...]:
+    """Split text into labels at each ; | or comma, or parse a list in JSON, as text files store it."""
     if text.startswith("["):
         try:
             return _sorted_labels(parse_json(text))
         except ValueError:  # text that only begins like a list
             pass
-    return tuple(part for part in separator.split(text) if part)
+    return tuple(part for part in SEPARATOR.split(text) if part)
 
 
 def _sorted_labels(parts: Iterable[Any]) -> tuple[str, ...]:
