@@ -279,12 +279,17 @@ def test_paths_in_cells_are_relative_to_the_root_that_is_given(tmp_path):
     assert next(embed_table(fitted.trained, far))[0].root == tmp_path
 
 
-def test_every_function_reads_paths_below_the_root_of_a_pickled_or_loaded_embedder(tmp_path):
+def photos(folder):
+    """Return a table of pictures, named relative to the folder that they are written to."""
     draw = np.random.default_rng(0)
     names = [f"{row}.png" for row in range(16)]
     for name in names:
-        Image.fromarray(draw.integers(0, 255, (16, 16, 3)).astype("uint8")).save(tmp_path / name)
-    rows = pd.DataFrame({"photo": names, "age": draw.normal(size=16)})
+        Image.fromarray(draw.integers(0, 255, (16, 16, 3)).astype("uint8")).save(folder / name)
+    return pd.DataFrame({"photo": names, "age": draw.normal(size=16)})
+
+
+def test_every_function_reads_paths_below_the_root_of_a_pickled_or_loaded_embedder(tmp_path):
+    rows = photos(tmp_path)
     model = cl.Embedder(epochs=1, batch_size=8, root=tmp_path, networks=False).fit(rows)
     loaded = cl.Embedder.load(model.save(tmp_path / "model")).set_params(root=tmp_path)
     for copy in (pickle.loads(pickle.dumps(model)), loaded):
@@ -374,11 +379,7 @@ def test_a_loaded_embedder_learns_again_as_before(tmp_path):
 
 
 def test_a_loaded_run_reads_paths_below_its_root(tmp_path):
-    draw = np.random.default_rng(0)
-    names = [f"{row}.png" for row in range(16)]
-    for name in names:
-        Image.fromarray(draw.integers(0, 255, (16, 16, 3)).astype("uint8")).save(tmp_path / name)
-    rows = pd.DataFrame({"photo": names, "age": draw.normal(size=16)})
+    rows = photos(tmp_path)
     model = cl.Embedder(epochs=1, batch_size=8, root=tmp_path, out=tmp_path / "run", networks=False).fit(rows)
     assert np.array_equal(cl.Embedder.load(tmp_path / "run").transform(rows), model.transform(rows))
 
