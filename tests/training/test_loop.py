@@ -23,7 +23,7 @@ from commlearn.batch import Spec
 from commlearn.config.build import build_method
 from commlearn.config.configuration import experiment_from
 from commlearn.cores import cores
-from commlearn.errors import CheckpointError, RunError, TrainingError
+from commlearn.errors import CheckpointError, ConfigurationError, RunError, TrainingError
 from commlearn.methods import METHODS
 from commlearn.methods.comm import CoMM
 from commlearn.models.build import build_encoders
@@ -75,6 +75,17 @@ def test_records_of_one_group_are_not_contrasted_with_each_other(part, tmp_path)
     assert [value for entry in entries for value in entry["terms"].values()] == pytest.approx(
         [0.0] * 12, abs=1e-5
     )
+
+
+def test_a_method_that_yields_more_losses_than_it_announces_is_refused(tmp_path, monkeypatch):
+    class Twice(CoMM):
+        def steps(self, batch):
+            yield from super().steps(batch)
+            yield from super().steps(batch)
+
+    monkeypatch.setitem(METHODS, "twice", Twice)
+    with pytest.raises(ConfigurationError, match=r"Twice.steps yields more .* steps_per_batch \(1\)"):
+        train(experiment("twice"), tmp_path / "run", data())
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -14,6 +14,7 @@ from torch.nn import Parameter
 
 from commlearn.batch import Batch
 from commlearn.config.configuration import Training
+from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Method, Step
 
 if TYPE_CHECKING:
@@ -54,6 +55,11 @@ def losses(
         with draws:
             loss, terms, accuracy, group = player(lambda: parts(next(steps), fabric, method))
         yield Descent(terms, accuracy, group, lambda loss=loss: fabric.backward(loss))  # type: ignore[misc]
+    if next(steps, None) is not None:
+        raise ConfigurationError(
+            f"{type(method).__name__}.steps yields more losses than steps_per_batch "
+            f"({method.steps_per_batch}) announces. Set this attribute of the class to the number of losses per batch."
+        )
 
 
 def parts(
