@@ -58,7 +58,8 @@ def losses(
     if next(steps, None) is not None:
         raise ConfigurationError(
             f"{type(method).__name__}.steps yields more losses than steps_per_batch "
-            f"({method.steps_per_batch}) announces. Set this attribute of the class to the number of losses per batch."
+            f"({method.steps_per_batch}) announces. "
+            "Set this attribute of the class to the number of losses per batch."
         )
 
 
