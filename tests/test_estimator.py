@@ -313,6 +313,16 @@ def test_any_setting_may_be_given_dotted_or_nested_and_wins():
     assert experiment.training.batch_size == 16  # from an argument that no setting overrides
 
 
+def test_settings_may_be_numbers_and_words_of_numpy_as_searches_give_them(tmp_path):
+    method = {"name": np.str_("comm"), "temperature": np.float64(0.5)}
+    options = {"epochs": np.int64(1), "networks": np.bool_(False), "features": np.str_("fixed")}
+    model = embedder(method=method, **options, settings={"model.width": np.int64(64)}).fit(table())
+    plain = cl.Embedder.load(model.save(tmp_path / "model")).trained.experiment
+    assert (plain.training.epochs, plain.model.width, plain.model.networks) == (1, 64, False)
+    with pytest.raises(ConfigurationError, match="epochs is .*; give a whole number"):
+        embedder(epochs=np.float64(1)).fit(table())
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

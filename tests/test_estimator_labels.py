@@ -81,6 +81,8 @@ def test_labels_and_cells_that_an_array_masks_are_unknown():
     table = rows()
     masked = np.ma.array(table["ill"].to_numpy(), mask=np.arange(64) >= 12)
     assert labels_of(embedder().fit(table, masked)) == {"y": 12}
+    nullable = pd.array(np.where(masked.mask, None, table["ill"] == "yes"), dtype="boolean")
+    assert labels_of(embedder().fit(table, nullable)) == {"y": 12}
     with pytest.raises(ValueError, match="contains NaN"):
         cl.Embedder(epochs=1).fit(np.ma.array(np.ones((64, 3)), mask=np.eye(64, 3)))
 

@@ -356,7 +356,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
                 _check_feature_names(self, X, reset=True)
                 self.n_features_in_ = X.shape[1]
             return table
-        if np.ma.is_masked(X):
+        if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
             X = X.astype(np.float64).filled(np.nan)  # which scikit-learn refuses
         values = validate_data(
             self, X, dtype=np.float32, ensure_min_samples=2 if fitting else 1, reset=fitting
@@ -453,7 +453,8 @@ def _with_labels(table: Table, y: Any, inputs: Sequence[str]) -> tuple[Table, st
 def _flat_labels(y: Any) -> np.ndarray:
     """Return the labels as a one-dimensional array."""
     empty = np.array(None, dtype=object)
-    values = np.where(y.mask, empty, y.data) if np.ma.is_masked(y) else np.asarray(y)
+    is_masked = isinstance(y, np.ma.MaskedArray) and np.ma.is_masked(y)  # pandas' arrays have other masks
+    values = np.where(y.mask, empty, y.data) if is_masked else np.asarray(y)
     values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
     if values.ndim != 1:
         raise DataError(f"y has the shape {values.shape}; give one label per row.")

@@ -1,6 +1,7 @@
 """YAML as plain values: no code, no duplicate keys, and no more values than a person would write.
 
-YAML leaves some types open; `converted` turns values into what an annotation asks for.
+YAML leaves some types open, and Python's callers pass numbers of NumPy; `converted` turns values into what an
+annotation asks for.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
+import numpy as np
 import yaml
 
 from commlearn.errors import DAMAGED, ConfigurationError
@@ -107,6 +109,7 @@ def converted(hint: Any, value: Any) -> Any:
         >>> converted(float, "1e-3"), converted(int | None, None), converted(tuple[int, ...], [1, 2])
         (0.001, None, [1, 2])
     """
+    value = value.item() if isinstance(value, np.generic) else value
     origin = get_origin(hint)
     if origin is Literal:
         if value not in get_args(hint):

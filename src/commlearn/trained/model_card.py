@@ -145,9 +145,10 @@ def measured(probes: Mapping[str, Any]) -> str:
     ]
     for target, result in probes.items():
         (measure, score), *_ = ((MEASURES[key], result[key]) for key in MEASURES if key in result)
-        low, high = result["interval"]
+        low, high = result["interval"]  # None of too few rows or groups
+        limits = "none" if low is None else f"{low:.3f} to {high:.3f}"
         lines.append(
-            f"| {markdown(target)} | {measure} | {score:.3f} | {low:.3f} to {high:.3f} "
+            f"| {markdown(target)} | {measure} | {score:.3f} | {limits} "
             f"| {result.get('chance', 0):.3f} | {result['test_records']} |"
         )
     return "\n".join(lines)

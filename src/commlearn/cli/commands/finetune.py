@@ -82,7 +82,8 @@ def run(options: argparse.Namespace) -> None:
     for target, probed in results.get("probes.json", {}).items():
         measure = next(name for name in MEASURES if name in probed)
         low, high = probed["interval"]
-        print(f"probe of {target}: {measure} {probed[measure]:.3f} [{low:.3f}, {high:.3f}]")
+        limits = "no interval: too few rows or groups" if low is None else f"{low:.3f}, {high:.3f}"
+        print(f"probe of {target}: {measure} {probed[measure]:.3f} [{limits}]")
     print(f"Fine-tuned: {out}")
     print_next(options, ("report", out), ("export", out, f"{out}-model"))
 
