@@ -623,6 +623,11 @@ def test_the_words_say_what_the_claims_are(claims, expected):
         "Nothing here predicts it: the best reader, features, differs from chance by +0.0 [-1.0, +1.0] "
         "points (AUROC)."
     ]
+    unsure = {"points": 45.0, "interval": [None, None], "claim": "none"}
+    assert words_of({**values, "best": {"reader": "features", **unsure}}) == [
+        "It cannot be said whether anything predicts it: the best reader, features, differs from chance by "
+        "+45.0 [no interval: too few groups] points (AUROC)."
+    ]
 
 
 @pytest.mark.parametrize(

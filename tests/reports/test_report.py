@@ -164,6 +164,15 @@ def test_chance_is_what_a_guess_reaches_and_never_the_name_of_a_measure():
     assert gain_words(ladder["size"], None).startswith("There is only one modality")
 
 
+@pytest.mark.parametrize("interval", [(0.0, 1.0), (-np.inf, 1.0)])
+def test_a_score_without_an_interval_is_not_called_a_guess(interval):
+    """With a single group in the test records, the interval holds every possible score."""
+    result = SimpleNamespace(interval=interval, chance=0.5)
+    assert gain_words({"a": result}, None) == "There is only one modality, so nothing to compare it with."
+    low = SimpleNamespace(interval=(0.4, 0.6), chance=0.5)
+    assert gain_words({"a": low}, None) == "No probe predicts it better than chance."
+
+
 def test_the_same_run_gives_the_same_page(trained_run, trained_report, tmp_path):
     again = cl.report(trained_run, out=tmp_path)
     assert Path(again.out).read_bytes() == Path(trained_report.out).read_bytes()

@@ -272,8 +272,10 @@ def words_of(values: Mapping[str, Any]) -> list[str]:
     """Return sentences on whether and with how many labels learning adds, and which modalities matter."""
     measure, best = MEASURES[values["measure"]], values["best"]
     if best["claim"] != "more":
+        without = None in best["interval"]
+        finding = "It cannot be said whether anything predicts it" if without else "Nothing here predicts it"
         return [
-            f"Nothing here predicts it: the best reader, {best['reader']}, differs from chance by "
+            f"{finding}: the best reader, {best['reader']}, differs from chance by "
             f"{points_words(best)} points ({measure})."
         ]
     full = values["budgets"][ALL]
