@@ -299,6 +299,7 @@ def _adds(values: Mapping[str, Any], method: str) -> list[str]:
         if part["differences"][method]["claim"] == "more"
     }
     partial = [budget for budget in gains if budget != ALL]
+    verb = "loses" if last["claim"] == "less" else "adds nothing"
     sentences = []
     if last["claim"] == "more":
         sentences.append(
@@ -306,7 +307,6 @@ def _adds(values: Mapping[str, Any], method: str) -> list[str]:
             "labels."
         )
     elif not partial:
-        verb = "loses" if last["claim"] == "less" else "adds nothing"
         sentences.append(
             f"{_enough_words(rival)}: {_score(values)} {MEASURES[values['measure']]}. "
             f"The embedding ({method}) {verb}: {points_words(last)}."
@@ -314,7 +314,7 @@ def _adds(values: Mapping[str, Any], method: str) -> list[str]:
     if partial:
         largest = max(partial, key=lambda budget: gains[budget]["points"])
         rival, labels = values["budgets"][largest]["rival"], _budget(values, largest, counted=True)
-        rest = "" if ALL in gains else f"; with all labels it adds nothing ({points_words(last)})"
+        rest = "" if ALL in gains else f"; with all labels it {verb} ({points_words(last)})"
         sentences.append(
             f"With {labels} the embedding ({method}) adds {points_words(gains[largest])} points to the best "
             f"rival, {rival}{rest}."
