@@ -72,6 +72,7 @@ def test_a_table_is_compared_with_every_sort_of_target(schema, tmp_path, jobs_in
     assert table["methods"]["clip"]["cost"]["peak_memory_mb"] > 50
     assert table["methods"]["clip"]["updates"] == 3
     assert sum(line.startswith("started") for line in log_lines) == 2 + 3
+    assert any("target size" in line and "is an input" in line for line in log_lines)
     assert json.loads((tmp_path / "table.json").read_text()) == table
     again = []
     assert compare(*words, again.append, rivals=[]) == table
