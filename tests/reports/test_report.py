@@ -446,6 +446,20 @@ def test_a_report_on_another_table_shows_and_stores_nothing_about_the_training_r
             path.unlink()
 
 
+def test_only_trainings_of_a_comparison_show_its_results(trained_run):
+    """A fine-tuned run is stored next to the run of the comparison, whose scores are not its own."""
+    subject, folder = source(trained_run, None, None), trained_run.folder.path
+    verdict, job = folder.parent / "verdict.json", folder / "job.json"
+    try:
+        verdict.write_text(json.dumps({"targets": {}}))
+        assert _beside_run(subject, "verdict.json", "targets") is None
+        job.write_text("{}")
+        assert _beside_run(subject, "verdict.json", "targets") == {"targets": {}}
+    finally:
+        verdict.unlink()
+        job.unlink(missing_ok=True)
+
+
 def test_a_decomposition_of_one_target_leaves_those_of_others(trained_run, monkeypatch):
     stored = trained_run.folder.path / "interactions.json"
     answers = {name: {"of": name, "problem": "too few"} for name in ("label", "size")}
