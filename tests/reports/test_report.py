@@ -173,6 +173,13 @@ def test_a_score_without_an_interval_is_not_called_a_guess(interval):
     assert gain_words({"a": low}, None) == "No probe predicts it better than chance."
 
 
+def test_codes_of_classes_are_not_rounded_to_one():
+    """A CSV file with gaps in a column of whole numbers holds them as floats."""
+    codes = np.array([10001.0, 10002.0, 10002.0, np.nan])
+    drawn = colouring("site", codes, "class")
+    assert (drawn.labels, drawn.codes) == (["10001", "10002"], [0, 1, 1, -1])
+
+
 def test_the_same_run_gives_the_same_page(trained_run, trained_report, tmp_path):
     again = cl.report(trained_run, out=tmp_path)
     assert Path(again.out).read_bytes() == Path(trained_report.out).read_bytes()
