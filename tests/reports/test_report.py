@@ -33,6 +33,7 @@ from commlearn.reports.cards import (
     gain_words,
     information_rows,
     rung,
+    rungs_of,
     sentences,
     warnings_of,
 )
@@ -178,6 +179,24 @@ def test_codes_of_classes_are_not_rounded_to_one():
     codes = np.array([10001.0, 10002.0, 10002.0, np.nan])
     drawn = colouring("site", codes, "class")
     assert (drawn.labels, drawn.codes) == (["10001", "10002"], [0, 1, 1, -1])
+
+
+def test_a_modality_that_one_target_lacks_keeps_its_scores_of_others():
+    result = SimpleNamespace(measure="r2", interval=(0.4, 0.6), chance=0.0, test_records=9)
+    scores = {"first": {"a": 0.61, "a+b": 0.62}, "second": {"a": 0.63, "b": 0.64, "a+b": 0.65}}
+    ladder = {
+        target: {name: SimpleNamespace(**vars(result), r2=score) for name, score in rungs.items()}
+        for target, rungs in scores.items()
+    }
+    findings = SimpleNamespace(ladder=ladder, dims={"a": 2, "b": 2, "a+b": 4}, present={"a": 1, "b": 1})
+    made = environment()
+    parts = made.get_template("parts.html").module
+    rungs = {target: rungs_of(findings, target) for target in ladder}
+    html = made.get_template("probes.html").render(
+        f=findings, rungs=rungs, colour={"a": 0, "b": 1}, parts=parts
+    )
+    cells = re.findall(r'<td class="h[0-9]">(?:<a [^>]*>)?([^<]*)', html)
+    assert cells == ["0.61", "0.63", "-", "0.64", "0.62", "0.65"]
 
 
 def test_the_same_run_gives_the_same_page(trained_run, trained_report, tmp_path):
