@@ -220,6 +220,14 @@ def test_a_report_replaces_no_file_of_somebody_else(trained_run, tmp_path):
         cl.report(trained_run, out=tmp_path / "map.csv")
 
 
+def test_a_later_report_removes_the_charts_that_it_does_not_draw(tmp_path):
+    earlier = ("report.html", "probe-1.png", "information.csv")
+    build._write(tmp_path, dict.fromkeys(earlier, b"first"), None)
+    (tmp_path / "mine-1.png").write_text("my own")
+    build._write(tmp_path, dict.fromkeys(("report.html", "probe-0.png"), b"second"), None)
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "probe-0.png", "mine-1.png"}
+
+
 def test_text_is_escaped_and_nothing_ends_the_script():
     made = environment()
     shown = made.from_string("<p title='{{ text }}'>{{ text }}</p>{{ values|tojson }}")
