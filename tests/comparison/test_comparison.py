@@ -13,8 +13,9 @@ import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from commlearn.comparison import job, table, workers
+from commlearn.comparison.baselines import BASELINES
 from commlearn.comparison.compare import compare
-from commlearn.comparison.plan import ComparisonSource, Job, members_of, plan, with_method
+from commlearn.comparison.plan import ComparisonSource, Job, Member, members_of, plan, with_method
 from commlearn.comparison.table import Prediction, difference, seed_pairs, values_of_draws
 from commlearn.config.build import build_method, learned_features
 from commlearn.config.configuration import Score, read_experiment
@@ -72,6 +73,7 @@ def test_a_table_is_compared_with_every_sort_of_target(schema, tmp_path, jobs_in
     assert table["methods"]["clip"]["cost"]["peak_memory_mb"] > 50
     assert table["methods"]["clip"]["updates"] == 3
     assert sum(line.startswith("started") for line in log_lines) == 2 + 3
+    assert any("target size" in line and "is an input" in line for line in log_lines)
     assert json.loads((tmp_path / "table.json").read_text()) == table
     again = []
     assert compare(*words, again.append, rivals=[]) == table
@@ -236,6 +238,16 @@ def test_what_learns_from_labels_is_trained_for_each_target(schema, tmp_path):
     counts = {name: sum(job.method == name for job in jobs) for name in ("comm", "supervised", "pca")}
     assert counts == {"comm": 2, "supervised": 4, "pca": 1}
     assert len({job.folder for job in jobs}) == len(jobs)
+    assert len({str(job) for job in jobs}) == len(jobs)  # reasons of failures are listed by it
+
+
+def test_any_name_of_a_target_makes_a_folder_of_its_own(tmp_path):
+    scores = {name: Score([name]) for name in ("sodium mmol/L", "potassium mmol/L", "为" * 90)}
+    jobs = plan([Member("supervised", BASELINES["supervised"])], scores, [0], tmp_path)
+    for wanted in jobs:
+        wanted.folder.mkdir(parents=True)
+    assert {wanted.folder.parent for wanted in jobs} == {tmp_path / "supervised" / "seed0"}
+    assert len({wanted.folder.name for wanted in jobs}) == 3  # the table lists probes by it
 
 
 def test_a_process_that_is_killed_is_told(tmp_path, monkeypatch):

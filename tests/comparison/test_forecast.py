@@ -121,6 +121,19 @@ def test_a_sample_is_of_rows_that_have_labels(schema, tmp_path, monkeypatch):
     assert rows == {"train": 40, "test": 20}
 
 
+def test_test_rows_of_a_single_group_decide_nothing(schema, tmp_path):
+    """All test rows are from one site, so that no interval exists, although the target is predicted well."""
+    table = pd.read_csv(schema.parent / "table.csv")
+    table["site"] = np.where(table["split"] == "test", 0, 1 + np.arange(400) % 5)
+    table.to_csv(tmp_path / "table.csv", index=False)
+    stated = {**yaml.safe_load(schema.read_text()), "group": "site"}
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(stated))
+    values = forecast(tmp_path / "schema.yaml", targets=["one"])["one"]
+    assert values["best"]["score"] > 95
+    assert values["best"]["interval"] == [None, None]
+    assert values["advice"] == "undecided"
+
+
 def values_with(features=95.0, alone=(60.0, 60.0), lowest=(-1.0, -1.0), combination="none"):
     """Return a verdict on two modalities: scores, lower limits of leaving one out, claim on combining."""
     readers = {"features": features, "a alone": alone[0], "b alone": alone[1]}

@@ -585,6 +585,7 @@ def test_the_report_of_a_run_opens_with_the_verdict_of_its_comparison(compared, 
             {"5%": "more", "all": "none"},
             r"With 5 % of the labels \(20 rows\) .* \+5.0 .*with all labels it adds nothing",
         ),
+        ({"5%": "more", "all": "less"}, r"the best rival, features; with all labels it loses \(-5.0 \[-6.0"),
         ({"5%": "none", "all": "more"}, r"adds \+5.0 \[\+4.0, \+6.0\] points to the best rival, features"),
         ({"5%": "less", "all": "none"}, r"With 5 % of the labels features is better than the embedding"),
     ],
@@ -622,6 +623,11 @@ def test_the_words_say_what_the_claims_are(claims, expected):
     assert nothing == [
         "Nothing here predicts it: the best reader, features, differs from chance by +0.0 [-1.0, +1.0] "
         "points (AUROC)."
+    ]
+    unsure = {"points": 45.0, "interval": [None, None], "claim": "none"}
+    assert words_of({**values, "best": {"reader": "features", **unsure}}) == [
+        "It cannot be said whether anything predicts it: the best reader, features, differs from chance by "
+        "+45.0 [no interval: too few groups] points (AUROC)."
     ]
 
 

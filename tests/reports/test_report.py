@@ -33,6 +33,7 @@ from commlearn.reports.cards import (
     gain_words,
     information_rows,
     rung,
+    rungs_of,
     sentences,
     warnings_of,
 )
@@ -164,6 +165,40 @@ def test_chance_is_what_a_guess_reaches_and_never_the_name_of_a_measure():
     assert gain_words(ladder["size"], None).startswith("There is only one modality")
 
 
+@pytest.mark.parametrize("interval", [(0.0, 1.0), (-np.inf, 1.0)])
+def test_a_score_without_an_interval_is_not_called_a_guess(interval):
+    """With a single group in the test records, the interval holds every possible score."""
+    result = SimpleNamespace(interval=interval, chance=0.5)
+    assert gain_words({"a": result}, None) == "There is only one modality, so nothing to compare it with."
+    low = SimpleNamespace(interval=(0.4, 0.6), chance=0.5)
+    assert gain_words({"a": low}, None) == "No probe predicts it better than chance."
+
+
+def test_codes_of_classes_are_not_rounded_to_one():
+    """A CSV file with gaps in a column of whole numbers holds them as floats."""
+    codes = np.array([10001.0, 10002.0, 10002.0, np.nan])
+    drawn = colouring("site", codes, "class")
+    assert (drawn.labels, drawn.codes) == (["10001", "10002"], [0, 1, 1, -1])
+
+
+def test_a_modality_that_one_target_lacks_keeps_its_scores_of_others():
+    result = SimpleNamespace(measure="r2", interval=(0.4, 0.6), chance=0.0, test_records=9)
+    scores = {"first": {"a": 0.61, "a+b": 0.62}, "second": {"a": 0.63, "b": 0.64, "a+b": 0.65}}
+    ladder = {
+        target: {name: SimpleNamespace(**vars(result), r2=score) for name, score in rungs.items()}
+        for target, rungs in scores.items()
+    }
+    findings = SimpleNamespace(ladder=ladder, dims={"a": 2, "b": 2, "a+b": 4}, present={"a": 1, "b": 1})
+    made = environment()
+    parts = made.get_template("parts.html").module
+    rungs = {target: rungs_of(findings, target) for target in ladder}
+    html = made.get_template("probes.html").render(
+        f=findings, rungs=rungs, colour={"a": 0, "b": 1}, parts=parts
+    )
+    cells = re.findall(r'<td class="h[0-9]">(?:<a [^>]*>)?([^<]*)', html)
+    assert cells == ["0.61", "0.63", "-", "0.64", "0.62", "0.65"]
+
+
 def test_the_same_run_gives_the_same_page(trained_run, trained_report, tmp_path):
     again = cl.report(trained_run, out=tmp_path)
     assert Path(again.out).read_bytes() == Path(trained_report.out).read_bytes()
@@ -183,6 +218,14 @@ def test_a_report_replaces_no_file_of_somebody_else(trained_run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["map.csv"]
     with pytest.raises(CommlearnError, match="is a file"):
         cl.report(trained_run, out=tmp_path / "map.csv")
+
+
+def test_a_later_report_removes_the_charts_that_it_does_not_draw(tmp_path):
+    earlier = ("report.html", "probe-1.png", "information.csv")
+    build._write(tmp_path, dict.fromkeys(earlier, b"first"), None)
+    (tmp_path / "mine-1.png").write_text("my own")
+    build._write(tmp_path, dict.fromkeys(("report.html", "probe-0.png"), b"second"), None)
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "probe-0.png", "mine-1.png"}
 
 
 def test_text_is_escaped_and_nothing_ends_the_script():
@@ -435,6 +478,20 @@ def test_a_report_on_another_table_shows_and_stores_nothing_about_the_training_r
     finally:
         for path in (stored, verdict, other):
             path.unlink()
+
+
+def test_only_trainings_of_a_comparison_show_its_results(trained_run):
+    """A fine-tuned run is stored next to the run of the comparison, whose scores are not its own."""
+    subject, folder = source(trained_run, None, None), trained_run.folder.path
+    verdict, job = folder.parent / "verdict.json", folder / "job.json"
+    try:
+        verdict.write_text(json.dumps({"targets": {}}))
+        assert _beside_run(subject, "verdict.json", "targets") is None
+        job.write_text("{}")
+        assert _beside_run(subject, "verdict.json", "targets") == {"targets": {}}
+    finally:
+        verdict.unlink()
+        job.unlink(missing_ok=True)
 
 
 def test_a_decomposition_of_one_target_leaves_those_of_others(trained_run, monkeypatch):

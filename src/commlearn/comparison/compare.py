@@ -161,6 +161,8 @@ def compared(
         for job in planned:
             if job not in missing:
                 tell(f"done before: {job}")
+        for note in data.notes if missing else ():
+            tell(note)
         errors = work_on(source, missing, at_a_time, tell, data.files)
         result = table_from(experiment, data, members, scores, planned, errors)
         result["refused"] = refused

@@ -138,6 +138,7 @@ def with_method(experiment: Experiment, options: Mapping[str, Any]) -> Experimen
 
 
 SPEC, PROBES, PREDICTIONS, COST = "job.json", "probes.json", "predictions.npz", "cost.json"
+LONGEST = 120  # bytes of a target's name in the name of a folder
 FAILED, DIVERGED = 2, 3  # exit codes of a job that failed
 
 
@@ -154,7 +155,8 @@ class Job:
     cost: int = 0  # relative cost; the costliest jobs start first
 
     def __str__(self) -> str:
-        return " ".join(part for part in (self.method, f"seed {self.seed}", self.variant) if part)
+        of = "" if self.folder.name == (self.variant or "run") else f"for {self.targets[0]}"
+        return " ".join(part for part in (self.method, f"seed {self.seed}", self.variant, of) if part)
 
     def probes(self) -> dict[str, Any] | None:
         """Return the probe results; None unless all targets have been probed."""
@@ -312,12 +314,18 @@ def _job(member: Member, seed: int, variant: str, targets: Sequence[str], out: P
     options = {}
     part = variant or "run"
     if member.labels:
-        part = f"{part}-{targets[0]}"
+        part = f"{part}-{_in_path(targets[0])}"
         if member.baseline is None and _asks_for_target(member.name):
             options["target"] = targets[0]
     folder = out / member.name.replace(":", "-") / f"seed{seed}" / part
     cost = int(member.labels) if member.baseline else 1 + METHODS[member.name].views.augmented
     return Job(member.name, seed, variant, tuple(targets), folder, options, cost)
+
+
+def _in_path(target: str) -> str:
+    """Return a target's name as part of a folder's; a digest if no folder can have that name."""
+    fits = "/" not in target and len(target.encode()) <= LONGEST
+    return target if fits else hashlib.sha256(target.encode()).hexdigest()[:12]
 
 
 def arrays_of(path: Path) -> dict[str, np.ndarray]:

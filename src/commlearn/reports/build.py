@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -48,6 +49,9 @@ from commlearn.trained.run import Run
 TABLES = ("report.json", "probes.csv", "map.csv", "information.csv")
 PAGE, INTERACTIONS = "report.html", "interactions.json"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+OF_A_REPORT = re.compile(
+    r"((verdict|probe|information)-[0-9]+|losses|metric-.+|audit)\.png|information\.csv"
+)  # files that a report writes if there is something to show
 PLAIN = {"", "schema", "table", "data", "config", "embedder"}  # names that say nothing about the content
 
 
@@ -138,10 +142,17 @@ def _default_folder(subject: Source) -> Path:
 
 
 def _write(folder: Path, files: Mapping[str, bytes], run: Run | None) -> None:
-    """Write the files; those inside a run's folder are registered as the run's."""
+    """Write the files; those inside a run's folder are registered as the run's.
+
+    Charts and tables of an earlier report that are not written again are removed: they are about something
+    else than the page.
+    """
     target = folder.resolve()
     if run is not None and target.is_relative_to(root := run.folder.path.resolve()):
         run.folder.writes(*((target / name).relative_to(root).as_posix() for name in files))
+    for path in list(folder.iterdir()) if (folder / PAGE).exists() else ():
+        if OF_A_REPORT.fullmatch(path.name) and path.name not in files:
+            path.unlink()
     for name, content in files.items():
         write_atomically(folder / name, content)
 

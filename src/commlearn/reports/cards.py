@@ -10,6 +10,7 @@ from typing import Any
 from commlearn.information.pairs import pairs_in_words, part_in_words, share_in_words
 from commlearn.plot.decomposition import most_informative, parts_of
 from commlearn.probes.ladder import Gain, subset_label
+from commlearn.probes.measures import SHARE
 from commlearn.probes.results import MEASURES, ProbeResult, score_of
 from commlearn.reports.findings import Findings
 
@@ -230,7 +231,9 @@ def gain_words(rungs: Mapping[str, Any], gain: Gain | None) -> str:
 
 
 def _is_guess(rungs: Mapping[str, Any]) -> bool:
-    return all(result.interval[0] <= result.chance for result in rungs.values())
+    """Whether all intervals reach down to chance; one that holds every possible score says nothing."""
+    limits = [(*result.interval, result.chance) for result in rungs.values()]
+    return all(low <= chance and math.isfinite(low) and (low, high) != SHARE for low, high, chance in limits)
 
 
 def _score(result: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from commlearn.comparison.plan import SPEC
 from commlearn.errors import CommlearnError, RunError
 from commlearn.plot.projection import projections
 from commlearn.probes.audit import Audit, audit_rows
@@ -193,11 +194,13 @@ def describe(values: np.ndarray) -> dict[str, Any]:
 def _beside_run(source: Source, name: str, part: str) -> dict[str, Any] | None:
     """Return a file of the comparison that a run is part of, if it holds the given part.
 
-    It is about the training's records, so a report on another table has none.
+    It is about the training's records, so a report on another table has none. A run that was only stored
+    in the comparison's folder, such as a fine-tuned one, is no part of it.
     """
     if not (source.run and source.root and source.own):
         return None
-    for folder in (source.root, *source.root.parents[:3]):
+    above = source.root.parents[:3] if (source.root / SPEC).exists() else ()
+    for folder in (source.root, *above):
         path = folder / name
         if path.exists():
             try:

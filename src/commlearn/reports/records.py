@@ -97,12 +97,14 @@ def _texts(source: Source, values: list[list[tuple[str, str]]]) -> list[str]:
 
 
 def number(value: Any) -> str:
-    """Return a cell in few characters."""
+    """Return a cell in few characters; whole numbers, which may be codes of classes, with all digits."""
     if isinstance(value, tuple | list):
         return clipped(", ".join(map(str, value)))
     if is_empty(value):
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else clipped(value)
+    if isinstance(value, float):
+        return f"{value:.15g}" if value.is_integer() and abs(value) < 1e15 else f"{value:.4g}"
+    return clipped(value)
 
 
 def clipped(value: Any, most: int = CLIPPED) -> str:

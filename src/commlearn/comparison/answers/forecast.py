@@ -25,6 +25,7 @@ ROWS = 2000  # rows of each part that are used, at most
 READERS = ("single", "features", "late fusion", "boosting", "network")
 ADVICE = {
     "nothing": "These features do not predict it: look for other features or more rows before training.",
+    "undecided": "There are too few test rows or groups to say whether anything predicts it: score more.",
     "combine": "Read the modalities together, with {reader}. An embedding may lose what only their "
     "combination provides: `commlearn compare` measures this. CoMM (method comm) keeps more of it than "
     "aligning does.",
@@ -90,7 +91,7 @@ def _advice(values: Mapping[str, Any], modalities: Sequence[str]) -> str:
     A modality counts as dispensable only if the interval rules out a loss of `NO_LOSS` points or more.
     """
     if values["best"]["claim"] != "more":
-        return "nothing"
+        return "undecided" if None in values["best"]["interval"] else "nothing"
     readers = values["budgets"][ALL]["readers"]
     least = values["best"]["score"] - ENOUGH
     if values["combination"] and values["combination"]["claim"] == "more":

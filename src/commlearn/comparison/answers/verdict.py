@@ -272,8 +272,10 @@ def words_of(values: Mapping[str, Any]) -> list[str]:
     """Return sentences on whether and with how many labels learning adds, and which modalities matter."""
     measure, best = MEASURES[values["measure"]], values["best"]
     if best["claim"] != "more":
+        without = None in best["interval"]
+        finding = "It cannot be said whether anything predicts it" if without else "Nothing here predicts it"
         return [
-            f"Nothing here predicts it: the best reader, {best['reader']}, differs from chance by "
+            f"{finding}: the best reader, {best['reader']}, differs from chance by "
             f"{points_words(best)} points ({measure})."
         ]
     full = values["budgets"][ALL]
@@ -297,6 +299,7 @@ def _adds(values: Mapping[str, Any], method: str) -> list[str]:
         if part["differences"][method]["claim"] == "more"
     }
     partial = [budget for budget in gains if budget != ALL]
+    verb = "loses" if last["claim"] == "less" else "adds nothing"
     sentences = []
     if last["claim"] == "more":
         sentences.append(
@@ -304,7 +307,6 @@ def _adds(values: Mapping[str, Any], method: str) -> list[str]:
             "labels."
         )
     elif not partial:
-        verb = "loses" if last["claim"] == "less" else "adds nothing"
         sentences.append(
             f"{_enough_words(rival)}: {_score(values)} {MEASURES[values['measure']]}. "
             f"The embedding ({method}) {verb}: {points_words(last)}."
@@ -312,7 +314,7 @@ def _adds(values: Mapping[str, Any], method: str) -> list[str]:
     if partial:
         largest = max(partial, key=lambda budget: gains[budget]["points"])
         rival, labels = values["budgets"][largest]["rival"], _budget(values, largest, counted=True)
-        rest = "" if ALL in gains else f"; with all labels it adds nothing ({points_words(last)})"
+        rest = "" if ALL in gains else f"; with all labels it {verb} ({points_words(last)})"
         sentences.append(
             f"With {labels} the embedding ({method}) adds {points_words(gains[largest])} points to the best "
             f"rival, {rival}{rest}."
