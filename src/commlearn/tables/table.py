@@ -106,7 +106,9 @@ def _in_memory(source: Any) -> pd.DataFrame:
             )
         frame = source.rename(columns=str)
         one_name_each(list(frame.columns), "The table")
-        return frame
+        objects = {name: frame[name] for name in frame if frame[name].dtype == object}
+        masked = {name: cells for name, cells in objects.items() if any(map(np.ma.isMaskedArray, cells))}
+        return frame.assign(**{name: cells.map(_unmasked_cell) for name, cells in masked.items()})
     tables = [
         name
         for name, part in source.items()
