@@ -259,6 +259,11 @@ def test_masked_cells_of_a_frame_are_empty_where_they_are_masked():
     assert np.ma.is_masked(arrays[0])
 
 
+def test_arrays_of_pandas_are_the_same_in_a_dict_as_in_a_frame():
+    columns = {"n": pd.array([2**60 + 1, None], dtype="Int64"), "c": pd.Categorical([3, 1])}
+    pd.testing.assert_frame_equal(whole(columns), pd.DataFrame(columns))
+
+
 def test_json_lines_may_leave_keys_out(tmp_path):
     path = tmp_path / "t.jsonl"
     lines = [{"a": 1}, {"b": [1, 2], "c": 2**80}, {"a": 2, "b": None, "c": 1}]

@@ -143,8 +143,8 @@ def check_order(inputs: Sequence[tuple[str, Any]]) -> None:
 
 def _series(name: str, values: Any) -> pd.Series:
     """Return one column; a 2-D array becomes vectors that share its memory, one with more axes cells."""
-    if isinstance(values, pd.Series):
-        return values.reset_index(drop=True)
+    if isinstance(values, pd.Series | pd.api.extensions.ExtensionArray):
+        return pd.Series(values).reset_index(drop=True)
     if hasattr(values, "shape"):
         values = _channels_last(_array(name, values))
     if isinstance(values, np.ma.MaskedArray):
