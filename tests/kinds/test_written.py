@@ -168,6 +168,8 @@ def test_answers_ratings_labels_and_objects():
         "red": [1, 0, 0],
     }
     assert list(labels.other) == [1]
+    written = parts_of("labels", ["['red', 'sea blue']", "['sea blue' 'red']", '["red"]'] * 3)
+    assert [*written.numbers] == ["red", "sea blue"]
     objects = parts_of("json", [{"w": 4, "c": {"d": "x"}}, '{"w": 5}', {"w": 6.5, "c": {"d": "y"}}] * 3)
     assert objects.numbers["w"][:3].tolist() == [4, 5, 6.5]
     assert objects.categories["c.d"][:3].tolist() == ["x", None, "y"]

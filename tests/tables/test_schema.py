@@ -290,6 +290,15 @@ def test_class_labels_stay_as_they_are(values, expected):
     assert read(table(ill=values)).targets["ill"].tolist() == expected
 
 
+@pytest.mark.parametrize("form", [list, np.array, lambda names: [*map(np.str_, names)]])
+def test_lists_of_labels_are_the_same_in_memory_and_in_a_csv_file_of_pandas(form, tmp_path):
+    sets = [["Sci-Fi", "Children's"], ['a "b", c'], ["Sci-Fi"], ["Drama, or not", "\\"]] * 2
+    frame = pd.DataFrame({"tags": [form(names) for names in sets], "age": 1.0})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    file = read_table(tmp_path / "t.csv")
+    assert encode_target(file, "tags", "multilabel").tolist() == [tuple(sorted(names)) for names in sets]
+
+
 def test_many_labels_a_record():
     values = [["b", None, "a"], "a; b", "a|c,b", None, [], float("nan")]
     labels = read(table(tags=pd.Series(values, dtype=object)), targets={"tags": "multilabel"}).targets["tags"]

@@ -249,6 +249,21 @@ def test_what_an_array_masks_is_empty():
     assert column.present.tolist() == [True, False, False]
 
 
+def test_masked_cells_of_a_frame_are_empty_where_they_are_masked():
+    arrays = [np.ma.array([1.0, 9e36, 3.0], mask=mask) for mask in ([0, 1, 0], [1, 1, 1], [0, 0, 0])]
+    for source in (pd.DataFrame({"s": pd.Series(arrays)}), [{"s": array} for array in arrays]):
+        first, second, third = whole(source)["s"]
+        np.testing.assert_array_equal(first, [1, np.nan, 3])
+        assert second is None
+        np.testing.assert_array_equal(third, [1, 9e36, 3])
+    assert np.ma.is_masked(arrays[0])
+
+
+def test_arrays_of_pandas_are_the_same_in_a_dict_as_in_a_frame():
+    columns = {"n": pd.array([2**60 + 1, None], dtype="Int64"), "c": pd.Categorical([3, 1])}
+    pd.testing.assert_frame_equal(whole(columns), pd.DataFrame(columns))
+
+
 def test_json_lines_may_leave_keys_out(tmp_path):
     path = tmp_path / "t.jsonl"
     lines = [{"a": 1}, {"b": [1, 2], "c": 2**80}, {"a": 2, "b": None, "c": 1}]

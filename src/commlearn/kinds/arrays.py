@@ -168,6 +168,19 @@ def flat_lists(column: pd.Series) -> tuple[np.ndarray, np.ndarray] | None:
     return flat, lengths.astype(np.int64)
 
 
+def cells_of(column: pd.Series) -> list[Any]:
+    """Return the cells of a column; those of Arrow lists of numbers as arrays of the type of these."""
+    flat = flat_lists(column)
+    if flat is None:
+        return column.tolist()
+    values, lengths = flat
+    ends = np.maximum(lengths, 0).cumsum()
+    return [
+        None if length < 0 else values[end - length : end]
+        for length, end in zip(lengths.tolist(), ends.tolist(), strict=True)
+    ]
+
+
 def shown(cell: Any) -> str:
     """Return a cell as a message shows it: shortened, or the shape of an array."""
     if isinstance(cell, np.ndarray):

@@ -18,7 +18,7 @@ from scipy.io import wavfile
 from torch import Tensor
 
 from commlearn.errors import DAMAGED, ConfigurationError, DataError
-from commlearn.kinds.arrays import array_of, file_of, is_blank, numbers_in, shown
+from commlearn.kinds.arrays import array_of, cells_of, file_of, flat_lists, is_blank, numbers_in, shown
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.rows import column_name, first_ten, is_empty_file, map_rows, raise_errors, store_whole
 from commlearn.kinds.series import learn_sequences, standardise
@@ -76,9 +76,7 @@ class Audio(Kind):
 
     def learn(self, cells: Cells) -> dict[str, Any]:
         """Return each band's mean and scale, how many frames are averaged, and a full scale above 16 bits."""
-        scales, problems = map_rows(
-            cells.frame[self.column].tolist(), self._full_scale, self.column, cells.first_row
-        )
+        scales, problems = map_rows(self._cells(cells), self._full_scale, self.column, cells.first_row)
         widest = max((scale for scale in scales if scale is not None), default=FULL_SCALES[0])
         frames, problems = self._apply(cells, log_mel, widest)
         raise_errors(self.column, problems)
@@ -108,6 +106,12 @@ class Audio(Kind):
         ]
         return first_ten(problems) + first_ten(silent)
 
+    def _cells(self, cells: Cells) -> list[Any]:
+        """Return the cells; lists of bytes become arrays, as Python's numbers do not tell their width."""
+        column = cells.frame[self.column]
+        flat = flat_lists(column)
+        return cells_of(column) if flat is not None and flat[0].dtype.itemsize == 1 else column.tolist()
+
     def _full_scale(self, cell: Any) -> int:
         """Return the full scale that the whole numbers of one cell need, at least that of 16 bits."""
         holds_samples = isinstance(cell, list | tuple | np.ndarray | Tensor) or (
@@ -122,7 +126,7 @@ class Audio(Kind):
     ) -> tuple[list[Any], list[Problem]]:
         """Apply `change` to each row's mono samples; return results (None without sound) and problems."""
         return map_rows(
-            cells.frame[self.column].tolist(),
+            self._cells(cells),
             lambda cell: (
                 None
                 if is_blank(cell) or is_empty_file(cell)

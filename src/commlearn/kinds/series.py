@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 
 from commlearn.errors import DataError
 from commlearn.kinds.arrays import (
     Clock,
     Steps,
     array_of,
+    cells_of,
     clock_of,
-    flat_lists,
     is_blank,
     shown,
     side_by_side,
@@ -131,7 +130,7 @@ class Series(Kind):
 
     def _rows(self, cells: Cells) -> tuple[list[np.ndarray | Steps | None], list[Problem]]:
         """Return each row as (length, channels) or named steps (None if it has neither), and the problems."""
-        columns = [_cells_of(cells.frame[column]) for column in self.columns()]
+        columns = [cells_of(cells.frame[column]) for column in self.columns()]
         return map_rows(
             zip(*columns, strict=True),
             lambda parts: self._join([_steps(part, cells.root, self.outside) for part in parts]),
@@ -282,18 +281,6 @@ def _steps(cell: Any, root: Path, outside: bool) -> np.ndarray | Steps | None:
     if steps is not None:
         return steps
     return array if array.ndim == 2 else array[:, None]
-
-
-def _cells_of(column: pd.Series) -> list[Any]:
-    flat = flat_lists(column)
-    if flat is None:
-        return column.tolist()
-    values, lengths = flat
-    ends = np.maximum(lengths, 0).cumsum()
-    return [
-        None if length < 0 else values[end - length : end]
-        for length, end in zip(lengths.tolist(), ends.tolist(), strict=True)
-    ]
 
 
 def _check_width(array: np.ndarray, channels: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from ast import literal_eval
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -482,6 +483,29 @@ def _read_several(values: pd.Series, learned: Learned) -> Parts:
     )
 
 
+QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+LISTED = re.compile(rf"(?:np\.str_\()?({QUOTED})\)?|\bNone\b|\bnan\b")  # a word in Python's form, or nothing
+
+
+def list_of(text: str) -> list[Any]:
+    """Return the list in a text: in JSON, or words as pandas writes lists and arrays of them to CSV.
+
+    Raises:
+        ValueError: the text is neither.
+
+    Example:
+        >>> list_of('["red", 1]'), list_of("['red', 'sea blue', None]"), list_of("['red' 'blue']")
+        (['red', 1], ['red', 'sea blue'], ['red', 'blue'])
+    """
+    try:
+        return parse_json(text)
+    except ValueError:
+        inner = text.strip()[1:-1]
+        if LISTED.sub("", inner).strip(", \n") or not text.rstrip().endswith("]"):
+            raise
+        return [literal_eval(word) for word in LISTED.findall(inner) if word]
+
+
 def labels_of(cell: Cell, separator: str) -> tuple[str, ...] | None:
     """Return the labels that a cell lists; None if it is not a list.
 
@@ -490,8 +514,8 @@ def labels_of(cell: Cell, separator: str) -> tuple[str, ...] | None:
         (('red', 'blue'), ('red',), ('red',))
     """
     if isinstance(cell, str) and cell.lstrip().startswith("["):
-        with suppress(ValueError):  # text that starts like a list but is none
-            cell = parse_json(cell)
+        with suppress(ValueError, SyntaxError):  # text that starts like a list but is none
+            cell = list_of(cell)
     if isinstance(cell, str):
         parts: list[Any] = cell.split(separator) if separator else [cell]
     elif isinstance(cell, list | tuple | set | frozenset | np.ndarray):

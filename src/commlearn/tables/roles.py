@@ -14,8 +14,7 @@ import pyarrow as pa
 from commlearn.kinds.base import Cells, Problem
 from commlearn.kinds.numbers import as_numbers, is_missing_number
 from commlearn.kinds.rows import brief, is_empty, raise_errors
-from commlearn.kinds.written import one_amount
-from commlearn.storage.plain_json import parse_json
+from commlearn.kinds.written import list_of, one_amount
 from commlearn.tables.table import Table
 
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")  # words in a column's name
@@ -170,11 +169,11 @@ def _label_sets(values: pd.Series) -> tuple[np.ndarray, list[tuple[int, str]]]:
 
 
 def _labels_of(text: str) -> tuple[str, ...]:
-    """Split text into labels at each ; | or comma, or parse a list in JSON, as text files store it."""
+    """Split text into labels at each ; | or comma, or parse a list, as text files store it."""
     if text.startswith("["):
         try:
-            return _sorted_labels(parse_json(text))
-        except ValueError:  # text that only begins like a list
+            return _sorted_labels(list_of(text))
+        except (ValueError, SyntaxError):  # text that only begins like a list
             pass
     return tuple(part for part in SEPARATOR.split(text) if part)
 

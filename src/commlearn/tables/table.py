@@ -106,7 +106,9 @@ def _in_memory(source: Any) -> pd.DataFrame:
             )
         frame = source.rename(columns=str)
         one_name_each(list(frame.columns), "The table")
-        return frame
+        objects = {name: frame[name] for name in frame if frame[name].dtype == object}
+        masked = {name: cells for name, cells in objects.items() if any(map(np.ma.isMaskedArray, cells))}
+        return frame.assign(**{name: cells.map(_unmasked_cell) for name, cells in masked.items()})
     tables = [
         name
         for name, part in source.items()
@@ -141,8 +143,8 @@ def check_order(inputs: Sequence[tuple[str, Any]]) -> None:
 
 def _series(name: str, values: Any) -> pd.Series:
     """Return one column; a 2-D array becomes vectors that share its memory, one with more axes cells."""
-    if isinstance(values, pd.Series):
-        return values.reset_index(drop=True)
+    if isinstance(values, pd.Series | pd.api.extensions.ExtensionArray):
+        return pd.Series(values).reset_index(drop=True)
     if hasattr(values, "shape"):
         values = _channels_last(_array(name, values))
     if isinstance(values, np.ma.MaskedArray):
