@@ -94,6 +94,7 @@ def test_times_with_fractions_and_booleans_in_capitals_have_the_same_keys(tmp_pa
         {
             "wait": seconds,
             "seen": pd.Timestamp("2024-05-01") + seconds,
+            "sent": pd.Timestamp("2024-05-01", tz="Europe/Berlin") + seconds,
             "hour": [(pd.Timestamp("2024-05-01") + second).time() for second in seconds],
             "alive": [True, None, False, True, None, True, False, False],
         }
@@ -109,8 +110,8 @@ def test_times_with_fractions_and_booleans_in_capitals_have_the_same_keys(tmp_pa
 
 
 def test_names_that_only_look_like_the_same_number_are_told_apart():
-    keys, _ = name_keys(pd.Series(["250.0", "250.00", "007.0", "7", "251"]))
-    assert len(set(keys.tolist())) == 5
+    keys, _ = name_keys(pd.Series(["250.0", "250.00", "007.0", "7", "251", "run:10.1", "run:10.10"]))
+    assert len(set(keys.tolist())) == 7
     assert name_keys(pd.Series(["7.0"]))[0][0] == name_keys(pd.Series([7.0]))[0][0]
 
 

@@ -32,7 +32,8 @@ PARTS = ("train", "validation", "test")
 EMPTY = np.uint64(0x9AE16A3B2F90404F)  # hash of an empty cell
 WORDS_OF_BOOLEANS = {"true": 1.0, "false": 0.0}  # as text files store them, in any case
 WHOLE_AS_FRACTION = re.compile(r"-?(?:0|[1-9]\d*)\.0")  # a whole number in a text file's column with gaps
-SPLIT_SECONDS = re.compile(r":\d\d\.\d+$")  # text files give all cells of a column the longest fraction
+SPLIT_SECONDS = re.compile(r"(:\d\d:\d\d)(?:\.0+|(\.\d*[1-9])0*)(?=$|[+-]\d\d:\d\d$)")
+"""Fractions of seconds, perhaps before a zone: text files give all cells of a column the longest fraction."""
 WHOLE = 2.0**53  # whole numbers up to here are exact as floats
 MIDNIGHT = " 00:00:00"  # time of day of a plain date, which only some formats write
 
@@ -210,8 +211,7 @@ def _name(value: Any) -> str | None:
 
 def _moment(text: str) -> str:
     """Return a date, time or duration without what only some formats write: midnight and trailing zeros."""
-    text = text.rstrip("0").rstrip(".") if SPLIT_SECONDS.search(text) else text
-    return text.removesuffix(MIDNIGHT)
+    return SPLIT_SECONDS.sub(r"\1\2", text).removesuffix(MIDNIGHT)
 
 
 def _cells(values: pd.Series) -> np.ndarray:
