@@ -266,6 +266,8 @@ def _plain_value(cell: Any) -> str | float | bytes | None:
 
 def _array_bytes(cell: Any) -> bytes:
     """Return shape and content of an array or nested lists as bytes; for other objects their JSON text."""
+    if isinstance(cell, np.ndarray) and cell.dtype == object:  # what Parquet makes of lists
+        cell = cell.tolist()
     with suppress(TypeError, ValueError, OverflowError, RuntimeError):
         array = np.asarray(cell)
         if array.dtype == object:
@@ -274,9 +276,14 @@ def _array_bytes(cell: Any) -> bytes:
             hashes = _numbers(np.asarray(array, dtype=np.float64).reshape(-1))
             return repr(array.shape).encode() + hashes.tobytes()
     try:
-        return json.dumps(cell, sort_keys=True, default=str).encode(errors="replace")
+        return json.dumps(cell, sort_keys=True, default=_listed).encode(errors="replace")
     except (TypeError, ValueError, RecursionError):
         return type(cell).__name__.encode(errors="replace")
+
+
+def _listed(value: Any) -> Any:
+    """Return an array inside a cell as a list; its text would leave out what is in the middle."""
+    return value.tolist() if isinstance(value, np.ndarray) else str(value)
 
 
 def _numbers(values: np.ndarray) -> np.ndarray:
