@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 
 import numpy as np
@@ -94,6 +95,7 @@ def test_times_with_fractions_and_booleans_in_capitals_have_the_same_keys(tmp_pa
         {
             "wait": seconds,
             "seen": pd.Timestamp("2024-05-01") + seconds,
+            "sent": pd.Timestamp("2024-05-01", tz="Europe/Berlin") + seconds,
             "hour": [(pd.Timestamp("2024-05-01") + second).time() for second in seconds],
             "alive": [True, None, False, True, None, True, False, False],
         }
@@ -108,9 +110,30 @@ def test_times_with_fractions_and_booleans_in_capitals_have_the_same_keys(tmp_pa
         assert np.array_equal(keys[0], cell_keys(table, [column])), column
 
 
+def test_lists_of_steps_and_of_labels_have_the_same_keys_in_every_format(tmp_path):
+    long = [{"t": step, "v": 0.5} for step in range(2_000)]
+    steps = [long, [{**step, "v": 0.7} if step["t"] == 1_000 else step for step in long]]
+    table = pd.DataFrame(
+        {
+            "steps": steps,
+            "tags": [["red", "blue"], ["7"]],
+            "channels": [[[0.5, 1.0], [2.0, 3.0]], [[4.0, 0.1]]],
+            "ragged": [[[1], [2, 3]], [[4]]],
+        }
+    )
+    table.to_parquet(tmp_path / "t.parquet")
+    table.map(json.dumps).to_csv(tmp_path / "t.csv", index=False)
+    for column in table:
+        expected = cell_keys(table, [column])
+        assert len(set(expected.tolist())) == 2, column
+        for name in ("t.csv", "t.parquet"):
+            again = read_table(tmp_path / name).frame
+            assert np.array_equal(cell_keys(again, [column]), expected), (name, column)
+
+
 def test_names_that_only_look_like_the_same_number_are_told_apart():
-    keys, _ = name_keys(pd.Series(["250.0", "250.00", "007.0", "7", "251"]))
-    assert len(set(keys.tolist())) == 5
+    keys, _ = name_keys(pd.Series(["250.0", "250.00", "007.0", "7", "251", "run:10.1", "run:10.10"]))
+    assert len(set(keys.tolist())) == 7
     assert name_keys(pd.Series(["7.0"]))[0][0] == name_keys(pd.Series([7.0]))[0][0]
 
 

@@ -32,7 +32,8 @@ PARTS = ("train", "validation", "test")
 EMPTY = np.uint64(0x9AE16A3B2F90404F)  # hash of an empty cell
 WORDS_OF_BOOLEANS = {"true": 1.0, "false": 0.0}  # as text files store them, in any case
 WHOLE_AS_FRACTION = re.compile(r"-?(?:0|[1-9]\d*)\.0")  # a whole number in a text file's column with gaps
-SPLIT_SECONDS = re.compile(r":\d\d\.\d+$")  # text files give all cells of a column the longest fraction
+SPLIT_SECONDS = re.compile(r"(:\d\d:\d\d)(?:\.0+|(\.\d*[1-9])0*)(?=$|[+-]\d\d:\d\d$)")
+"""Fractions of seconds, perhaps before a zone: text files give all cells of a column the longest fraction."""
 WHOLE = 2.0**53  # whole numbers up to here are exact as floats
 MIDNIGHT = " 00:00:00"  # time of day of a plain date, which only some formats write
 
@@ -210,8 +211,7 @@ def _name(value: Any) -> str | None:
 
 def _moment(text: str) -> str:
     """Return a date, time or duration without what only some formats write: midnight and trailing zeros."""
-    text = text.rstrip("0").rstrip(".") if SPLIT_SECONDS.search(text) else text
-    return text.removesuffix(MIDNIGHT)
+    return SPLIT_SECONDS.sub(r"\1\2", text).removesuffix(MIDNIGHT)
 
 
 def _cells(values: pd.Series) -> np.ndarray:
@@ -266,6 +266,8 @@ def _plain_value(cell: Any) -> str | float | bytes | None:
 
 def _array_bytes(cell: Any) -> bytes:
     """Return shape and content of an array or nested lists as bytes; for other objects their JSON text."""
+    if isinstance(cell, np.ndarray) and cell.dtype == object:  # what Parquet makes of lists
+        cell = cell.tolist()
     with suppress(TypeError, ValueError, OverflowError, RuntimeError):
         array = np.asarray(cell)
         if array.dtype == object:
@@ -274,9 +276,14 @@ def _array_bytes(cell: Any) -> bytes:
             hashes = _numbers(np.asarray(array, dtype=np.float64).reshape(-1))
             return repr(array.shape).encode() + hashes.tobytes()
     try:
-        return json.dumps(cell, sort_keys=True, default=str).encode(errors="replace")
+        return json.dumps(cell, sort_keys=True, default=_listed).encode(errors="replace")
     except (TypeError, ValueError, RecursionError):
         return type(cell).__name__.encode(errors="replace")
+
+
+def _listed(value: Any) -> Any:
+    """Return an array inside a cell as a list; its text would leave out what is in the middle."""
+    return value.tolist() if isinstance(value, np.ndarray) else str(value)
 
 
 def _numbers(values: np.ndarray) -> np.ndarray:
