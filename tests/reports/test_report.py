@@ -221,11 +221,23 @@ def test_a_report_replaces_no_file_of_somebody_else(trained_run, tmp_path):
 
 
 def test_a_later_report_removes_the_charts_that_it_does_not_draw(tmp_path):
-    earlier = ("report.html", "probe-1.png", "information.csv")
-    build._write(tmp_path, dict.fromkeys(earlier, b"first"), None)
-    (tmp_path / "mine-1.png").write_text("my own")
-    build._write(tmp_path, dict.fromkeys(("report.html", "probe-0.png"), b"second"), None)
-    assert {path.name for path in tmp_path.iterdir()} == {"report.html", "probe-0.png", "mine-1.png"}
+    own = json.dumps({"files": ["probe-1.png", "information.csv", "../mine.png", "report.html"]}).encode()
+    earlier = {"probe-1.png": b"", "information.csv": b"", "report.json": own, "report.html": b"first"}
+    folder = tmp_path / "report"
+    folder.mkdir()
+    build._write(folder, earlier, None)
+    for path in (folder / "probe-2.png", tmp_path / "mine.png"):
+        path.write_text("my own")
+    build._write(folder, {"probe-0.png": b"", "report.json": b"{}"}, None)
+    left = {"report.html", "report.json", "probe-0.png", "probe-2.png"}
+    assert {path.name for path in folder.iterdir()} == left
+    assert (tmp_path / "mine.png").exists()
+
+
+def test_an_earlier_report_lists_its_files(trained_run, tmp_path):
+    written = cl.report(trained_run, out=tmp_path)
+    listed = json.loads((tmp_path / "report.json").read_text())["files"]
+    assert {*listed, "report.json"} == set(written.files)
 
 
 def test_text_is_escaped_and_nothing_ends_the_script():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -42,16 +41,13 @@ from commlearn.reports.map import DOTS, SHAPES, code_class, dots, map_data
 from commlearn.reports.records import clipped
 from commlearn.reports.source import Source, source
 from commlearn.storage.checkpoint import write_atomically
-from commlearn.storage.plain_json import json_text, values_of_file
+from commlearn.storage.plain_json import json_text, parse_json, values_of_file
 from commlearn.storage.plain_yaml import yaml_text
 from commlearn.trained.run import Run
 
 TABLES = ("report.json", "probes.csv", "map.csv", "information.csv")
 PAGE, INTERACTIONS = "report.html", "interactions.json"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
-OF_A_REPORT = re.compile(
-    r"((verdict|probe|information)-[0-9]+|losses|metric-.+|audit)\.png|information\.csv"
-)  # files that a report writes if there is something to show
 PLAIN = {"", "schema", "table", "data", "config", "embedder"}  # names that say nothing about the content
 
 
@@ -111,8 +107,9 @@ def report(
     charts = list(draw(findings))
     html = page(findings, charts).encode()
     files = {f"{chart.name}.png": chart.png for chart in charts}
-    files["report.json"] = json_text(findings.to_dict(), 1, ascii_only=False).encode()
     files |= {name: text.encode() for name, text in tables(findings).items()}
+    values = findings.to_dict() | {"files": sorted(files)}
+    files["report.json"] = json_text(values, 1, ascii_only=False).encode()
     _check_folder(folder, files)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -144,17 +141,25 @@ def _default_folder(subject: Source) -> Path:
 def _write(folder: Path, files: Mapping[str, bytes], run: Run | None) -> None:
     """Write the files; those inside a run's folder are registered as the run's.
 
-    Charts and tables of an earlier report that are not written again are removed: they are about something
-    else than the page.
+    Charts and tables that an earlier report lists as its own and this one does not have are removed: they are
+    about something other than the page.
     """
     target = folder.resolve()
     if run is not None and target.is_relative_to(root := run.folder.path.resolve()):
         run.folder.writes(*((target / name).relative_to(root).as_posix() for name in files))
-    for path in list(folder.iterdir()) if (folder / PAGE).exists() else ():
-        if OF_A_REPORT.fullmatch(path.name) and path.name not in files:
-            path.unlink()
+    for name in _earlier(folder) - set(files):
+        (folder / name).unlink(missing_ok=True)
     for name, content in files.items():
         write_atomically(folder / name, content)
+
+
+def _earlier(folder: Path) -> set[str]:
+    """Return the names of the charts and tables that a report in this folder lists as its own."""
+    try:
+        names = parse_json((folder / "report.json").read_bytes())["files"]
+        return {name for name in names if Path(name).name == name and Path(name).suffix in (".png", ".csv")}
+    except (OSError, ValueError, KeyError, TypeError):  # no report, or an older one, which lists nothing
+        return set()
 
 
 def tables(findings: Findings) -> dict[str, str]:
