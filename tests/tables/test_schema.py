@@ -399,6 +399,14 @@ def test_days_that_stand_for_an_empty_cell_are_empty_in_every_format(tmp_path, s
         assert empty.tolist() == [True, False, True]
 
 
+def test_labels_in_csv_that_look_like_numbers_are_labels(tmp_path):
+    schema = Schema({"note": Text("note")}, targets={"tags": "multilabel"})
+    for text, labels in (("note;tags\nx;1,5\ny;2,30\n", ["1", "5"]), ("note,tags\nx,3\ny,\n", ["3"])):
+        (tmp_path / "t.csv").write_text(text)
+        cells = read_table(tmp_path / "t.csv", reading=schema.reading())
+        assert list(encode_target(cells, "tags", "multilabel")[0]) == labels
+
+
 def test_columns_under_missing_are_those_of_the_table():
     misspelt = schema(missing={"hbb": [-999], "*": ["n/a"], "other": ["-"]})
     rows = table(other=list("abcdef"))
