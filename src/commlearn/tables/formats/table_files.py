@@ -120,7 +120,7 @@ def _feather(path: Path, rows: int, columns: Sequence[str] | None, reading: Read
         raise DataError(f"{path} cannot be read: {problem}. Is it cut off?") from problem
     one_name_each(table.column_names, str(path))
     table = table.select(chosen_columns(table.column_names, columns, str(path)))
-    return slices(arrow_to_pandas(table.replace_schema_metadata()), rows)
+    return slices(arrow_to_pandas(table), rows)
 
 
 def _excel(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading) -> Frames:
