@@ -139,6 +139,16 @@ def test_pictures_of_hugging_face_are_decoded(stored, tmp_path):
         embedder.transform(made.to_iterable_dataset())
 
 
+def test_an_index_of_pandas_is_the_column_that_it_is_in_arrow(tmp_path):
+    frame = pd.DataFrame({"case": ["a", "b"], "age": [1, 2]}).set_index("case")
+    unnamed = frame.reset_index()[[False, True]]
+    for table in map(pa.Table.from_pandas, (frame, unnamed)):
+        parquet.write_table(table, tmp_path / "t.parquet")
+        read = read_table(table).frame
+        assert sorted(read) == ["age", "case"]
+        pd.testing.assert_frame_equal(read, read_table(tmp_path / "t.parquet").frame)
+
+
 def test_a_dict_of_tables_is_no_table(frame):
     with pytest.raises(DataError, match=r"a dict of tables \(train, test\)"):
         read_table({"train": frame, "test": frame})

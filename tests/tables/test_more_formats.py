@@ -72,6 +72,20 @@ def test_excel_keeps_codes_and_reads_numbers_that_are_written_as_text(tmp_path):
     assert cells(read[["gap", "word"]]) == [[1.0, None], [None, "a"]]
 
 
+def test_merged_cells_in_excel_are_named(tmp_path, recwarn):
+    book = pytest.importorskip("openpyxl").Workbook()
+    for row in (["patient", "age"], ["p0", 1], [None, 2], ["p1", 3]):
+        book.active.append(row)
+    book.active.merge_cells("A1:B1")
+    book.save(tmp_path / "t.xlsx")
+    read_table(tmp_path / "t.xlsx")
+    assert not recwarn.list
+    book.active.merge_cells("A2:A3")
+    book.save(tmp_path / "t.xlsx")
+    with pytest.warns(DataWarning, match="such as A2:A3, are empty in all rows but their first"):
+        read_table(tmp_path / "t.xlsx")
+
+
 def test_two_columns_of_one_name_in_excel_are_refused(tmp_path):
     pytest.importorskip("openpyxl")
     path = tmp_path / "t.xlsx"

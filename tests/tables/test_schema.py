@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 
 import numpy as np
@@ -395,6 +396,24 @@ def test_targets_that_are_numbers_may_be_written_as_amounts(cells, expected):
 def test_amounts_of_a_target_that_may_mean_another_number_are_refused(cells, message):
     with pytest.raises(DataError, match=message):
         encode_target(Table(pd.DataFrame({"y": cells})), "y", "number")
+
+
+@pytest.mark.parametrize("stated", ["1900-01-01", "1900-01-01 00:00:00"])
+def test_days_that_stand_for_an_empty_cell_are_empty_in_every_format(tmp_path, stated):
+    schema = Schema({"t": Tabular("day", forms={"day": "date"})}, missing={"day": [stated]})
+    days = pd.DataFrame({"day": [datetime.date(1900, 1, 1), datetime.date(2020, 5, 1), None]})
+    days.to_parquet(tmp_path / "t.parquet")  # as days, not as times
+    for source in (days, tmp_path / "t.parquet", days.astype("datetime64[ns]")):
+        empty = read_table(source, reading=schema.reading()).frame["day"].isna()
+        assert empty.tolist() == [True, False, True]
+
+
+def test_labels_in_csv_that_look_like_numbers_are_labels(tmp_path):
+    schema = Schema({"note": Text("note")}, targets={"tags": "multilabel"})
+    for text, labels in (("note;tags\nx;1,5\ny;2,30\n", ["1", "5"]), ("note,tags\nx,3\ny,\n", ["3"])):
+        (tmp_path / "t.csv").write_text(text)
+        cells = read_table(tmp_path / "t.csv", reading=schema.reading())
+        assert list(encode_target(cells, "tags", "multilabel")[0]) == labels
 
 
 def test_columns_under_missing_are_those_of_the_table():

@@ -168,8 +168,8 @@ class Schema:
         Args:
             state: what `learn` returned, which identifies more columns as categories.
         """
-        names = set(self._named())
-        texts: set[str] = set()
+        texts = {column for column, sort in self.targets.items() if sort == "multilabel"}  # 1,5 is two labels
+        names = {*self._named(), *texts}
         for name, kind in self.modalities.items():
             names |= set(kind.names())
             texts |= set(kind.columns()) if kind.name == "text" else set(getattr(kind, "forms", ()))

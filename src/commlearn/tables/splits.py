@@ -24,6 +24,7 @@ from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.rows import raise_errors
 from commlearn.seeds import numpy_generator
 from commlearn.storage.plain_json import parse_json
+from commlearn.tables.formats.reading import MIDNIGHT
 from commlearn.tables.roles import odd_names
 from commlearn.tables.schema import Schema
 from commlearn.tables.table import Table
@@ -35,7 +36,6 @@ WHOLE_AS_FRACTION = re.compile(r"-?(?:0|[1-9]\d*)\.0")  # a whole number in a te
 SPLIT_SECONDS = re.compile(r"(:\d\d:\d\d)(?:\.0+|(\.\d*[1-9])0*)(?=$|[+-]\d\d:\d\d$)")
 """Fractions of seconds, perhaps before a zone: text files give all cells of a column the longest fraction."""
 WHOLE = 2.0**53  # whole numbers up to here are exact as floats
-MIDNIGHT = " 00:00:00"  # time of day of a plain date, which only some formats write
 
 
 class RowNames(NamedTuple):

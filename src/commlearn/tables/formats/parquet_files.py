@@ -18,6 +18,7 @@ from commlearn.tables.formats.reading import Frames, chosen_columns, one_name_ea
 
 CHUNK = 65_536  # rows of a chunk
 SMALL = 64 << 20  # bytes of a file below which its columns are read at once
+INDEX = "__index_level_"  # beginning of the name that pandas gives an index without a name
 EXACT = 2**53  # whole numbers up to here are exact as floats
 LONG = {pa.int64(): pd.Int64Dtype(), pa.uint64(): pd.UInt64Dtype()}
 INCONVERTIBLE = (pa.ArrowException, ValueError, OverflowError, NotImplementedError)
@@ -61,7 +62,7 @@ class ParquetTable:
         return self._to_pandas(_cast(table.select(names), schema))
 
     def _selection(self, columns: Sequence[str] | None) -> tuple[list[str], pa.Schema]:
-        not_pandas_index = [name for name in self.schema.names if not name.startswith("__index_level_")]
+        not_pandas_index = [name for name in self.schema.names if not name.startswith(INDEX)]
         names = chosen_columns(not_pandas_index, columns, self.files.label)
         return names, pa.schema([self._as_read(self.schema.field(name)) for name in names])
 
@@ -183,7 +184,8 @@ def arrow_to_pandas(table: pa.Table, long: set[str] | None = None) -> pd.DataFra
         >>> arrow_to_pandas(pa.table({"id": [2**53 + 1, None]}))["id"].tolist()
         [9007199254740993, <NA>]
     """
-    frame = table.to_pandas(types_mapper=_list_type)
+    table = table.drop_columns([name for name in table.column_names if name.startswith(INDEX)])
+    frame = table.to_pandas(types_mapper=_list_type, ignore_metadata=True)  # no column becomes an index
     for column, cells in zip(table.schema, table.columns, strict=True):
         if column.name in long if long is not None else _is_long(cells):
             frame[column.name] = cells.to_pandas(types_mapper=LONG.get).set_axis(frame.index)

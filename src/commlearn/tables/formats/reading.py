@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -24,6 +25,7 @@ from commlearn.errors import DataError, DataWarning, unknown
 from commlearn.storage.plain_files import Unpacked, plain_file
 
 Frames: TypeAlias = Iterator[pd.DataFrame]
+MIDNIGHT = " 00:00:00"  # time of day of a plain date, which only some formats write
 
 
 @dataclass(frozen=True)
@@ -68,19 +70,21 @@ def _numbers(values: Sequence[Any]) -> list[Any]:
 
 def _is_stated_time(column: pd.Series, values: Sequence[Any]) -> pd.Series:
     """Return which times are among these values, written as text files write them."""
-    texts = column.astype("str").str.removesuffix(" 00:00:00")
-    return texts.isin([str(value).strip().removesuffix(" 00:00:00") for value in values])
+    texts = column.astype("str").str.removesuffix(MIDNIGHT)
+    return texts.isin([str(value).strip().removesuffix(MIDNIGHT) for value in values])
 
 
 def _is_one_of(column: pd.Series, values: Sequence[Any]) -> pd.Series:
     words = [str(value) for value in values]
     if isinstance(column.dtype, pd.StringDtype):
         return column.str.strip().isin(words)
-    numbers = _numbers(values)
+    numbers, times = _numbers(values), [word.strip().removesuffix(MIDNIGHT) for word in words]
 
     def is_one(cell: Any) -> bool:  # some cells cannot be compared with text, such as arrays
         if isinstance(cell, str):
             return cell.strip() in words
+        if isinstance(cell, date):
+            return str(cell).removesuffix(MIDNIGHT) in times
         return isinstance(cell, int | float | Decimal | np.number) and cell in numbers
 
     return column.astype(object).map(is_one).astype(bool)

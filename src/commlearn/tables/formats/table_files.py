@@ -47,6 +47,7 @@ from commlearn.tables.formats.reading import (
 
 LONG = np.int64  # stands for whole numbers that floats cannot hold exactly
 NUMBERS = (int, LONG, float)
+MERGED = re.compile(rb'<mergeCell ref="(?P<range>[A-Z]+(?P<top>[0-9]+):[A-Z]+(?P<bottom>[0-9]+))"')
 DAMAGED_BOOK = (*DAMAGED, OSError, SyntaxError, zipfile.BadZipFile, NotImplementedError, MemoryError)
 
 
@@ -120,7 +121,7 @@ def _feather(path: Path, rows: int, columns: Sequence[str] | None, reading: Read
         raise DataError(f"{path} cannot be read: {problem}. Is it cut off?") from problem
     one_name_each(table.column_names, str(path))
     table = table.select(chosen_columns(table.column_names, columns, str(path)))
-    return slices(arrow_to_pandas(table.replace_schema_metadata()), rows)
+    return slices(arrow_to_pandas(table), rows)
 
 
 def _excel(path: Path, rows: int, columns: Sequence[str] | None, reading: Reading) -> Frames:
@@ -130,7 +131,8 @@ def _excel(path: Path, rows: int, columns: Sequence[str] | None, reading: Readin
     try:
         with zipfile.ZipFile(plain_file(path)) as archive:
             size = sum(member.file_size for member in archive.infolist())
-        check_unpacked(str(path), size, path.stat().st_size)
+            check_unpacked(str(path), size, path.stat().st_size)
+            _warn_of_merged_cells(path, archive)
         with pd.ExcelFile(path, engine="openpyxl") as book:
             types: dict[str, Any] = defaultdict(lambda: object, dict.fromkeys(reading.names, str))
             options = {"keep_default_na": False, "na_values": [""], "dtype": types}
@@ -150,6 +152,16 @@ def _excel(path: Path, rows: int, columns: Sequence[str] | None, reading: Readin
     names = list(frame.columns)
     one_name_each(names, str(path))
     return slices(frame[chosen_columns(names, columns, str(path))] if len(frame) else frame, rows)
+
+
+def _warn_of_merged_cells(path: Path, archive: zipfile.ZipFile) -> None:
+    """Warn of cells merged over several rows, such as a patient's: only their first row has the value."""
+    sheets = [name for name in archive.namelist() if name.startswith("xl/worksheets/sheet")]
+    ranges = [cells for name in sheets for cells in MERGED.finditer(archive.read(name))]
+    merged = [cells["range"].decode() for cells in ranges if cells["top"] != cells["bottom"]]
+    if merged:
+        message = f"{path}: merged cells, such as {merged[0]}, are empty in all rows but their first"
+        warnings.warn(DataWarning(f"{message}. Fill in the value in each row"), stacklevel=3)
 
 
 def _infer_type(column: pd.Series) -> pd.Series:
