@@ -357,7 +357,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
                 self.n_features_in_ = X.shape[1]
             return table
         if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
-            X = X.astype(np.float64).filled(np.nan)  # which scikit-learn refuses
+            X = np.ma.filled(X.astype(np.float64), np.nan)  # which scikit-learn refuses
         values = validate_data(
             self, X, dtype=np.float32, ensure_min_samples=2 if fitting else 1, reset=fitting
         )
