@@ -75,6 +75,8 @@ def test_init_check_fit_and_train_say_so():
     assert any(note.startswith("ph is target goal") for note in dataset_of(read_table(frame), schema).notes)
     with pytest.warns(DataWarning, match="Some inputs may be answers: ph is target goal up to scale"):
         cl.Embedder(schema, epochs=1).fit(frame)
+    with pytest.warns(DataWarning, match="Some inputs may be answers: ph is a target that is also read by"):
+        cl.Embedder(Schema({"t": cl.Tabular(["score", "ph"])}), epochs=1, targets=["ph"]).fit(frame)
     with warnings.catch_warnings():
         warnings.simplefilter("error", DataWarning)
         cl.Embedder(Schema({"t": cl.Tabular(["score"])}, targets={"goal": "number"}), epochs=1).fit(frame)

@@ -70,7 +70,7 @@ def check(table: Table, schema: Schema) -> Report:
             facts["groups"] = int(table.frame[schema.group].nunique())
     for name, sort in schema.targets.items():
         if name not in missing:
-            facts["targets"][name], new_problems = _target(table, schema, name, sort)
+            facts["targets"][name], new_problems = _target(table, name, sort)
             problems += new_problems
     for column, reason in likely_answers(table.frame, schema).items():
         way_out = "leave it out of the modality, or the embedding will contain it"
@@ -162,13 +162,10 @@ def _raise_row_errors(kind: Kind, cells: Cells) -> None:
     raise_errors(label(kind.columns()), [problem for problem in kind.check(cells) if problem.row is not None])
 
 
-def _target(cells: Cells, schema: Schema, name: str, sort: str) -> tuple[dict[str, Any], list[Problem]]:
+def _target(cells: Cells, name: str, sort: str) -> tuple[dict[str, Any], list[Problem]]:
     values, problems = read_target(cells, name, sort)
     problems = first_ten(problems)
     messages = []
-    readers = [modality for modality, kind in schema.modalities.items() if name in kind.columns()]
-    if readers:
-        messages.append(f"is also read by modality {', '.join(readers)}: a probe of it would prove nothing")
     facts: dict[str, Any] = {"type": sort}
     if sort == "number":
         numbers = values[np.isfinite(values)]

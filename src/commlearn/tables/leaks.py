@@ -138,8 +138,10 @@ def likely_answers(frame: pd.DataFrame, schema: Schema) -> dict[str, str]:
     targets = {
         name: _PreparedColumn(frame[name], sort) for name, sort in schema.targets.items() if name in frame
     }
-    for kind in schema.modalities.values():
+    for modality, kind in schema.modalities.items():
         for column in kind.columns():
+            if column in targets:
+                reasons[column] = f"is a target that is also read by modality {modality}"
             if column not in frame or column in targets:
                 continue
             parts = map(_PreparedColumn, _parts(frame[column], kind)) if targets else ()
