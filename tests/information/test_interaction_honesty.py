@@ -14,10 +14,10 @@ from commlearn.information import InteractionReport, Settings, diagnose
 from commlearn.information.ask import ask
 from commlearn.information.curve import Curve, Growth
 from commlearn.information.estimate import QuantityKey
-from commlearn.information.evidence import Evidence
+from commlearn.information.evidence import Evidence, gather_evidence
 from commlearn.information.experts.folds import make_folds
 from commlearn.information.experts.posteriors import all_subsets
-from commlearn.information.material import Material, prepare_target
+from commlearn.information.material import Material, from_arrays, prepare_target
 from commlearn.information.sources import GatheredInputs
 from commlearn.information.views import Limits, learnable_share, make_view
 
@@ -132,6 +132,20 @@ def test_groups_that_divide_copies_do_not_hide_them(columns):
     assert report.data.total.bits > 0.1
     assert report.verdict.startswith("CANNOT BE TRUSTED: ")
     assert "pass groups= that keep copies" in report.verdict
+
+
+def signs_of(arrays, target, groups=None):
+    material, prepared = from_arrays(arrays, None), prepare_target(target, "y", None, QUICK.folds)
+    return diagnose.leak_signs(material, prepared, gather_evidence(material, prepared, groups, QUICK), QUICK)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equal_codes_are_no_near_copies(seed):
+    """Distances between equal rows of many columns are roundings, from which the next distance jumps."""
+    draw = np.random.default_rng(seed)
+    codes = draw.integers(0, 12, size=(2, 500))
+    arrays = {name: code[:, None].astype(float) for name, code in zip("ab", codes, strict=True)}
+    assert signs_of(arrays, draw.permutation(12)[codes[0]] % 2 ^ (codes[1] % 2)).severe == []
 
 
 def test_records_that_are_not_copies_are_not_called_so():

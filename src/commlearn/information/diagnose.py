@@ -75,6 +75,7 @@ _SAME_ORDER = 0.999  # rank correlation above which a column counts as the targe
 _LEAST_GROUPS, _IMPURITY = 20, 0.1  # fewest values of a column; highest impurity, relative to chance
 _LEAST_MARKED = 5  # fewest records with a code for it to count as one that tells a class
 _NEIGHBOURS, _JUMP, _NEAR_SHARE = 16, 6.0, 0.25  # neighbours per record; factor of a jump; share of records
+_EQUAL = 1e-6  # distance of standardised records up to which they are equal: roundings add up to 1e-7
 _SAMPLE = 500  # records whose neighbours are searched
 _RECOGNISED = (  # what follows from copies of records, before what groups are to keep together
     "records with a copy on the other side of a fold can be recognised rather than predicted, so the numbers "
@@ -217,7 +218,7 @@ def _near_copies(evidence: Evidence) -> list[str]:
         )
         distances, rows = distances[:, 1:], rows[:, 1:]
         steps = distances[:, 1:] / np.maximum(distances[:, :-1], 1e-12)
-        steps[distances[:, :-1] < 1e-9] = 0.0  # exact copies are counted elsewhere
+        steps[distances[:, :-1] < _EQUAL] = 0.0  # exact copies are counted elsewhere
         jump = steps.argmax(axis=1)
         copied = steps.max(axis=1) > _JUMP
         if evidence.groups is not None:
