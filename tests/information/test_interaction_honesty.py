@@ -139,6 +139,21 @@ def signs_of(arrays, target, groups=None):
     return diagnose.leak_signs(material, prepared, gather_evidence(material, prepared, groups, QUICK), QUICK)
 
 
+@pytest.mark.parametrize(("measured_again", "columns"), [("ab", 8), ("b", 8), ("b", 2)])
+def test_records_measured_twice_cannot_be_trusted(measured_again, columns):
+    """Noise, every record twice: no distance jumps, but the nearest neighbour has the record's class."""
+    draw = np.random.default_rng(0)
+    arrays = {name: draw.normal(size=(600, 8)) for name in "ab"}
+    target, person = np.tile(draw.integers(0, 2, 300), 2), np.arange(600) % 300
+    for name in measured_again:
+        jitter = 0.3 if columns == 8 else 0.01
+        arrays[name] = (arrays[name][person] + jitter * draw.normal(size=(600, 8)))[:, :columns]
+    assert "near-copies in" in signs_of(arrays, target).severe[0]
+    assert "near-copies in" in signs_of(arrays, target, draw.permutation(600) // 2).severe[0]
+    assert signs_of(arrays, target, person).severe == []
+    assert signs_of(arrays, draw.integers(0, 2, 600)).severe == []  # nothing to recognise
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_equal_codes_are_no_near_copies(seed):
     """Distances between equal rows of many columns are roundings, from which the next distance jumps."""
