@@ -163,6 +163,34 @@ def test_equal_codes_are_no_near_copies(seed):
     assert signs_of(arrays, draw.permutation(12)[codes[0]] % 2 ^ (codes[1] % 2)).severe == []
 
 
+def test_unrelated_random_walks_cannot_be_trusted():
+    """Rows in the order of time: folds of single rows let experts recognise the moment."""
+    draw = np.random.default_rng(1)
+    walks = draw.normal(size=(3, 600, 5)).cumsum(axis=1)
+    arrays, target = {"a": walks[0], "b": walks[1]}, (walks[2, :, 0] > np.median(walks[2, :, 0])).astype(int)
+    report = cl.interactions(arrays, target=target, settings=QUICK)
+    assert report.data.total.bits > 0.5
+    assert report.verdict.startswith("CANNOT BE TRUSTED: rows that follow one another")
+    assert "rows that follow" in signs_of(arrays, target, np.arange(600) // 10).severe[0]  # too short
+    shuffled = draw.permutation(600)
+    assert signs_of({name: rows[shuffled] for name, rows in arrays.items()}, target).severe == []
+
+
+@pytest.mark.parametrize("by", ["target", "column", "target and column", "something else"])
+def test_a_sorted_table_is_no_series(by):
+    draw = np.random.default_rng(2)
+    cause, noise = draw.normal(size=600), draw.normal(size=(2, 600, 5))
+    target = (cause + draw.normal(size=600) > 0).astype(int)
+    arrays = {"a": noise[0] + 0.5 * cause[:, None], "b": noise[1]}
+    if by != "something else":
+        arrays["a"][:, 0] = cause
+    order = {"target": np.argsort(target, kind="stable"), "target and column": np.lexsort((cause, target))}
+    rows = order.get(by, np.argsort(cause))
+    signs = signs_of({name: values[rows] for name, values in arrays.items()}, target[rows])
+    assert signs.severe == []
+    assert not any("series over time" in sign for sign in signs.others)
+
+
 def test_records_that_are_not_copies_are_not_called_so():
     draw = np.random.default_rng(3)
     line = draw.normal(size=(600, 1))

@@ -24,6 +24,7 @@ from commlearn.information.experts.folds import Folds, fit_linear, make_folds
 from commlearn.information.experts.posteriors import ignore_convergence_warnings
 from commlearn.information.material import Material, Settings, Target
 from commlearn.information.pid.marginals import Array
+from commlearn.information.row_order import order_signs
 from commlearn.information.views import LEARNABLE, Estimate, Limits, View
 from commlearn.seeds import numpy_generator
 
@@ -93,7 +94,7 @@ class Signs:
 
 
 def leak_signs(material: Material, target: Target, evidence: Evidence, settings: Settings) -> Signs:
-    """Return warnings about columns that hold the target, copies, near-copies, groups and lost columns.
+    """Return warnings about columns that hold the target, copies, groups, the order of rows and lost columns.
 
     Only columns from the caller are searched for the target: one of them may be the target, whereas a
     dimension of a model's embedding that predicts the target was learned.
@@ -118,7 +119,8 @@ def leak_signs(material: Material, target: Target, evidence: Evidence, settings:
                 "of a fold; if the groups are finer than the real dependence between records, these numbers "
                 "are still too high"
             )
-    return Signs(severe, [*others, *_lost_columns(evidence)])
+    serial, mildly_serial = order_signs(evidence, target.name)
+    return Signs([*severe, *serial], [*others, *mildly_serial, *_lost_columns(evidence)])
 
 
 def _lost_columns(evidence: Evidence) -> list[str]:
