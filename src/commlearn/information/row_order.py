@@ -82,12 +82,12 @@ def _serial_modality(evidence: Evidence) -> str | None:
 def _sorted_columns(columns: Array, labels: np.ndarray) -> np.ndarray:
     """Return which columns the table is sorted by, as a whole or within each class."""
     within = [_is_sorted(columns[labels == label]) for label in np.unique(labels)]
-    return _is_sorted(columns) | np.all(within, axis=0)
+    return np.logical_or(_is_sorted(columns), np.all(within, axis=0))
 
 
 def _is_sorted(columns: Array) -> np.ndarray:
     steps = np.diff(columns, axis=0)
-    return (steps >= 0).all(axis=0) | (steps <= 0).all(axis=0)
+    return np.logical_or((steps >= 0).all(axis=0), (steps <= 0).all(axis=0))
 
 
 def _stretches(evidence: Evidence) -> Folds:
