@@ -14,10 +14,10 @@ from commlearn.information import InteractionReport, Settings, diagnose
 from commlearn.information.ask import ask
 from commlearn.information.curve import Curve, Growth
 from commlearn.information.estimate import QuantityKey
-from commlearn.information.evidence import Evidence
+from commlearn.information.evidence import Evidence, gather_evidence
 from commlearn.information.experts.folds import make_folds
 from commlearn.information.experts.posteriors import all_subsets
-from commlearn.information.material import Material, prepare_target
+from commlearn.information.material import Material, from_arrays, prepare_target
 from commlearn.information.sources import GatheredInputs
 from commlearn.information.views import Limits, learnable_share, make_view
 
@@ -132,6 +132,63 @@ def test_groups_that_divide_copies_do_not_hide_them(columns):
     assert report.data.total.bits > 0.1
     assert report.verdict.startswith("CANNOT BE TRUSTED: ")
     assert "pass groups= that keep copies" in report.verdict
+
+
+def signs_of(arrays, target, groups=None):
+    material, prepared = from_arrays(arrays, None), prepare_target(target, "y", None, QUICK.folds)
+    return diagnose.leak_signs(material, prepared, gather_evidence(material, prepared, groups, QUICK), QUICK)
+
+
+@pytest.mark.parametrize(("measured_again", "columns"), [("ab", 8), ("b", 8), ("b", 2)])
+def test_records_measured_twice_cannot_be_trusted(measured_again, columns):
+    """Noise, every record twice: no distance jumps, but the nearest neighbour has the record's class."""
+    draw = np.random.default_rng(0)
+    arrays = {name: draw.normal(size=(600, 8)) for name in "ab"}
+    target, person = np.tile(draw.integers(0, 2, 300), 2), np.arange(600) % 300
+    for name in measured_again:
+        jitter = 0.3 if columns == 8 else 0.01
+        arrays[name] = (arrays[name][person] + jitter * draw.normal(size=(600, 8)))[:, :columns]
+    assert "near-copies in" in signs_of(arrays, target).severe[0]
+    assert "near-copies in" in signs_of(arrays, target, draw.permutation(600) // 2).severe[0]
+    assert signs_of(arrays, target, person).severe == []
+    assert signs_of(arrays, draw.integers(0, 2, 600)).severe == []  # nothing to recognise
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_equal_codes_are_no_near_copies(seed):
+    """Distances between equal rows of many columns are roundings, from which the next distance jumps."""
+    draw = np.random.default_rng(seed)
+    codes = draw.integers(0, 12, size=(2, 500))
+    arrays = {name: code[:, None].astype(float) for name, code in zip("ab", codes, strict=True)}
+    assert signs_of(arrays, draw.permutation(12)[codes[0]] % 2 ^ (codes[1] % 2)).severe == []
+
+
+def test_unrelated_random_walks_cannot_be_trusted():
+    """Rows in the order of time: folds of single rows let experts recognise the moment."""
+    draw = np.random.default_rng(1)
+    walks = draw.normal(size=(3, 600, 5)).cumsum(axis=1)
+    arrays, target = {"a": walks[0], "b": walks[1]}, (walks[2, :, 0] > np.median(walks[2, :, 0])).astype(int)
+    report = cl.interactions(arrays, target=target, settings=QUICK)
+    assert report.data.total.bits > 0.5
+    assert report.verdict.startswith("CANNOT BE TRUSTED: rows that follow one another")
+    assert "rows that follow" in signs_of(arrays, target, np.arange(600) // 10).severe[0]  # too short
+    shuffled = draw.permutation(600)
+    assert signs_of({name: rows[shuffled] for name, rows in arrays.items()}, target).severe == []
+
+
+@pytest.mark.parametrize("by", ["target", "column", "target and column", "something else"])
+def test_a_sorted_table_is_no_series(by):
+    draw = np.random.default_rng(2)
+    cause, noise = draw.normal(size=600), draw.normal(size=(2, 600, 5))
+    target = (cause + draw.normal(size=600) > 0).astype(int)
+    arrays = {"a": noise[0] + 0.5 * cause[:, None], "b": noise[1]}
+    if by != "something else":
+        arrays["a"][:, 0] = cause
+    order = {"target": np.argsort(target, kind="stable"), "target and column": np.lexsort((cause, target))}
+    rows = order.get(by, np.argsort(cause))
+    signs = signs_of({name: values[rows] for name, values in arrays.items()}, target[rows])
+    assert signs.severe == []
+    assert not any("series over time" in sign for sign in signs.others)
 
 
 def test_records_that_are_not_copies_are_not_called_so():

@@ -24,6 +24,7 @@ from commlearn.information.experts.folds import Folds, fit_linear, make_folds
 from commlearn.information.experts.posteriors import ignore_convergence_warnings
 from commlearn.information.material import Material, Settings, Target
 from commlearn.information.pid.marginals import Array
+from commlearn.information.row_order import order_signs
 from commlearn.information.views import LEARNABLE, Estimate, Limits, View
 from commlearn.seeds import numpy_generator
 
@@ -75,6 +76,8 @@ _SAME_ORDER = 0.999  # rank correlation above which a column counts as the targe
 _LEAST_GROUPS, _IMPURITY = 20, 0.1  # fewest values of a column; highest impurity, relative to chance
 _LEAST_MARKED = 5  # fewest records with a code for it to count as one that tells a class
 _NEIGHBOURS, _JUMP, _NEAR_SHARE = 16, 6.0, 0.25  # neighbours per record; factor of a jump; share of records
+_TWINS, _CLEARLY = 5, 6.0  # most near-copies of a record to look for; standard errors of their likeness
+_EQUAL = 1e-6  # distance of standardised records up to which they are equal: roundings add up to 1e-7
 _SAMPLE = 500  # records whose neighbours are searched
 _RECOGNISED = (  # what follows from copies of records, before what groups are to keep together
     "records with a copy on the other side of a fold can be recognised rather than predicted, so the numbers "
@@ -91,7 +94,7 @@ class Signs:
 
 
 def leak_signs(material: Material, target: Target, evidence: Evidence, settings: Settings) -> Signs:
-    """Return warnings about columns that hold the target, copies, near-copies, groups and lost columns.
+    """Return warnings about columns that hold the target, copies, groups, the order of rows and lost columns.
 
     Only columns from the caller are searched for the target: one of them may be the target, whereas a
     dimension of a model's embedding that predicts the target was learned.
@@ -116,7 +119,8 @@ def leak_signs(material: Material, target: Target, evidence: Evidence, settings:
                 "of a fold; if the groups are finer than the real dependence between records, these numbers "
                 "are still too high"
             )
-    return Signs(severe, [*others, *_lost_columns(evidence)])
+    serial, mildly_serial = order_signs(evidence, target.name)
+    return Signs([*severe, *serial], [*others, *mildly_serial, *_lost_columns(evidence)])
 
 
 def _lost_columns(evidence: Evidence) -> list[str]:
@@ -202,34 +206,59 @@ def _near_copies(evidence: Evidence) -> list[str]:
     """Return a warning if many records have a few very near neighbours and no others nearby.
 
     Each modality is checked, and all of them joined. In a smooth cloud, the distance to the next neighbour
-    grows gradually. A jump by a large factor means that the nearer ones are copies of the record with some
-    jitter. Neighbours of the same group do not count.
+    grows gradually, and the share of neighbours of the record's class falls gradually. A jump means that the
+    nearer ones are copies of the record with some jitter. Neighbours of the same group do not count.
     """
     joined = {**evidence.columns, "all modalities": np.concatenate(list(evidence.columns.values()), axis=1)}
     records = len(evidence.labels)
     sample = numpy_generator(0, "interactions near copies").permutation(records)[:_SAMPLE]
     warnings = []
     for name, columns in joined.items():
-        if columns.shape[1] < _LEAST_COLUMNS or records < 10 * _NEIGHBOURS:
+        if columns.shape[1] < 2 or records < 10 * _NEIGHBOURS:
             continue
         distances, rows = (
             NearestNeighbors(n_neighbors=_NEIGHBOURS + 1).fit(columns).kneighbors(columns[sample])
         )
         distances, rows = distances[:, 1:], rows[:, 1:]
-        steps = distances[:, 1:] / np.maximum(distances[:, :-1], 1e-12)
-        steps[distances[:, :-1] < 1e-9] = 0.0  # exact copies are counted elsewhere
-        jump = steps.argmax(axis=1)
-        copied = steps.max(axis=1) > _JUMP
-        if evidence.groups is not None:
-            others = evidence.groups[rows] != evidence.groups[sample][:, None]
-            copied &= np.array([other[: step + 1].any() for other, step in zip(others, jump, strict=True)])
-        share = float(copied.mean())
+        share = max(
+            _share_of_jumps(distances, rows, sample, evidence) if columns.shape[1] >= _LEAST_COLUMNS else 0.0,
+            _share_of_twins(distances, rows, sample, evidence),
+        )
         if share > _NEAR_SHARE:
             warnings.append(
                 f"{100 * share:.0f} % of the records have near-copies in {name}: {_RECOGNISED} near-copies "
                 "together, or leave them out"
             )
     return warnings[:1]
+
+
+def _share_of_jumps(distances: Array, rows: np.ndarray, sample: np.ndarray, evidence: Evidence) -> float:
+    """Return the share of records from whose neighbours the distance jumps."""
+    steps = distances[:, 1:] / np.maximum(distances[:, :-1], 1e-12)
+    steps[distances[:, :-1] < _EQUAL] = 0.0  # exact copies are counted elsewhere
+    jump = steps.argmax(axis=1)
+    copied = steps.max(axis=1) > _JUMP
+    if evidence.groups is not None:
+        others = evidence.groups[rows] != evidence.groups[sample][:, None]
+        copied &= np.array([other[: step + 1].any() for other, step in zip(others, jump, strict=True)])
+    return float(copied.mean())
+
+
+def _share_of_twins(distances: Array, rows: np.ndarray, sample: np.ndarray, evidence: Evidence) -> float:
+    """Return the share of records whose class their nearest neighbours have, but not the one after those."""
+    labels, groups = evidence.labels, evidence.groups
+    ignored = np.zeros(rows.shape, bool) if groups is None else groups[rows] == groups[sample][:, None]
+    equal = ((distances < _EQUAL) & ~ignored).any(axis=1)  # exact copies are counted elsewhere
+    order = np.argsort(ignored, axis=1, kind="stable")  # the others first, by their distance
+    same = np.take_along_axis((labels[rows] == labels[sample][:, None]).astype(float), order, axis=1)
+    drops = same[:, :_TWINS] - same[:, 1 : _TWINS + 1]
+    drops = drops[~equal & (np.count_nonzero(~ignored, axis=1) > _TWINS)]
+    if len(drops) < _NEAR_SHARE * len(sample):
+        return 0.0
+    class_shares = np.bincount(labels) / len(labels)
+    mean, error = drops.mean(axis=0), drops.std(axis=0) / np.sqrt(len(drops))
+    drop = float(np.max(np.where(mean > _CLEARLY * error, mean, 0.0)))
+    return min(1.0, drop / float(1 - class_shares @ class_shares))
 
 
 def _information(evidence: Evidence, folds: Folds) -> float:

@@ -272,10 +272,11 @@ def _all_seen(trained: Any, records: int) -> str:
 def without_overlap(data: Dataset) -> Dataset:
     """Remove test rows that are also used for fitting or validation; warn about groups in both parts."""
     fit, test = data.fit, data.test
-    used = [part.keys for part in (fit, data.validation) if part is not None and part.keys is not None]
-    if not used or test.keys is None:
+    *others, test_keys = _keys_without_ids(data, [fit, data.validation, test])
+    used = [keys for keys in others if keys is not None]
+    if not used or test_keys is None:
         return data
-    overlapping = np.isin(test.keys, np.concatenate(used))
+    overlapping = np.isin(test_keys, np.concatenate(used))
     if overlapping.all() and len(test):
         raise DataError(
             f"All {len(test)} test rows are among the rows that the readout is fitted on. Pass other rows."
@@ -285,7 +286,8 @@ def without_overlap(data: Dataset) -> Dataset:
             f"{int(overlapping.sum())} of {len(test)} test rows are also among the rows to fit or to "
             "validate on (the same id or the same cells) and are not scored."
         )
-        data = replace(data, test=test.choose(np.flatnonzero(~overlapping)))
+        rows = np.flatnonzero(~overlapping)
+        data, test_keys = replace(data, test=test.choose(rows)), test_keys[rows]
     if fit.groups is not None and data.test.groups is not None:
         shared = np.intersect1d(fit.groups, data.test.groups)
         if len(shared):
@@ -293,24 +295,70 @@ def without_overlap(data: Dataset) -> Dataset:
                 f"{len(shared)} groups have rows both to fit on and to score: the split divides them, so a "
                 "probe may recognise the group instead of reading the target. Split by whole groups."
             )
-    return replace(data, test=_copies_together(data.test))
+    return replace(data, test=_copies_together(data.test, test_keys))
 
 
-def _copies_together(test: Records) -> Records:
-    """Return test records with all copies of one record as a single unit of the intervals.
+def _keys_without_ids(data: Dataset, parts: Sequence[Records | None]) -> list[np.ndarray | None]:
+    """Return the keys of each part's records, with one key for rows that are equal under different ids.
 
-    Rows of a few discrete cells may be equal without being copies. Equal rows therefore count as copies only
-    if a single number, or one text, picture or series, tells nearly all distinct rows apart.
+    Without an id column, keys come from the cells and are equal already. Rows of a few discrete cells may be
+    equal without being copies: see `_are_copies`.
     """
-    if test.keys is None or test.resampled is not None or type(test) is not Records:
+    keys = [None if part is None else part.keys for part in parts]
+    named = [part for part in parts if part is not None and part.keys is not None]
+    has_ids = (data.schema or {}).get("id") is not None and data.test.keys is not None
+    if not has_ids or not all(type(part) is Records for part in named):
+        return keys
+    starts = np.cumsum([0, *map(len, named)])
+    codes, shared = np.zeros(starts[-1], dtype=np.int64), np.ones(starts[-1], dtype=bool)
+    for name in sorted(data.test.columns, key=lambda name: data.test.specs[name].kind == "image"):
+        prints = np.zeros(len(codes), dtype=np.int64)
+        for part, start in zip(named, starts, strict=False):
+            rows = np.flatnonzero(shared[start : start + len(part)])
+            prints[start + rows] = _prints(part.columns[name], rows)
+        codes = np.unique(np.stack([codes, prints]), axis=1, return_inverse=True)[1].reshape(-1)
+        shared &= np.bincount(codes)[codes] > 1  # only what may still be a copy is read further
+    if len(codes) - len(np.unique(codes)) < COPIES * len(codes):
+        return keys
+    _, first, code = np.unique(codes, return_index=True, return_inverse=True)
+    merged = np.concatenate([part.keys for part in named])[first[code.reshape(-1)]]
+    of_parts = iter(np.split(merged, starts[1:-1]))
+    merged_keys = [None if key is None else next(of_parts) for key in keys]
+    return merged_keys if _are_copies(data.test, merged[starts[-2] :]) else keys
+
+
+def _prints(column: Column, rows: np.ndarray) -> np.ndarray:
+    """Return a number for each record's value; equal values share it, and 0 means that there is none."""
+    prints = np.zeros(len(rows), dtype=np.int64)
+    for start in range(0, len(rows), COMPARED):
+        modality = column.take(rows[start : start + COMPARED])
+        values = np.ascontiguousarray(modality.values.numpy())
+        steps = None if modality.padding is None else modality.real.sum(dim=1).tolist()
+        for index in np.flatnonzero(modality.there.numpy()).tolist():
+            value = values[index] if steps is None else values[index, : steps[index]]
+            prints[start + index] = hash(value.tobytes())
+    return prints
+
+
+def _copies_together(test: Records, keys: np.ndarray) -> Records:
+    """Return test records with all copies of one record as a single unit of the intervals."""
+    if test.resampled is not None or type(test) is not Records:
         return test
-    first = np.unique(test.keys, return_index=True)[1]
-    copies = len(test) - len(first)
-    distinct = (_tells_apart(column, first) for column in test.columns.values())
-    if copies < COPIES * len(test) or not any(distinct):
+    copies = len(test) - len(np.unique(keys))
+    if copies < COPIES * len(test) or not _are_copies(test, keys):
         return test
     _warn(f"{copies} of {len(test)} test rows are copies of other test rows; intervals count them as one.")
-    return replace(test, units=test.keys)
+    return replace(test, units=keys)
+
+
+def _are_copies(records: Records, keys: np.ndarray) -> bool:
+    """Whether equal rows are copies of one record; rows of a few discrete cells may be equal without that.
+
+    Equal rows count as copies only if a single number, or one text, picture or series, tells nearly all
+    distinct rows apart.
+    """
+    first = np.unique(keys, return_index=True)[1]
+    return any(_tells_apart(column, first) for column in records.columns.values())
 
 
 def _tells_apart(column: Column, rows: np.ndarray) -> bool:
