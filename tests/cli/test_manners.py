@@ -373,6 +373,22 @@ def test_a_comparison_of_many_scores_is_printed_score_by_score(capsys):
     assert any(line.split() == ["S", "each", "78.0", "±", "1.0", "50.0"] for line in lines)
 
 
+@pytest.mark.parametrize("count", [2, 5])
+def test_long_names_of_rows_and_scores_are_printed_to_their_ends(count, capsys):
+    names = [f"laboratory_values_of_the_first_day_{end}" for end in ("sodium", "chloride", "urea", "k", "ph")]
+    row = {
+        "role": "baseline",
+        "scores": {name: {"mean": 70.0, "std": 1.0, "values": {}} for name in names[:count]},
+        "published": {},
+        "cost": {"seconds": 60.0, "peak_memory_mb": 700},
+        "errors": {},
+    }
+    values = {"recipe": "r", "metric": "m", "methods": {f"raw:{name}": row for name in names}}
+    scores = {name: [name] for name in names[:count]}
+    print_comparison({**values, "chance": dict.fromkeys(names), "scores": scores})
+    assert "…" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("width", [80, 40])
 def test_bar_step_and_time_left_are_never_lost(width, monkeypatch):
     monkeypatch.setattr(

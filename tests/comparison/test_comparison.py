@@ -338,6 +338,17 @@ def fabricated(methods=12):
     }
 
 
+def test_a_score_far_below_zero_leaves_room_for_the_other_bars(tmp_path, monkeypatch):
+    figures, table_of_methods = [], fabricated(3)
+    monkeypatch.setattr(
+        chart, "FigureCanvasAgg", lambda figure: figures.append(figure) or FigureCanvasAgg(figure)
+    )
+    table_of_methods["methods"]["xxx"]["scores"]["U"] = {"mean": -40_000.0, "std": None, "values": {}}
+    chart.comparison_chart(table_of_methods, tmp_path / "chart.png")
+    assert figures[0].axes[1].get_xlim() == (-100, 103)
+    assert any(text.get_text() == "-40000.0" for text in figures[0].axes[1].texts)
+
+
 @pytest.mark.parametrize("methods", [4, 15])
 def test_no_words_of_the_chart_overlap(methods, tmp_path, monkeypatch):
     figures = []

@@ -8,15 +8,16 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from textwrap import wrap
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from commlearn.escapes import one_line, printable, terminal_stream
 from commlearn.storage.plain_json import json_text
 
+WHOLE: Final = "fold"  # how a name wider than its column is shown: names that only begin alike stay distinct
 MOST_COLUMNS = 4  # most score columns with which the published scores still fit into 80 characters
 
 
@@ -27,7 +28,7 @@ def print_json(value: Any) -> None:
 def print_probes(results: dict[str, Any]) -> None:
     """Print one line per target."""
     classes = {name: result for name, result in results.items() if result.measure == "balanced_accuracy"}
-    table = Table("target", box=None, pad_edge=False)
+    table = Table(Column("target", overflow=WHOLE), box=None, pad_edge=False)
     for column in ("balanced accuracy", "95 % interval", "accuracy", "AUROC", "AUPRC", "chance"):
         table.add_column(column, justify="right")
     for name, result in classes.items():
@@ -122,11 +123,11 @@ def print_tuning(tuning: dict[str, Any]) -> None:
     console.print(f"  up to {tuning['budget']} settings for each method", markup=False)
     console.print(f"  chosen on {tuning['chosen_on']}", markup=False)
     console.print(f"  scored on {tuning['scored_on']}", markup=False)
-    table = Table("method", box=None, pad_edge=False)
+    table = Table(Column("method", overflow=WHOLE), box=None, pad_edge=False)
     table.add_column("tried", justify="right")
     table.add_column("min", justify="right", style="dim")
-    table.add_column("chosen")
-    table.add_column("score")
+    table.add_column("chosen", overflow=WHOLE)
+    table.add_column("score", overflow=WHOLE)
     for name in ("chance", "recipe's", "chosen's"):
         table.add_column(name, justify="right", style="dim" if name == "chance" else None)
     for method, row in tuning["methods"].items():
@@ -148,9 +149,9 @@ def print_tuning(tuning: dict[str, Any]) -> None:
 
 def _scores(comparison: dict[str, Any]) -> Table:
     published = any(row["published"] for row in comparison["methods"].values())
-    table = Table("method", box=None, pad_edge=False)
+    table = Table(Column("method", overflow=WHOLE), box=None, pad_edge=False)
     for score in comparison["scores"]:
-        table.add_column(escape(one_line(score)), justify="right")
+        table.add_column(escape(one_line(score)), justify="right", overflow=WHOLE)
         if published:
             table.add_column("paper", justify="right", style="dim")
     for name in ("width", "min", "MB"):
@@ -167,7 +168,8 @@ def _scores(comparison: dict[str, Any]) -> Table:
 
 def _long(comparison: dict[str, Any]) -> Table:
     """Return a table with a line for each score of each method, for ablations, which have many scores."""
-    table = Table("method", "score", box=None, pad_edge=False)
+    names = (Column(name, overflow=WHOLE) for name in ("method", "score"))
+    table = Table(*names, box=None, pad_edge=False)
     for name in ("reached", "paper", "width", "min", "MB"):
         table.add_column(name, justify="right", style=None if name == "reached" else "dim")
     for method, row in comparison["methods"].items():

@@ -68,7 +68,8 @@ def _panel(axes: Axes, table: dict[str, Any], score: str) -> None:
         if published[name] is not None:
             axes.plot(published[name], position, "D", mfc="white", mec="black", ms=5, zorder=3, clip_on=False)
         _value(axes, position, cell, published[name], "white" if role == "method" else "black")
-    axes.set_xlim(lowest * 1.1, TICKS[-1] + 3)  # the same for every score, so that bars can be compared
+    # the same end for every score, so that bars can be compared; an R2 of -400 would leave the others no room
+    axes.set_xlim(max(lowest * 1.1, -TICKS[-1]), TICKS[-1] + 3)
     axes.set_xticks(TICKS)
     chance = table["chance"][score]
     if chance is not None:
