@@ -120,7 +120,8 @@ def _source(options: argparse.Namespace) -> Any:
     if not _is_schema(options.run_folder):
         return options.run_folder
     if options.table is None:
-        raise ConfigurationError(f"{options.run_folder} is a schema, which needs a table. Add one: TABLE.")
+        call = f"commlearn interactions {options.run_folder} TABLE"
+        raise ConfigurationError(f"{options.run_folder} is a schema, which needs a table. Add one: {call}")
     return Schema.from_yaml(options.run_folder)
 
 
