@@ -182,7 +182,8 @@ def _parser(arguments: Sequence[str]) -> _Parser:
     parser = _Parser(
         prog="commlearn",
         description="Learn one representation from several modalities, and what they know together.",
-        epilog="Example: commlearn compare trifeature-quick --methods clip,crossself,comm --seeds 1",
+        epilog="Start with a table: commlearn init films.csv -o films.yaml; or make one: commlearn synth "
+        "tables --out films. Then: commlearn COMMAND --help",
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", metavar="command")
