@@ -75,7 +75,8 @@ def run(options: argparse.Namespace) -> int:
 def _lines(table: str, report: Any) -> list[str]:
     facts = report.facts
     splits = ", ".join(f"{count} {name}" for name, count in facts["splits"].items())
-    lines = [f"{table}: {facts['rows']} rows ({splits})"]
+    parts = f" ({splits})" if len(facts["splits"]) > 1 else ""  # a table without parts is divided in training
+    lines = [f"{table}: {facts['rows']} rows{parts}"]
     for name, fact in facts["modalities"].items():
         line = f"  {name}: {fact['kind']}, in {fact['present']} rows"
         if lengths := fact.get("lengths"):
