@@ -47,6 +47,9 @@ WITHOUT_TORCH = ON_DATA | {"info", "completion"}
 NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")  # torch's words, on CPU or GPU
 ERRNO = re.compile(r"\[Errno -?\d+\] ")
 ROW = re.compile(r"\brow (\d+)\b(?! has more cells)")
+AGAIN = "; run the same command again to continue"
+INTERRUPTED = dict.fromkeys(("train", "finetune"), f"{AGAIN}, with --resume")  # or to begin, if need be
+INTERRUPTED |= dict.fromkeys(("compare", "tune"), AGAIN)
 TYPES = {"invalid int value:": "give a whole number, not", "invalid float value:": "give a number, not"}
 
 
@@ -99,7 +102,7 @@ def _main(arguments: Sequence[str]) -> int:
         advice = "Close other programs, or use smaller batches, fewer processes or a smaller model."
         return _failed(f"out of memory. {advice}")
     except KeyboardInterrupt:
-        return _failed("interrupted", 130)
+        return _failed("interrupted" + INTERRUPTED.get(next(iter(arguments), ""), ""), 130)
 
 
 def _settings_last(arguments: Sequence[str]) -> list[str]:
