@@ -442,3 +442,18 @@ def test_what_leads_on_from_a_search_is_quoted_and_left_out_where_quiet(place, m
     assert "Next: commlearn search 'runs/of two words' t/table.csv --row" in capsys.readouterr().out
     assert main(["search", "runs/a", "t/table.csv", "--row", "3", "-k", "2", "--quiet"]) == 0
     assert "Next:" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "way"), [("train", "with --resume"), ("compare", "the same command"), ("info", "")]
+)
+def test_after_ctrl_c_the_command_says_how_to_continue(name, way, monkeypatch, capsys):
+    def interrupt(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"commlearn.cli.commands.{name}.run", interrupt)
+    assert main([name, *["trifeature"] * (name != "info")]) == 130
+    error = capsys.readouterr().err
+    assert error.startswith("commlearn: interrupted")
+    assert way in error
+    assert ("again" in error) == bool(way)

@@ -243,7 +243,7 @@ COMMANDS: list[tuple[str, list[str]]] = [
     ("interactions single.yaml table.csv", ["at least two modalities", "left"]),
     ("interactions run --target y --bins 1", ["bins is 1", "at least 2"]),
     ("interactions run --target y --plot z.bmp", ["--plot z.bmp", ".png"]),
-    ("interactions schema.yaml --target y", ["needs a table", "TABLE"]),
+    ("interactions schema.yaml --target y", ["needs a table", "commlearn interactions schema.yaml TABLE"]),
     ("interactions schema.yaml table.csv --target id --quick", ["such as 'r000'", "Merge classes"]),
     ("interactions schema.yaml alike.csv --target y --quick", ["y"]),
     ("report run --target z", ["'z'", "Known: n, y"]),

@@ -306,7 +306,7 @@ def test_a_modality_that_disturbs_does_not_hide_what_the_others_say_together():
     assert values["best"]["claim"] == values["combination"]["claim"] == "more"
     assert values["combination"]["without"] == values["best"]["without"] == "c"
     words = " ".join(words_of(values))
-    assert words.startswith("boosting without c predicts it best: 90.0 % balanced accuracy. ")
+    assert words.startswith("On training rows, boosting without c is best; on the test rows it scores 90.0 %")
     assert "boosting, which reads all modalities but c together, is +39.0 [" in words
     assert "Leave out c: this changes the score by +39.0 [" in words
     assert "left out with little loss: c" not in words

@@ -56,7 +56,9 @@ def test_synergy_behind_noise_is_found(xor):
     assert xor.atoms.synergistic.p <= 0.05
     assert xor.combination.p <= 0.05
     assert xor.atoms.redundant.p > 0.05
-    assert "sees none of the synergy" in str(xor)
+    first, second = xor.modalities
+    assert "sees none of the synergy (0.0" in str(xor)  # the bits follow the reader that they are of
+    assert f"{first}, given {second}, adds" in str(xor)
 
 
 def test_shared_information_behind_noise_is_found():

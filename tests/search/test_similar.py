@@ -442,7 +442,11 @@ def test_the_command_takes_a_text_for_pictures_and_refuses_what_is_unclear(run, 
     assert "--row or --id" in command(capsys, *words, code=2)
     assert "--row or --id" in command(capsys, *words, "--row", 1, "--text", "a", code=2)
     assert "ends in .csv or .parquet" in command(capsys, *words, "--row", 1, "--out", "a.txt", code=2)
-    assert "no such file" in command(capsys, *words, "--image", tmp_path / "none.png", code=2)
+    refused = command(capsys, *words, "--image", tmp_path / "none.png", code=2)
+    assert "The query cannot be read: " in refused
+    assert "there is no such file" in refused
+    assert "row 0" not in refused  # the query is no row of the table, and the schema is not to blame
+    assert "unreadable" not in refused
     assert "Traceback" not in command(capsys, *words, "--row", -1, code=2)
 
 

@@ -300,6 +300,9 @@ def test_the_command_prints_one_report_and_its_exit_code_says_if_any_is_fatal(tm
     assert "note: text, in 200 rows, 6 to 6 steps long" in out
     assert "target ill: 2 classes (" in out
     assert "0 errors, 0 warnings" in out
+    path.with_name("undivided.yaml").write_text(schema(split=None).to_yaml())
+    assert run(table, "--schema", path.with_name("undivided.yaml")) == 0
+    assert "200 rows\n" in capsys.readouterr().out  # not "(200 train)": a training holds some out
     frame().assign(hb=np.inf, ill="yes").to_parquet(table)
     assert run(table, "--schema", path) == 2
     out = capsys.readouterr().out

@@ -212,6 +212,7 @@ def test_the_command_writes_a_schema_with_reasons(tmp_path, capsys):
     text = out.read_text()
     assert "# Guessed from films.csv" in text
     assert "words on average" in text
+    assert "Only one modality" not in text
     assert Schema.from_yaml(out).targets == {"label": "class"}
     assert "commlearn check" in capsys.readouterr().out
     with pytest.raises(ConfigurationError, match="--overwrite"):
@@ -228,6 +229,7 @@ def test_the_schema_of_a_table_at_a_url_or_with_an_odd_name_can_be_read(tmp_path
     url = (tmp_path / "t.parquet").as_uri()
     assert run(url, "-o", str(out)) == 0
     assert f"table: {url}\n" in out.read_text()
+    assert "# Only one modality: " in out.read_text()
     text = infer(read_table(frame)).to_yaml("two\nlines.csv")
     assert Schema.from_yaml(text).targets == {"label": "class"}
 

@@ -47,6 +47,9 @@ WITHOUT_TORCH = ON_DATA | {"info", "completion"}
 NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")  # torch's words, on CPU or GPU
 ERRNO = re.compile(r"\[Errno -?\d+\] ")
 ROW = re.compile(r"\brow (\d+)\b(?! has more cells)")
+AGAIN = "; run the same command again to continue"
+INTERRUPTED = dict.fromkeys(("train", "finetune"), f"{AGAIN}, with --resume")  # or to begin, if need be
+INTERRUPTED |= dict.fromkeys(("compare", "tune"), AGAIN)
 TYPES = {"invalid int value:": "give a whole number, not", "invalid float value:": "give a number, not"}
 
 
@@ -99,7 +102,7 @@ def _main(arguments: Sequence[str]) -> int:
         advice = "Close other programs, or use smaller batches, fewer processes or a smaller model."
         return _failed(f"out of memory. {advice}")
     except KeyboardInterrupt:
-        return _failed("interrupted", 130)
+        return _failed("interrupted" + INTERRUPTED.get(next(iter(arguments), ""), ""), 130)
 
 
 def _settings_last(arguments: Sequence[str]) -> list[str]:
@@ -182,7 +185,8 @@ def _parser(arguments: Sequence[str]) -> _Parser:
     parser = _Parser(
         prog="commlearn",
         description="Learn one representation from several modalities, and what they know together.",
-        epilog="Example: commlearn compare trifeature-quick --methods clip,crossself,comm --seeds 1",
+        epilog="Start with a table: commlearn init films.csv -o films.yaml; or make one: commlearn synth "
+        "tables --out films. Then: commlearn COMMAND --help",
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", metavar="command")

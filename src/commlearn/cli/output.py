@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from shutil import get_terminal_size
 from textwrap import wrap
 from typing import Any, Final
 
@@ -94,8 +95,9 @@ def print_comparison(comparison: dict[str, Any]) -> None:
     for score, targets in comparison["scores"].items():
         chance = comparison["chance"][score]
         guess = "" if chance is None else f", chance {chance:.0f}"
-        if [score] != targets or guess:
-            console.print(one_line(f"  {score} = {', '.join(targets)}{guess}"), markup=False)
+        equal = "" if [score] == targets else f" = {', '.join(targets)}"
+        if equal or guess:
+            console.print(one_line(f"  {score}{equal}{guess}"), markup=False)
     console.print(_long(comparison) if len(comparison["scores"]) > MOST_COLUMNS else _scores(comparison))
     _print_lines(console, _differences(comparison))
     for method, row in comparison["methods"].items():
@@ -111,8 +113,9 @@ def _failures(method: str, row: dict[str, Any]) -> list[str]:
 def print_verdict(comparison: object) -> None:
     """Print what the readouts say, target by target."""
     print("\nVerdict (95 % intervals, joint per question; points are percentage points):")
+    width = min(get_terminal_size((100, 24)).columns, 100)
     for line in str(comparison).split("\n"):
-        for part in wrap(printable(line), 100, initial_indent="  ", subsequent_indent="      "):
+        for part in wrap(printable(line), width, initial_indent="  ", subsequent_indent="      "):
             print(part)
 
 

@@ -307,7 +307,8 @@ def _answer(
         )
     ]
     if missing:
-        tell(f"predicting {', '.join(task.name for task in missing)} from {len(runs)} trainings and rivals")
+        trainings = f"{len(runs)} training{'s' if len(runs) != 1 else ''}"
+        tell(f"predicting {', '.join(task.name for task in missing)} from {trainings} and by rivals")
         network = with_method(experiment, source.method_options("comm", experiment))
         write_material(out, vectors_of(network, data, runs, "untrained" in readers), missing)
         shares = [_share(questions, out, part, at_a_time) for part in range(at_a_time)]

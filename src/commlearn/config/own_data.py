@@ -310,6 +310,8 @@ def choice_line(settings: Mapping[str, Any], records: Records) -> str:
         >>> settings = {"training": {"epochs": 5}, "augmentations": {"v": {"name": "vector", "std": 0.1}}}
         >>> choice_line(settings, records)
         'chosen for 9 training records: training.epochs 5, augmentations.v vector (std=0.1)'
+        >>> choice_line({"model": {"encoders": {"v": "fixed", "w": "fixed"}}}, records)
+        'chosen for 9 training records: model.encoders.{v,w} fixed'
     """
     return f"chosen for {len(records)} training records: {', '.join(_flat(settings))}"
 
@@ -334,14 +336,21 @@ def left_open(chosen: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str,
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
     parts: list[str] = []
+    alike: dict[str, list[str]] = {}  # names of modalities, by what was chosen for them
     for key, value in settings.items():
         if isinstance(value, Mapping) and "name" not in value:
             parts += _flat(value, f"{prefix}{key}.")
-        elif isinstance(value, Mapping):  # a part: its name and options
+            continue
+        words = _short(value)
+        if isinstance(value, Mapping):  # a part: its name and options
             options = " ".join(f"{name}={_short(option)}" for name, option in value.items() if name != "name")
-            parts.append(f"{prefix}{key} {value['name']}{f' ({options})' if options else ''}")
+            words = f"{value['name']}{f' ({options})' if options else ''}"
+        if prefix in ("model.encoders.", "augmentations."):
+            alike.setdefault(words, []).append(str(key))
         else:
-            parts.append(f"{prefix}{key} {_short(value)}")
+            parts.append(f"{prefix}{key} {words}")
+    for words, names in alike.items():
+        parts.append(f"{prefix}{names[0] if len(names) == 1 else '{' + ','.join(names) + '}'} {words}")
     return parts
 
 

@@ -125,7 +125,8 @@ def best_logs(
     for repeat in range(1, settings.repeats_of(len(labels))):
         folds = make_folds(labels, evidence.groups, settings.folds, settings.seed + 1000 * repeat)
         if not len(folds.unlearnable_classes(labels)):
-            estimates.append(_logs_of_folds(replace(evidence, folds=folds), settings, tell)[0])
+            again = replace(evidence, folds=folds)
+            estimates.append(_logs_of_folds(again, settings, lambda what: tell(f"{what}, other folds"))[0])
     if len(estimates) > 1:
         logs = {
             subset: log_softmax(np.mean([estimate[subset] for estimate in estimates], axis=0), axis=1)
@@ -148,7 +149,7 @@ def _logs_of_folds(
     fused = evidence.fused if len(evidence.names) <= MOST_FUSED else {}
     joined: Logs = {}
     for subset, block in fused.items():
-        tell(" + ".join(subset) + ", fused")
+        tell(f"reading the fused embedding of {' + '.join(subset)}")
         fused_log = _log_of_block(block, evidence, rich_family, settings)
         parts = [logs[subset], fused_log, *(log for part, log in joined.items() if set(part) < set(subset))]
         stack = fit_stack(parts, evidence.labels, evidence.folds)

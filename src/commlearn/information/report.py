@@ -418,14 +418,12 @@ def _linear(report: InteractionReport) -> list[str]:
     mlp, linear = _synergy(report.data), _synergy(report.linear)
     if mlp.bits < 0.02 or (mlp.p or 0) > PRESENT:
         return []
-    finding = "A linear probe of the modalities side by side sees "
-    if linear.bits < 0.1 * mlp.bits:
-        finding += "none of the synergy; non-linear experts do"
-    elif linear.bits < 0.7 * mlp.bits:
-        finding += "part of the synergy"
-    else:
-        finding = "The synergy can be read linearly"
-    return [f"{finding} ({min(linear.bits, mlp.bits):.2f} of {mlp.bits:.2f} bits)."]
+    seen = f"({min(linear.bits, mlp.bits):.2f} of {mlp.bits:.2f} bits)"
+    if linear.bits >= 0.7 * mlp.bits:
+        return [f"The synergy can be read linearly {seen}."]
+    part = "part" if linear.bits >= 0.1 * mlp.bits else "none"
+    rest = "; non-linear experts do" if part == "none" else ""
+    return [f"A linear probe of the modalities side by side sees {part} of the synergy {seen}{rest}."]
 
 
 def _synergy(view: View) -> Estimate:
@@ -461,9 +459,10 @@ def _more_data(report: InteractionReport) -> list[str]:
     lines = []
     for name, gains in report.curve.worth.items():
         low, high = gains[-1].bits_interval
+        rest = [other for other in report.modalities if other != name]
         lines.append(
-            f"{name}, given the others, adds {gains[-1].bits:.2f} bits [{low:.2f}, {high:.2f}] and "
-            f"{100 * gains[-1].accuracy:.1f} points of balanced accuracy"
+            f"{name}, given {rest[0] if len(rest) == 1 else 'the others'}, adds {gains[-1].bits:.2f} bits "
+            f"[{low:.2f}, {high:.2f}] and {100 * gains[-1].accuracy:.1f} points of balanced accuracy"
             + "".join(f"; {gain.bits:.2f} at {gain.records} records" for gain in gains[-2::-1])
             + "."
         )

@@ -37,7 +37,8 @@ class RetrievalResult:
 
     def __str__(self) -> str:
         recalls = ", ".join(f"recall@{k} {100 * share:.1f} %" for k, share in self.recall.items())
-        return f"{recalls}, median rank {self.median_rank:.0f} of {self.records}"
+        chance = ", ".join(f"{100 * k / self.records:.1f}" for k in self.recall)
+        return f"{recalls} (chance {chance} %), median rank {self.median_rank:.0f} of {self.records}"
 
 
 def retrieval(

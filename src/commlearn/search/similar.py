@@ -15,7 +15,7 @@ from commlearn.batch import Subset
 from commlearn.errors import ConfigurationError, DataError, RunError, unknown
 from commlearn.errors import nearest as nearest_name
 from commlearn.kinds.base import Cells
-from commlearn.kinds.rows import is_empty
+from commlearn.kinds.rows import WAY_OUT, is_empty
 from commlearn.probes.nearest import nearest
 from commlearn.probes.readout_rows import own_table
 from commlearn.records import Records
@@ -360,7 +360,24 @@ def records_of_cells(model: Trained, cells: Mapping[str, Any], names: Sequence[s
     for column in row.keys() & cells.keys():
         row[column][0] = cells[column]
     reader = replace(model, schema=replace(schema, modalities=kinds))
-    return reader.records(Cells(pd.DataFrame(row), Path.cwd()), modalities=names)
+    try:
+        return reader.records(Cells(pd.DataFrame(row), Path.cwd()), modalities=names)
+    except DataError as problem:
+        raise DataError(_of_query(str(problem))) from problem
+
+
+def _of_query(message: str) -> str:
+    """Return what cannot be read in a query: it is no table, has no rows, and cannot go on without a cell.
+
+    Example:
+        >>> _of_query("The table cannot be read: modality 'a': file row 0: 'a.png': there is no such file")
+        "The query cannot be read: modality 'a': file: 'a.png': there is no such file"
+    """
+    if not message.startswith("The table cannot be read: "):
+        return message
+    head, *more = [line.strip().removeprefix("- ") for line in message.splitlines() if WAY_OUT not in line]
+    problems = "; ".join(more) or head.removeprefix("The table cannot be read: ")
+    return f"The query cannot be read: {problems.replace(' row 0:', ':')}"
 
 
 def _example(schema: Schema) -> str:

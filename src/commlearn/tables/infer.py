@@ -198,6 +198,10 @@ class Inferred:
         for guess in self.of("modality"):
             lines += [f"  # {part}" for part in wrapper.wrap(_line(guess.reason))]
             lines += [f"  {_flow(guess.name, kind_to_mapping(guess.value))}"]
+        if len(self.of("modality")) == 1:
+            lines += [
+                "  # Only one modality: if its columns come from several sources, give each source its own."
+            ]
         lines += self._entries("target", "targets:  # never seen in training, only by probes")
         for role in ("id", "group", "split"):
             for guess in self.of(role):

@@ -38,7 +38,8 @@ def load(source: str | Path) -> tuple[Any, str]:
     try:
         text = plain_file(source).read_text(encoding="utf-8") if is_file else str(source)
     except FileNotFoundError as problem:
-        message = f"There is no schema {source}. Write one with: commlearn init TABLE -o {source}"
+        way = f"Give the path of one, or write one with: commlearn init TABLE -o {source}"
+        message = f"There is no schema {source}. {way}"
         raise ConfigurationError(message) from problem
     except (OSError, UnicodeDecodeError) as problem:
         raise ConfigurationError(f"{name} cannot be read as YAML: {problem}") from problem

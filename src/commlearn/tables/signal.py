@@ -127,7 +127,7 @@ def shuffled(columns: dict[str, Column]) -> list[Problem]:
         if not shares_signal(features(columns[first], rows), features(columns[second], rows)):
             message = (
                 f"no signal shared by {first} and {second} was found in {len(rows)} rows: are their rows "
-                "shuffled against each other? Ignore this if they are informative only in combination"
+                "shuffled against each other? Ignore this if they share little, or inform only in combination"
             )
             problems.append(Problem(message, level="warning"))
     return problems

@@ -133,7 +133,8 @@ class Lines(Callback):
 
     def start(self, start: Start) -> None:
         self.total = start.total
-        position = f"step {start.step} of {start.total}, {start.steps_per_epoch} steps per epoch"
+        steps = f"{start.steps_per_epoch} step{'s' if start.steps_per_epoch != 1 else ''}"
+        position = f"step {start.step} of {start.total}, {steps} per epoch"
         self.note(f"{title(start.experiment)}: {position}")
 
     def note(self, text: str) -> None:

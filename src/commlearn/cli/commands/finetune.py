@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from typing import Any
 
 from commlearn.cli.arguments import Call, add_run, given
 
@@ -60,7 +62,6 @@ def python(options: argparse.Namespace) -> Call:
 
 def run(options: argparse.Namespace) -> None:
     from commlearn.cli.output import print_json, print_next
-    from commlearn.probes.results import MEASURES
     from commlearn.storage.plain_json import values_of_file
     from commlearn.training.callbacks import progress_for
     from commlearn.training.finetune import RESULT
@@ -80,12 +81,29 @@ def run(options: argparse.Namespace) -> None:
         "validation loss {validation_loss:.4f}".format(**results[RESULT])
     )
     for target, probed in results.get("probes.json", {}).items():
-        measure = next(name for name in MEASURES if name in probed)
-        low, high = probed["interval"]
-        limits = "no interval: too few rows or groups" if low is None else f"{low:.3f}, {high:.3f}"
-        print(f"probe of {target}: {measure} {probed[measure]:.3f} [{limits}]")
+        print(f"probe of {target}: {_score(probed)}")
     print(f"Fine-tuned: {out}")
     print_next(options, ("report", out), ("export", out, f"{out}-model"))
+
+
+def _score(probed: Mapping[str, Any]) -> str:
+    """Return a stored score with its interval, which there is not for too few rows or groups.
+
+    Example:
+        >>> _score({"balanced_accuracy": 0.81, "interval": [0.7, 0.9]})
+        'balanced accuracy 81.0 % [70.0, 90.0]'
+        >>> _score({"r2": 0.5, "interval": [None, None]})
+        'R2 0.500'
+    """
+    from commlearn.probes.results import MEASURES
+
+    measure = next(name for name in MEASURES if name in probed)
+    if probed[measure] is None:
+        return f"no {MEASURES[measure]}: the test records have one value"
+    times, places, unit = (100, 1, " %") if measure == "balanced_accuracy" else (1, 3, "")
+    limits = ", ".join(f"{times * limit:.{places}f}" for limit in probed["interval"] if limit is not None)
+    score = f"{MEASURES[measure]} {times * probed[measure]:.{places}f}{unit}"
+    return f"{score} [{limits}]" if limits else score
 
 
 def _out(options: argparse.Namespace) -> str:

@@ -52,12 +52,13 @@ def _library() -> dict[str, object]:
     from commlearn.methods import METHODS
     from commlearn.models.encoders import ENCODERS
 
+    threads = torch.get_num_threads()
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "commlearn": commlearn.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "devices": devices or [f"cpu, {torch.get_num_threads()} threads"],
+        "devices": devices or [f"cpu, {threads} thread{'s' if threads > 1 else ''}"],
         "recipes": list(recipes()),
         "methods": list(METHODS),
         "baselines": list(BASELINES),

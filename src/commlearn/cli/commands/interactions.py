@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from commlearn.cli import command_line_message
 from commlearn.cli.arguments import Call, Code, add_modalities, add_run, add_targets, given
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.escapes import file_name_part
@@ -111,7 +112,8 @@ def run(options: argparse.Namespace) -> None:
         values = {target: report.to_dict() for target, report in reports.items()}
         print_json(values if len(targets) > 1 else next(iter(values.values())))
     else:
-        print("\n\n".join(str(report) for report in reports.values()))
+        words = (command_line_message(str(report), options.command_parser) for report in reports.values())
+        print("\n\n".join(words))
 
 
 def _source(options: argparse.Namespace) -> Any:
@@ -120,7 +122,8 @@ def _source(options: argparse.Namespace) -> Any:
     if not _is_schema(options.run_folder):
         return options.run_folder
     if options.table is None:
-        raise ConfigurationError(f"{options.run_folder} is a schema, which needs a table. Add one: TABLE.")
+        call = f"commlearn interactions {options.run_folder} TABLE"
+        raise ConfigurationError(f"{options.run_folder} is a schema, which needs a table. Add one: {call}")
     return Schema.from_yaml(options.run_folder)
 
 

@@ -71,7 +71,8 @@ def run(options: argparse.Namespace) -> None:
         note = loaded.folder.write_if_possible("probes.json", json_text(results))
     print_json(results) if options.json else print_probes(results)
     if isinstance(loaded, Run) and not options.table:
-        print_next(options, ("interactions", options.run_folder), ("report", options.run_folder))
+        commands = ("interactions", "report") if len(loaded.specs) > 1 else ("report",)  # of two or more
+        print_next(options, *((command, options.run_folder) for command in commands))
     if note:
         print(f"commlearn: note: {note}", file=sys.stderr)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 from commlearn.cli.arguments import Call, add_modalities, add_run, given, names
@@ -142,7 +143,8 @@ def _print(hits: Any, options: argparse.Namespace) -> None:
         cells = [f"{value:.3f}" if isinstance(value, float) else str(value)[:20] for value in values]
         above = "-" if hit["above"] != hit["above"] else f"{100 * hit['above']:.1f} %"
         table.add_row(*(escape(one_line(cell)) for cell in (*cells, above, hit["record"], hit["why"])))
-    console = Console(file=terminal_stream(sys.stdout), highlight=False, width=80)
+    width = max(80, get_terminal_size((80, 24)).columns)
+    console = Console(file=terminal_stream(sys.stdout), highlight=False, width=width)
     console.print(table)
     if options.out:
         print(f"wrote {options.out}")

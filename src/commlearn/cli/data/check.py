@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("table", metavar="TABLE", help="Parquet, tar, CSV, TSV or JSON lines")
     add("--schema", metavar="YAML", default="schema.yaml", help="schema; default: schema.yaml")
-    add_targets(parser, "none; named targets get a forecast from features only, in minutes")
+    add_targets(parser, "none; a named target gets a forecast from plain features, which takes minutes")
     add("--json", action="store_true", help="print the report as JSON")
 
 
@@ -75,7 +75,8 @@ def run(options: argparse.Namespace) -> int:
 def _lines(table: str, report: Any) -> list[str]:
     facts = report.facts
     splits = ", ".join(f"{count} {name}" for name, count in facts["splits"].items())
-    lines = [f"{table}: {facts['rows']} rows ({splits})"]
+    parts = f" ({splits})" if len(facts["splits"]) > 1 else ""  # a table without parts is divided in training
+    lines = [f"{table}: {facts['rows']} rows{parts}"]
     for name, fact in facts["modalities"].items():
         line = f"  {name}: {fact['kind']}, in {fact['present']} rows"
         if lengths := fact.get("lengths"):
@@ -93,7 +94,8 @@ def _lines(table: str, report: Any) -> list[str]:
         )
     lines += [f"error    {problem}" for problem in report.errors]
     lines += [f"warning  {problem}" for problem in report.warnings]
-    lines.append(f"{len(report.errors)} errors, {len(report.warnings)} warnings")
+    counts = {"error": len(report.errors), "warning": len(report.warnings)}
+    lines.append(", ".join(f"{count} {name}{'s' if count != 1 else ''}" for name, count in counts.items()))
     return lines
 
 
@@ -102,6 +104,6 @@ def _target(fact: dict[str, Any]) -> str:
     if "classes" not in fact:
         numbers = f", {fact['min']:g} to {fact['max']:g}, mean {fact['mean']:g}" if "mean" in fact else ""
         return f"{fact['type']}{numbers}{missing}"
-    listed = ", ".join(f"{label} {count}" for label, count in list(fact["classes"].items())[:8])
+    listed = ", ".join(f"{label}: {count}" for label, count in list(fact["classes"].items())[:8])
     ellipsis = ", ..." if fact["number_of_classes"] > 8 else ""
     return f"{fact['number_of_classes']} classes ({listed}{ellipsis}){missing}"

@@ -284,7 +284,8 @@ def words_of(values: Mapping[str, Any]) -> list[str]:
         sentences.append(f"The best rival is {full['rival']}: {_score(values)} {measure}.")
     if best.get("without"):
         score = f"{best['score']:.1f} % {measure}"
-        sentences.insert(0, f"{best['reader']} without {best['without']} predicts it best: {score}.")
+        chosen = f"On training rows, {best['reader']} without {best['without']} is best"
+        sentences.insert(0, f"{chosen}; on the test rows it scores {score}.")
     if values["combination"]:
         sentences += _combination(values["combination"])
     return [*sentences, *modality_words(values["modalities"])]
