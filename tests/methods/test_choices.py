@@ -193,13 +193,15 @@ class Narrow(TokenEncoder):
 
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("gaps", [False, True])
-def test_cross_and_self_of_the_mean_tokens_are_added_to_comm(count, gaps):
+@pytest.mark.parametrize("within", [None, ["vector"], []])
+def test_cross_and_self_of_the_mean_tokens_are_added_to_comm(count, gaps, within):
     torch.manual_seed(0)
-    method = CoMMCrossSelf.build(build_encoders(specs(count), 16, {}), 16, token_weight=0.7, token_width=5)
+    encoders = build_encoders(specs(count), 16, {})
+    method = CoMMCrossSelf.build(encoders, 16, token_weight=0.7, token_width=5, within=within)
     batch = batch_for(method, count, gaps)
     fused = CoMM(method.encoders, method.fusion, method.head, temperature=0.5)
     narrow = {name: Narrow(method.encoders[name], method.narrow[name]) for name in method.modalities}
-    apart = CrossSelf(narrow, method.token_loss.heads)  # temperature 0.1
+    apart = CrossSelf(narrow, method.token_loss.heads, within=within)  # temperature 0.1
     of_fused, of_tokens = next(fused.steps(batch)), next(apart.steps(batch))
     step = next(method.steps(batch))
     torch.testing.assert_close(step.loss, of_fused.loss + 0.7 * of_tokens.loss)

@@ -135,11 +135,15 @@ class CoMMCrossSelf(CoMM):
         temperature: TemperatureChoice = 0.5,
         token_weight: float = 0.5,
         token_width: int = 128,
+        within: list[str] | None = None,
         embedding: Held = "fused+tokens",
         head: tuple[int, int] = HEAD,
         prediction: float = 0.0,
     ) -> CoMMCrossSelf:
-        """Build both as published, except for CoMM's temperature and tokens of at most `token_width`."""
+        """Build both as published, except for CoMM's temperature and tokens of at most `token_width`.
+
+        `within` names the modalities whose tokens are contrasted with themselves: all by default.
+        """
         if token_weight < 0:
             raise ConfigurationError(f"method.token_weight is {token_weight}; give 0 or more.")
         if token_width < 1:
@@ -148,7 +152,7 @@ class CoMMCrossSelf(CoMM):
         parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head, prediction)
         if embedding == "fused+tokens":
             parts["beside"] = TokenMeans(list(encoders), token_width, width)
-        token_loss = CrossSelf.build({name: nn.Identity() for name in encoders}, token_width)
+        token_loss = CrossSelf.build({name: nn.Identity() for name in encoders}, token_width, within=within)
         narrow = {name: nn.Linear(width, token_width, bias=False) for name in encoders}
         return cls(**parts, token_loss=token_loss, narrow=narrow, token_weight=token_weight)
 
