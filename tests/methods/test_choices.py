@@ -193,15 +193,15 @@ class Narrow(TokenEncoder):
 
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("gaps", [False, True])
-@pytest.mark.parametrize("within", [None, ["vector"], []])
-def test_cross_and_self_of_the_mean_tokens_are_added_to_comm(count, gaps, within):
+@pytest.mark.parametrize("weight", [0.5, 0.2])
+def test_cross_and_self_of_the_mean_tokens_are_added_to_comm(count, gaps, weight):
     torch.manual_seed(0)
     encoders = build_encoders(specs(count), 16, {})
-    method = CoMMCrossSelf.build(encoders, 16, token_weight=0.7, token_width=5, within=within)
+    method = CoMMCrossSelf.build(encoders, 16, token_weight=0.7, token_width=5, self_weight=weight)
     batch = batch_for(method, count, gaps)
     fused = CoMM(method.encoders, method.fusion, method.head, temperature=0.5)
     narrow = {name: Narrow(method.encoders[name], method.narrow[name]) for name in method.modalities}
-    apart = CrossSelf(narrow, method.token_loss.heads, within=within)  # temperature 0.1
+    apart = CrossSelf(narrow, method.token_loss.heads, self_weight=weight)  # temperature 0.1
     of_fused, of_tokens = next(fused.steps(batch)), next(apart.steps(batch))
     step = next(method.steps(batch))
     torch.testing.assert_close(step.loss, of_fused.loss + 0.7 * of_tokens.loss)
@@ -230,6 +230,7 @@ def test_the_embedding_holds_the_fused_vector_and_the_narrow_mean_tokens():
     [
         ({"token_weight": -1}, r"method.token_weight is -1; give 0 or more"),
         ({"token_width": 0}, r"method.token_width is 0; give 1 or more"),
+        ({"self_weight": -0.5}, r"method.self_weight is -0.5; give 0 or more"),
     ],
 )
 def test_a_weight_or_a_width_of_the_tokens_that_cannot_be_is_refused(options, message):

@@ -97,6 +97,8 @@ def test_crossself_within_some_modalities_only():
     assert list(step.terms) == ["image+vector", "image+other", "vector+other", "image"]
     cross = sum(term for name, term in step.terms.items() if "+" in name) / 3
     torch.testing.assert_close(step.loss, cross + step.terms["image"] / 2)
+    method.self_weight = 0.3
+    torch.testing.assert_close(method.combine(step.terms), cross + 0.3 * step.terms["image"])
     with pytest.raises(ConfigurationError, match="method.within: Unknown modality 'imagee', did you mean"):
         METHODS["crossself"].build(build_encoders(specs(2), 16, {}), 16, within=["imagee"])
 

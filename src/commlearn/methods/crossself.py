@@ -30,6 +30,7 @@ class CrossSelf(SeparateHeads):
         temperature: temperature of every contrast.
         within: modalities that are contrasted with themselves; all by default. Naming only the images
             makes it SLIP with a fixed temperature.
+        self_weight: weight of the contrasts of modalities with themselves.
 
     Example:
         >>> import torch
@@ -50,12 +51,16 @@ class CrossSelf(SeparateHeads):
         heads: Mapping[str, nn.Module],
         temperature: float = 0.1,
         within: Sequence[str] | None = None,
+        self_weight: float = 0.5,
     ) -> None:
         super().__init__(encoders, heads, temperature)
+        if self_weight < 0:
+            raise ConfigurationError(f"method.self_weight is {self_weight}; give 0 or more.")
         for name in within or ():
             if name not in self.encoders:
                 raise ConfigurationError(f"method.within: {unknown('modality', name, self.modalities)}")
         self.within = tuple(self.modalities if within is None else within)
+        self.self_weight = self_weight
 
     @classmethod
     def build(
@@ -64,9 +69,11 @@ class CrossSelf(SeparateHeads):
         width: int,
         temperature: float = 0.1,
         within: list[str] | None = None,
+        self_weight: float = 0.5,
     ) -> CrossSelf:
         """Build Cross+Self with a three-layer head for each modality."""
-        return cls(encoders, {name: projection_head(width) for name in encoders}, temperature, within)
+        heads = {name: projection_head(width) for name in encoders}
+        return cls(encoders, heads, temperature, within, self_weight)
 
     def contrasts(self, views: Sequence[Mapping[str, Tensor]]) -> Contrasts:
         first, second = views
@@ -76,10 +83,12 @@ class CrossSelf(SeparateHeads):
         return pairs | {(name,): [(first[name], second[name])] for name in self.within}
 
     def combine(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """Return the mean over pairs of modalities plus half the sum over single modalities."""
+        """Return the mean over pairs of modalities plus the weighted sum over single modalities."""
         names = [subset_name(pair) for pair in combinations(self.modalities, 2)]
         cross = mean_of([terms[name] for name in names if name in terms], self)
-        return cross + sum((terms[name] / 2 for name in self.within if name in terms), 0.0 * cross)
+        return cross + sum(
+            (self.self_weight * terms[name] for name in self.within if name in terms), 0.0 * cross
+        )
 
 
 class CoMMCrossSelf(CoMM):
@@ -135,15 +144,12 @@ class CoMMCrossSelf(CoMM):
         temperature: TemperatureChoice = 0.5,
         token_weight: float = 0.5,
         token_width: int = 128,
-        within: list[str] | None = None,
+        self_weight: float = 0.5,
         embedding: Held = "fused+tokens",
         head: tuple[int, int] = HEAD,
         prediction: float = 0.0,
     ) -> CoMMCrossSelf:
-        """Build both as published, except for CoMM's temperature and tokens of at most `token_width`.
-
-        `within` names the modalities whose tokens are contrasted with themselves: all by default.
-        """
+        """Build both as published, except for CoMM's temperature and tokens of at most `token_width`."""
         if token_weight < 0:
             raise ConfigurationError(f"method.token_weight is {token_weight}; give 0 or more.")
         if token_width < 1:
@@ -152,7 +158,9 @@ class CoMMCrossSelf(CoMM):
         parts = fused_parts(encoders, width, fusion, subsets, temperature, embedding, head, prediction)
         if embedding == "fused+tokens":
             parts["beside"] = TokenMeans(list(encoders), token_width, width)
-        token_loss = CrossSelf.build({name: nn.Identity() for name in encoders}, token_width, within=within)
+        token_loss = CrossSelf.build(
+            {name: nn.Identity() for name in encoders}, token_width, self_weight=self_weight
+        )
         narrow = {name: nn.Linear(width, token_width, bias=False) for name in encoders}
         return cls(**parts, token_loss=token_loss, narrow=narrow, token_weight=token_weight)
 
