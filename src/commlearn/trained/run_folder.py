@@ -127,6 +127,8 @@ VALIDATION = "validation.jsonl"  # validation loss after each epoch of fine-tuni
 FINE_TUNING = "finetune.json"  # how the run was fine-tuned, if it was
 FROZEN_WEIGHTS = "frozen.safetensors"  # weights of frozen encoders, if the run began with an artifact
 READOUTS = ("probes.json", "interactions.json")  # read off the last state
+JOB = "job.json"  # what a comparison trains the run for
+OF_JOB = (JOB, "output.txt", "cost.json")  # files of a comparison, which is running if it replaces a run
 USUAL = (
     *(CONFIG, METRICS, TABLE, SPEED, LOG, SCHEMA, STATE, MODALITIES, ENVIRONMENT),
     *(ROWS, FEATURES, FINE_TUNING, DATA, FROZEN_WEIGHTS, UNUSED, UNREADABLE),
@@ -202,7 +204,7 @@ class RunFolder:
         """Remove what an earlier run left here; refuse if anything here may be somebody else's."""
         self.files.check_removable()  # before locking creates a file
         self.lock()
-        self.files.remove(last=CONFIG)
+        self.files.remove(last=CONFIG, stay=OF_JOB)
 
     def claim(self) -> None:
         """Take over a folder that holds no run; refuse if a run's files would replace somebody else's."""
