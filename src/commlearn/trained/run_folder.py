@@ -168,6 +168,12 @@ class RunFolder:
     def fine_tuned(self) -> bool:
         return (self.path / FINE_TUNING).exists()
 
+    def write_probes(self, text: str) -> str:
+        """Write results of probes; return a note if they cannot be saved or would replace a comparison's."""
+        if (self.path / JOB).exists():
+            return f"This was not saved: probes.json in {self.path} holds the results of the comparison."
+        return self.write_if_possible("probes.json", text)
+
     def create(self, experiment: Experiment, data: Dataset) -> None:
         """Make the folder and store what defines the run, in place of one that it holds."""
         if self.exists:
