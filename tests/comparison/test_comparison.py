@@ -91,6 +91,16 @@ def test_other_targets_leave_what_was_measured(schema, tmp_path, jobs_in_this_pr
     assert all(cell["mean"] is not None for cell in table["methods"]["raw"]["scores"].values())
 
 
+def test_trainings_have_the_threads_that_a_schema_states(schema, tmp_path, monkeypatch):
+    stated = {**yaml.safe_load(schema.read_text()), "training": {"threads": 3}}
+    stated["table"] = str(schema.parent / "table.csv")
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(stated))
+    monkeypatch.setattr(workers, "COMMAND", ("/bin/true",))
+    compare(tmp_path / "schema.yaml", ["raw"], 1, tmp_path / "out", SMALL, 1, quiet, ["y"], rivals=[])
+    (described,) = (tmp_path / "out").rglob("job.json")
+    assert json.loads(described.read_text())["threads"] == 3
+
+
 def test_probing_a_run_leaves_the_results_of_its_comparison(schema, tmp_path, jobs_in_this_process, capsys):
     words = (schema, ["clip"], 1, tmp_path, SMALL, 1, quiet)
     compare(*words, ["y"], rivals=[])
