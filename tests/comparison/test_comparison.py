@@ -12,6 +12,7 @@ import pytest
 import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from commlearn.cli import main
 from commlearn.comparison import job, table, workers
 from commlearn.comparison.baselines import BASELINES
 from commlearn.comparison.compare import compare
@@ -88,6 +89,28 @@ def test_other_targets_leave_what_was_measured(schema, tmp_path, jobs_in_this_pr
     assert [line.split(":")[0] for line in log_lines] == ["started", "done"] * 2 + ["done before"]
     table = compare(schema, ["raw"], 1, tmp_path, SMALL, 1, quiet, rivals=[])
     assert all(cell["mean"] is not None for cell in table["methods"]["raw"]["scores"].values())
+
+
+def test_trainings_have_the_threads_that_a_schema_states(schema, tmp_path, monkeypatch):
+    stated = {**yaml.safe_load(schema.read_text()), "training": {"threads": 3}}
+    stated["table"] = str(schema.parent / "table.csv")
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(stated))
+    monkeypatch.setattr(workers, "COMMAND", ("/bin/true",))
+    compare(tmp_path / "schema.yaml", ["raw"], 1, tmp_path / "out", SMALL, 1, quiet, ["y"], rivals=[])
+    (described,) = (tmp_path / "out").rglob("job.json")
+    assert json.loads(described.read_text())["threads"] == 3
+
+
+def test_probing_a_run_leaves_the_results_of_its_comparison(schema, tmp_path, jobs_in_this_process, capsys):
+    words = (schema, ["clip"], 1, tmp_path, SMALL, 1, quiet)
+    compare(*words, ["y"], rivals=[])
+    results = tmp_path / "clip" / "seed0" / "run" / "probes.json"
+    before = results.read_text()
+    assert main(["probe", str(results.parent)]) == 0
+    assert "This was not saved" in capsys.readouterr().err
+    assert results.read_text() == before
+    table = compare(*words, rivals=[])  # targets that only the probe has scored
+    assert table["methods"]["clip"]["scores"]["size"]["mean"] is not None
 
 
 @pytest.mark.slow

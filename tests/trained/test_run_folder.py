@@ -303,6 +303,17 @@ def test_a_run_stopped_before_its_first_checkpoint_goes_on_but_not_over_foreign_
     assert contents(other) == before
 
 
+def test_a_job_stopped_before_its_first_checkpoint_has_its_files_when_it_goes_on(tmp_path):
+    job, folder = {"job.json": "{}", "output.txt": "begun", "cost.json": "{}"}, RunFolder(tmp_path / "run")
+    train(experiment(epochs=1), folder.path, data())
+    for name, text in job.items():
+        folder.write(name, text)
+    shutil.rmtree(folder.checkpoints)
+    train(experiment(epochs=1), folder.path, data(), resume=True)
+    assert {name: (folder.path / name).read_text() for name in job} == job
+    assert set(contents(folder.path)) - {"lock", "files.json"} <= listed(folder.path)
+
+
 def test_an_old_run_without_a_list_is_resumed_and_probed_but_not_overwritten(tmp_path):
     folder = shutil.copytree(OLD, tmp_path / "run")
     (folder / "note.txt").write_text("mine")

@@ -163,7 +163,7 @@ def compared(
                 tell(f"done before: {job}")
         for note in data.notes if missing else ():
             tell(note)
-        errors = work_on(source, missing, at_a_time, tell, data.files)
+        errors = work_on(source, missing, at_a_time, tell, data.files, experiment.training.threads)
         result = table_from(experiment, data, members, scores, planned, errors)
         result["refused"] = refused
         write_atomically(Path(out) / "table.json", json_text(result).encode())
@@ -312,7 +312,7 @@ def _answer(
         network = with_method(experiment, source.method_options("comm", experiment))
         write_material(out, vectors_of(network, data, runs, "untrained" in readers), missing)
         shares = [_share(questions, out, part, at_a_time) for part in range(at_a_time)]
-        errors = work_on(source, shares, at_a_time, tell, data.files)
+        errors = work_on(source, shares, at_a_time, tell, data.files, experiment.training.threads)
         for share, reason in errors.items():
             raise RunError(f"{share} failed: {reason}. Its output is in {share.folder / 'output.txt'}.")
         clear_material(out)

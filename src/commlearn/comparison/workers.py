@@ -31,13 +31,14 @@ def work_on(
     at_a_time: int,
     tell: Callable[[str], None],
     files: Mapping[str, str] | None = None,
+    threads: int = 0,
 ) -> dict[Job, str]:
     """Run each job in its own process; return the reasons of those that failed.
 
-    A job is refused if the fingerprint of the table it reads differs from `files`.
+    A job is refused if the fingerprint of the table it reads differs from `files`. With 0 threads, it has
+    as many as before it was interrupted, otherwise a share of the cores.
     """
     shared = _threads_for(min(at_a_time, max(len(jobs), 1)))
-    configured = int(source.overrides.get("training.threads") or 0)
     waiting, errors = list(jobs), {}
     running: dict[Job, subprocess.Popen[bytes]] = {}
     started: dict[Job, float] = {}
@@ -46,7 +47,7 @@ def work_on(
         while waiting or running:
             while waiting and len(running) < at_a_time:
                 job = waiting.pop(0)
-                running[job] = _start(source, job, configured or _threads_before(job) or shared, files)
+                running[job] = _start(source, job, threads or _threads_before(job) or shared, files)
                 started[job] = time.monotonic()
                 tell(f"started: {job}")
             time.sleep(0.2)

@@ -128,15 +128,16 @@ class FileList:
                 f". {remedy.format('Move them away')}"
             )
 
-    def remove(self, last: str) -> None:
+    def remove(self, last: str, stay: Sequence[str] = ()) -> None:
         """Remove the library's files, and folders that are then empty; refuse if the folder holds others.
 
         Args:
             last: the name to remove last, because it makes the folder a run.
+            stay: names of files that are not removed.
         """
         self.check_removable()
-        listed = self.names()
-        names = [name for name in _walk(self.folder) if name != LIST and self._is_ours(name, listed)]
+        listed, spared = self.names(), {LIST, *stay}
+        names = [name for name in _walk(self.folder) if name not in spared and self._is_ours(name, listed)]
         try:
             for name in sorted(names, key=lambda name: name == last):
                 (self.folder / name).unlink(missing_ok=True)
@@ -145,7 +146,7 @@ class FileList:
         for parent in sorted(_parents(names), key=len, reverse=True):
             with suppress(OSError):  # it holds a foreign folder
                 (self.folder / parent).rmdir()
-        self._store(set())
+        self._store(listed.intersection(stay))
 
     def remove_leftovers(self) -> None:
         """Remove what processes that were killed had begun to write in place of listed files.

@@ -127,6 +127,8 @@ VALIDATION = "validation.jsonl"  # validation loss after each epoch of fine-tuni
 FINE_TUNING = "finetune.json"  # how the run was fine-tuned, if it was
 FROZEN_WEIGHTS = "frozen.safetensors"  # weights of frozen encoders, if the run began with an artifact
 READOUTS = ("probes.json", "interactions.json")  # read off the last state
+JOB = "job.json"  # what a comparison trains the run for
+OF_JOB = (JOB, "output.txt", "cost.json")  # files of a comparison, which is running if it replaces a run
 USUAL = (
     *(CONFIG, METRICS, TABLE, SPEED, LOG, SCHEMA, STATE, MODALITIES, ENVIRONMENT),
     *(ROWS, FEATURES, FINE_TUNING, DATA, FROZEN_WEIGHTS, UNUSED, UNREADABLE),
@@ -166,6 +168,12 @@ class RunFolder:
     def fine_tuned(self) -> bool:
         return (self.path / FINE_TUNING).exists()
 
+    def write_probes(self, text: str) -> str:
+        """Write results of probes; return a note if they cannot be saved or would replace a comparison's."""
+        if (self.path / JOB).exists():
+            return f"This was not saved: probes.json in {self.path} holds the results of the comparison."
+        return self.write_if_possible("probes.json", text)
+
     def create(self, experiment: Experiment, data: Dataset) -> None:
         """Make the folder and store what defines the run, in place of one that it holds."""
         if self.exists:
@@ -202,7 +210,7 @@ class RunFolder:
         """Remove what an earlier run left here; refuse if anything here may be somebody else's."""
         self.files.check_removable()  # before locking creates a file
         self.lock()
-        self.files.remove(last=CONFIG)
+        self.files.remove(last=CONFIG, stay=OF_JOB)
 
     def claim(self) -> None:
         """Take over a folder that holds no run; refuse if a run's files would replace somebody else's."""

@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
     complete = modalities is None and targets is None and options.kind == "linear"
     note = ""
     if complete and isinstance(loaded, Run) and not options.table:
-        note = loaded.folder.write_if_possible("probes.json", json_text(results))
+        note = loaded.folder.write_probes(json_text(results))
     print_json(results) if options.json else print_probes(results)
     if isinstance(loaded, Run) and not options.table:
         commands = ("interactions", "report") if len(loaded.specs) > 1 else ("report",)  # of two or more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +122,8 @@ def run(options: argparse.Namespace) -> None:
         from commlearn.storage.plain_json import json_text
 
         probes = probe(result, data, _targets(options))
-        result.folder.write("probes.json", json_text(probes))
+        if note := result.folder.write_probes(json_text(probes)):
+            print(f"commlearn: note: {note}", file=sys.stderr)
     if options.json:
         print_json({"run": str(out), "step": result.step, "probes": probes, "warnings": result.warnings})
         return
