@@ -86,7 +86,8 @@ def test_other_targets_leave_what_was_measured(schema, tmp_path, jobs_in_this_pr
     log_lines = []
     for targets in (["y"], ["size", "tags"], ["y"]):
         compare(schema, ["raw"], 1, tmp_path, SMALL, 1, log_lines.append, targets, rivals=[])
-    assert [line.split(":")[0] for line in log_lines] == ["started", "done"] * 2 + ["done before"]
+    of_jobs = [line.split(":")[0] for line in log_lines if line.startswith(("started", "done"))]
+    assert of_jobs == ["started", "done"] * 2 + ["done before"]
     table = compare(schema, ["raw"], 1, tmp_path, SMALL, 1, quiet, rivals=[])
     assert all(cell["mean"] is not None for cell in table["methods"]["raw"]["scores"].values())
 
