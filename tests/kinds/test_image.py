@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -218,6 +220,12 @@ def test_images_that_do_not_fit_in_memory_are_decoded_when_taken(tmp_path, monke
         streamed.take(np.array([0, 2]))
     with pytest.raises(DataError, match="no such file"):
         read(["nowhere.png"], tmp_path)
+
+
+def test_a_missing_file_is_named_with_the_folder_in_which_it_was_looked_for(tmp_path):
+    for root, where in ((tmp_path, re.escape(f" in {tmp_path}")), (Path(), " in the working folder")):
+        with pytest.raises(DataError, match=f"'nowhere.png': there is no such file{where}. Correct the path"):
+            read(["nowhere.png"], root)
 
 
 def test_cut_off_images_are_named_by_row(tmp_path):

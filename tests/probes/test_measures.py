@@ -154,6 +154,7 @@ def test_shares_that_no_draw_changes_are_not_certain(records):
     )["balanced_accuracy"]
     assert (value, high) == (1, 1)
     assert low == pytest.approx(0.025 ** (1 / records))
+    assert type(low) is type(high) is float  # as a printed result shows them
 
 
 def test_nothing_is_explained_where_nothing_varies():

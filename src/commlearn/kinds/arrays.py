@@ -137,8 +137,9 @@ def file_of(cell: str | Path, root: Path, outside: bool = False) -> Path:
         )
     if "\0" in path or not os.path.isfile(path):
         slashes = " (with / in place of \\)" if "\\" in str(cell) else ""
+        where = "" if os.path.isabs(cell) else f" in {'the working folder' if root == Path() else root}"
         raise DataError(
-            f"{shown(cell)}: there is no such file. Correct the path{slashes}, or leave the cell empty"
+            f"{shown(cell)}: there is no such file{where}. Correct the path{slashes}, or leave the cell empty"
         )
     return Path(path)
 

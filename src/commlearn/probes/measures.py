@@ -245,7 +245,7 @@ def measured(
 def unseen_errors(strata: np.ndarray, groups: np.ndarray | None) -> float:
     """Return how far a mean over classes may be off although the units of each class all agree."""
     counts = [np.unique(_units(strata, side)[1], return_counts=True)[1] for side in _sides(groups)]
-    return max((1 - 0.025 ** (1 / sizes.min())) / len(sizes) for sizes in counts)
+    return float(max((1 - 0.025 ** (1 / sizes.min())) / len(sizes) for sizes in counts))
 
 
 def interval_over_repeats(

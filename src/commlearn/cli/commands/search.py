@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-k", type=int, default=10, metavar="N", help="number of records; default: 10")
     add("--by", type=names, metavar="NAMES", help="modalities of the query to use")
     add_modalities(parser, "compare with")
-    add("--index", metavar="FOLDER", help="folder for vectors; default: RUN/search")
+    add("--index", metavar="FOLDER", help="folder for vectors; default: RUN/search, or none for an export")
     add("--approximate", action="store_true", help="search through lists of faiss (an extra)")
     add("--out", "-o", metavar="FILE", help="write the records to a .csv or .parquet file")
     add("--json", action="store_true", help="print the records as JSON")
