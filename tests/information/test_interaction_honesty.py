@@ -191,6 +191,19 @@ def test_a_sorted_table_is_no_series(by):
     assert not any("series over time" in sign for sign in signs.others)
 
 
+@pytest.mark.parametrize("keys", [("site",), ("class", "site"), ("class", "site", "age"), ("site", "class")])
+def test_a_table_sorted_by_codes_is_no_series(keys):
+    draw = np.random.default_rng(2)
+    cause = draw.normal(size=800)
+    cells = {"class": (cause + 0.5 * draw.normal(size=800) > 0).astype(int)}
+    cells |= {"site": np.digitize(cause, [-1, -0.3, 0.3, 1]), "age": np.round(50 + 12 * cause)}
+    rows = np.lexsort([cells[key] for key in reversed(keys)])
+    first = np.column_stack([np.eye(5)[cells["site"]], cells["age"]])
+    second = 0.7 * cause[:, None] + 0.7 * draw.normal(size=(800, 2))
+    signs = signs_of({"a": first[rows], "b": second[rows]}, cells["class"][rows])
+    assert not any("series over time" in sign for sign in [*signs.severe, *signs.others])
+
+
 def test_records_that_are_not_copies_are_not_called_so():
     draw = np.random.default_rng(3)
     line = draw.normal(size=(600, 1))
