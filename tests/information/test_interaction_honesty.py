@@ -204,6 +204,24 @@ def test_a_table_sorted_by_codes_is_no_series(keys):
     assert not any("series over time" in sign for sign in [*signs.severe, *signs.others])
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_classes_of_few_records_are_no_near_copies(seed):
+    """Each of 100 classes is a cluster of 6: the neighbours after those cannot have its class."""
+    draw, label = np.random.default_rng(seed), np.arange(600) % 100
+    arrays = {"a": 20 * draw.normal(size=(100, 8))[label] + 5 * draw.normal(size=(600, 8))}
+    arrays["b"] = draw.normal(size=(600, 2))
+    assert signs_of(arrays, label.astype(str)).severe == []
+
+
+@pytest.mark.parametrize("seed", [0, 1, 15])
+def test_records_along_a_line_are_no_near_copies(seed):
+    """Among neighbours on a line, chance alone makes one distance many times the one before."""
+    draw = np.random.default_rng(seed)
+    line, site = draw.normal(size=400), draw.integers(0, 5, 400)
+    arrays = {"a": np.column_stack([line, site]), "b": draw.normal(size=(400, 3))}
+    assert signs_of(arrays, (line + draw.normal(size=400) > 0).astype(int)).severe == []
+
+
 def test_records_that_are_not_copies_are_not_called_so():
     draw = np.random.default_rng(3)
     line = draw.normal(size=(600, 1))
