@@ -191,6 +191,37 @@ def test_a_sorted_table_is_no_series(by):
     assert not any("series over time" in sign for sign in signs.others)
 
 
+@pytest.mark.parametrize("keys", [("site",), ("class", "site"), ("class", "site", "age"), ("site", "class")])
+def test_a_table_sorted_by_codes_is_no_series(keys):
+    draw = np.random.default_rng(2)
+    cause = draw.normal(size=800)
+    cells = {"class": (cause + 0.5 * draw.normal(size=800) > 0).astype(int)}
+    cells |= {"site": np.digitize(cause, [-1, -0.3, 0.3, 1]), "age": np.round(50 + 12 * cause)}
+    rows = np.lexsort([cells[key] for key in reversed(keys)])
+    first = np.column_stack([np.eye(5)[cells["site"]], cells["age"]])
+    second = 0.7 * cause[:, None] + 0.7 * draw.normal(size=(800, 2))
+    signs = signs_of({"a": first[rows], "b": second[rows]}, cells["class"][rows])
+    assert not any("series over time" in sign for sign in [*signs.severe, *signs.others])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_classes_of_few_records_are_no_near_copies(seed):
+    """Each of 100 classes is a cluster of 6: the neighbours after those cannot have its class."""
+    draw, label = np.random.default_rng(seed), np.arange(600) % 100
+    arrays = {"a": 20 * draw.normal(size=(100, 8))[label] + 5 * draw.normal(size=(600, 8))}
+    arrays["b"] = draw.normal(size=(600, 2))
+    assert signs_of(arrays, label.astype(str)).severe == []
+
+
+@pytest.mark.parametrize("seed", [0, 1, 15])
+def test_records_along_a_line_are_no_near_copies(seed):
+    """Among neighbours on a line, chance alone makes one distance many times the one before."""
+    draw = np.random.default_rng(seed)
+    line, site = draw.normal(size=400), draw.integers(0, 5, 400)
+    arrays = {"a": np.column_stack([line, site]), "b": draw.normal(size=(400, 3))}
+    assert signs_of(arrays, (line + draw.normal(size=400) > 0).astype(int)).severe == []
+
+
 def test_records_that_are_not_copies_are_not_called_so():
     draw = np.random.default_rng(3)
     line = draw.normal(size=(600, 1))

@@ -75,7 +75,7 @@ _EXPLAINED = 0.5  # share of variance held by the components below which a repor
 _SAME_ORDER = 0.999  # rank correlation above which a column counts as the target number itself
 _LEAST_GROUPS, _IMPURITY = 20, 0.1  # fewest values of a column; highest impurity, relative to chance
 _LEAST_MARKED = 5  # fewest records with a code for it to count as one that tells a class
-_NEIGHBOURS, _JUMP, _NEAR_SHARE = 16, 6.0, 0.25  # neighbours per record; factor of a jump; share of records
+_NEIGHBOURS, _JUMP, _NEAR_SHARE = 16, 8.0, 0.25  # neighbours per record; factor of a jump; share of records
 _TWINS, _CLEARLY = 5, 6.0  # most near-copies of a record to look for; standard errors of their likeness
 _EQUAL = 1e-6  # distance of standardised records up to which they are equal: roundings add up to 1e-7
 _SAMPLE = 500  # records whose neighbours are searched
@@ -252,7 +252,8 @@ def _share_of_twins(distances: Array, rows: np.ndarray, sample: np.ndarray, evid
     order = np.argsort(ignored, axis=1, kind="stable")  # the others first, by their distance
     same = np.take_along_axis((labels[rows] == labels[sample][:, None]).astype(float), order, axis=1)
     drops = same[:, :_TWINS] - same[:, 1 : _TWINS + 1]
-    drops = drops[~equal & (np.count_nonzero(~ignored, axis=1) > _TWINS)]
+    large = np.bincount(labels)[labels[sample]] > _NEIGHBOURS  # no class ends within these neighbours
+    drops = drops[~equal & large & (np.count_nonzero(~ignored, axis=1) > _TWINS)]
     if len(drops) < _NEAR_SHARE * len(sample):
         return 0.0
     class_shares = np.bincount(labels) / len(labels)

@@ -18,7 +18,9 @@ from commlearn.information.pid.marginals import Array
 
 _FEWEST_PAIRS = 50  # fewest pairs of rows that follow one another
 _CLEAR = 5.0  # standard errors above chance from which rows that follow one another are alike
-_ALIKE = 0.25  # correlation of a modality's columns, within a class, from one row to the next
+_ALIKE = 0.33  # share by which the next row of a class is nearer than one further down
+_FURTHEST = 20  # most rows of the class between them
+_TURNS = 0.05  # share of rows in which a column may turn that the table is sorted by
 _LOST = 0.05  # fewest bits lost to be worth a warning
 _MOST = 0.2  # share of the bits lost above which the numbers cannot be trusted
 
@@ -62,32 +64,53 @@ def _is_serial(evidence: Evidence) -> bool:
 
 
 def _serial_modality(evidence: Evidence) -> str | None:
-    """Return the modality that is most alike from row to row within a class, if any clearly is."""
-    rows, labels, likeness = _pairs(evidence), evidence.labels, {}
-    counts = np.bincount(labels)[:, None]
+    """Return the modality in which the next row of the class is nearest, compared to one further down.
+
+    In a table that is sorted by something they depend on, the next row is no nearer than that one.
+    """
+    row, following, further = _neighbours(evidence)
+    likeness = {}
     for name, columns in evidence.columns.items():
-        columns = columns[:, ~_sorted_columns(columns, labels)]
-        if not columns.shape[1]:
+        columns = columns[:, ~_sorted_columns(columns, evidence.labels)]
+        if not columns.shape[1] or len(row) < _FEWEST_PAIRS:
             continue
-        sums = np.zeros((len(counts), columns.shape[1]))
-        np.add.at(sums, labels, columns)
-        rest = columns - (sums / counts)[labels]
-        rest = rest / np.maximum(rest.std(axis=0), 1e-9)
-        products = (rest[rows] * rest[rows + 1]).mean(axis=1)
-        if products.mean() > max(_ALIKE, _CLEAR * products.std() / np.sqrt(len(rows))):
-            likeness[name] = float(products.mean())
+        near, far = (((columns[row] - columns[other]) ** 2).mean(axis=1) for other in (following, further))
+        gain, error = float((far - near).mean()), float((far - near).std() / np.sqrt(len(row)))
+        if gain > max(_ALIKE * float(far.mean()), _CLEAR * error):
+            likeness[name] = gain / float(far.mean())
     return max(likeness, key=likeness.__getitem__) if likeness else None
 
 
+def _neighbours(evidence: Evidence) -> np.ndarray:
+    """Return rows, the next of the class and one further down, (3, rows); both are of other groups."""
+    parts = []
+    for label in np.unique(evidence.labels):
+        members = np.flatnonzero(evidence.labels == label)
+        far = int(np.clip(len(members) // 20, 2, _FURTHEST))
+        parts.append(np.stack([members[:-far], members[1 : len(members) - far + 1], members[far:]]))
+    rows = np.concatenate(parts, axis=1)
+    if evidence.groups is None:
+        return rows
+    return rows[:, (evidence.groups[rows[:1]] != evidence.groups[rows[1:]]).all(axis=0)]
+
+
 def _sorted_columns(columns: Array, labels: np.ndarray) -> np.ndarray:
-    """Return which columns the table is sorted by, as a whole or within each class."""
-    within = [_is_sorted(columns[labels == label]) for label in np.unique(labels)]
-    return np.logical_or(_is_sorted(columns), np.all(within, axis=0))
+    """Return which columns the table is sorted by, as a whole or within each class.
+
+    It may be sorted by others before, and indicators of a sorted column's values rise and fall once: columns
+    that turn in few rows count as sorted.
+    """
+    turns = np.sum([_turns(columns[labels == label]) for label in np.unique(labels)], axis=0)
+    return np.minimum(turns, _turns(columns)) <= _TURNS * len(labels)
 
 
-def _is_sorted(columns: Array) -> np.ndarray:
-    steps = np.diff(columns, axis=0)
-    return np.logical_or((steps >= 0).all(axis=0), (steps <= 0).all(axis=0))
+def _turns(columns: Array) -> np.ndarray:
+    """Return how many times each column turns from rising to falling or back."""
+    turns = []
+    for column in columns.T:
+        steps = np.sign(np.diff(column))
+        turns.append(np.count_nonzero(np.diff(steps[steps != 0])))
+    return np.array(turns)
 
 
 def _stretches(evidence: Evidence) -> Folds:
