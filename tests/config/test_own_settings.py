@@ -100,7 +100,7 @@ def test_the_choice_is_said_and_what_is_stated_stays():
     experiment, note = experiment_for(settings(), data)
     warm = {"temperature": 0.3, "head": [256, 128]}
     assert experiment.method == {"name": "comm", "embedding": "fused+tokens", **warm}
-    assert "augmentations.a vector (std=0 drop=0 swap=0.3)" in note
+    assert "augmentations.{a,t} vector (std=0 drop=0 swap=0.3)" in note
     assert "method.embedding fused+tokens" in note
     for key in ("t", "vector"):
         stated = {key: {"name": "vector", "std": 0.7}}

@@ -55,7 +55,7 @@ def test_encoders_of_own_tables_read_fixed_features_and_the_log_says_so():
     assert read_by(experiment) == {"labs": "fixed", "ecg": "fixed"}
     assert experiment.method["temperature"] == 0.3
     assert {part["name"] for part in experiment.augmentations.values()} == {"vector"}
-    for words in ("model.encoders.ecg fixed", "temperature 0.3", "augmentations.labs vector"):
+    for words in ("model.encoders.{labs,ecg} fixed", "temperature 0.3", "augmentations.{labs,ecg} vector"):
         assert words in note
 
 
