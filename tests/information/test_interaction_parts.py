@@ -357,6 +357,17 @@ def test_copies_on_both_sides_of_a_fold_are_told():
     assert "distinct values in 300 records" in alike[0]
 
 
+def test_years_of_age_and_groups_of_ages_are_no_copies():
+    draw = np.random.default_rng(0)
+    age = draw.normal(50, 15, size=600).round().clip(18, 90)
+    records = np.stack([(age - 50) / 15, age < 30, age > 65], axis=1)
+    copies, alike = _copies({"a": records})
+    assert not copies
+    assert "distinct values in 600 records" in alike[0]
+    measured = np.concatenate([records, draw.normal(size=(600, 1)).round(2)], axis=1)
+    assert _copies({"a": np.repeat(measured[:200], 3, axis=0)})[0]
+
+
 def test_copies_of_records_of_few_columns_are_told_and_common_values_are_not():
     draw = np.random.default_rng(0)
     measured = {"a": draw.normal(size=(100, 2)), "b": draw.normal(size=(100, 1))}

@@ -69,6 +69,7 @@ def _bits(block: Array, numbers: Array, evidence: Evidence) -> float:
 
 _COPIES = 0.01  # share of copies among the records above which a report warns
 _LEAST_COLUMNS = 3  # records of fewer columns may be equal without being copies
+_FOLLOWS, _FILLED = 1.2, 0.25  # records per value, at most, and filled steps, at least, of discrete columns
 _LEAST_DISTINCT = 50  # up to this many distinct records, equal ones do not count as copies
 _LEAKED_BITS = 0.02  # bits of leakage from which a report warns
 _EXPLAINED = 0.5  # share of variance held by the components below which a report warns
@@ -287,12 +288,23 @@ def _copies(arrays: Mapping[str, Array], groups: np.ndarray | None = None) -> tu
         distinct = len(np.unique(values, axis=0))
         if len(values) - distinct <= _COPIES * len(values) or distinct <= _LEAST_DISTINCT:
             continue
-        continuous = max(len(np.unique(column)) for column in values.T) > distinct / 2
-        (copies if continuous else repeats).append(
+        (copies if any(_varies(column, distinct) for column in values.T) else repeats).append(
             f"'{name}' has {distinct} distinct values in {len(values)} {counted}: {_RECOGNISED} copies of "
             f"'{name}' together"
         )
     return copies, repeats
+
+
+def _varies(column: Array, distinct: int) -> bool:
+    """Whether a column tells most distinct records apart, and not only because the others follow from it.
+
+    Whole years of age have few values, so records repeat if the other columns are, say, groups of ages.
+    """
+    values = np.unique(column)
+    if len(values) <= distinct / 2:
+        return False
+    steps = 1 + (values[-1] - values[0]) / np.diff(values).min()
+    return bool(distinct > _FOLLOWS * len(values) or len(values) < _FILLED * steps)
 
 
 def _once_per_group(parts: Sequence[Array], groups: np.ndarray | None) -> np.ndarray | slice:
