@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.ndimage import gaussian_filter1d
 
 import commlearn as cl
 from commlearn.errors import CommlearnError
@@ -174,6 +175,16 @@ def test_unrelated_random_walks_cannot_be_trusted():
     assert "rows that follow" in signs_of(arrays, target, np.arange(600) // 10).severe[0]  # too short
     shuffled = draw.permutation(600)
     assert signs_of({name: rows[shuffled] for name, rows in arrays.items()}, target).severe == []
+
+
+def test_smooth_series_which_seldom_turn_are_no_sorted_columns():
+    draw = np.random.default_rng(0)
+    smooth = gaussian_filter1d(draw.normal(size=(3, 900, 3)), 30, axis=1)
+    arrays, target = (
+        {"a": smooth[0], "b": smooth[1]},
+        (smooth[2, :, 0] > np.median(smooth[2, :, 0])).astype(int),
+    )
+    assert "rows that follow one another" in signs_of(arrays, target).severe[-1]
 
 
 @pytest.mark.parametrize("by", ["target", "column", "target and column", "something else"])

@@ -436,10 +436,18 @@ def test_copies_under_other_ids_are_neither_scored_twice_nor_scored_and_fitted_o
     assert np.isin(data.test.keys, name_keys(twice["case"])[0]).all()
 
 
-@pytest.mark.parametrize("values", [2, None])
+@pytest.mark.parametrize("values", [2, "ages", "cities", None])
 def test_rows_that_differ_or_have_few_values_are_scored_under_their_ids(values):
     table = noise(200)
-    if values:
+    if values == "ages":  # whole years, and what follows from them
+        ages = np.random.default_rng(1).integers(18, 90, size=200)
+        cells = np.stack([ages, ages // 10, ages > 65, ages < 30], axis=1).astype(np.float32)
+        table = table.assign(left=list(cells), right=list(cells))
+    elif values == "cities":  # each of ten with its own values
+        city = np.random.default_rng(1).integers(0, 10, size=200)
+        cells = np.random.default_rng(2).normal(size=(10, 4)).astype(np.float32)[city]
+        table = table.assign(left=list(cells), right=list(cells))
+    elif values:
         cells = np.random.default_rng(1).integers(0, values, size=(2, 200, 4)).astype(np.float32)
         table = table.assign(left=list(cells[0]), right=list(cells[1] * [1, 0, 0, 0]))
     whole = dataset_of(Table(table), schema(id="case"))

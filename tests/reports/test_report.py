@@ -171,7 +171,8 @@ def test_a_score_without_an_interval_is_not_called_a_guess(interval):
     result = SimpleNamespace(interval=interval, chance=0.5)
     assert gain_words({"a": result}, None) == "There is only one modality, so nothing to compare it with."
     low = SimpleNamespace(interval=(0.4, 0.6), chance=0.5)
-    assert gain_words({"a": low}, None) == "No probe predicts it better than chance."
+    for rungs in ({"a": low}, {"a": low, "b": result}):
+        assert gain_words(rungs, None) == "No probe predicts it better than chance."
 
 
 def test_codes_of_classes_are_not_rounded_to_one():
@@ -221,15 +222,16 @@ def test_a_report_replaces_no_file_of_somebody_else(trained_run, tmp_path):
 
 
 def test_a_later_report_removes_the_charts_that_it_does_not_draw(tmp_path):
-    own = json.dumps({"files": ["probe-1.png", "information.csv", "../mine.png", "report.html"]}).encode()
+    names = ["probe-1.png", "information.csv", "../mine.png", "report.html", "data.csv", "a\0.png"]
+    own = json.dumps({"files": names}).encode()
     earlier = {"probe-1.png": b"", "information.csv": b"", "report.json": own, "report.html": b"first"}
     folder = tmp_path / "report"
     folder.mkdir()
     build._write(folder, earlier, None)
-    for path in (folder / "probe-2.png", tmp_path / "mine.png"):
+    for path in (folder / "probe-2.png", folder / "data.csv", tmp_path / "mine.png"):
         path.write_text("my own")
     build._write(folder, {"probe-0.png": b"", "report.json": b"{}"}, None)
-    left = {"report.html", "report.json", "probe-0.png", "probe-2.png"}
+    left = {"report.html", "report.json", "probe-0.png", "probe-2.png", "data.csv"}
     assert {path.name for path in folder.iterdir()} == left
     assert (tmp_path / "mine.png").exists()
 

@@ -82,8 +82,17 @@ def test_merged_cells_in_excel_are_named(tmp_path, recwarn):
     assert not recwarn.list
     book.active.merge_cells("A2:A3")
     book.save(tmp_path / "t.xlsx")
-    with pytest.warns(DataWarning, match="such as A2:A3, are empty in all rows but their first"):
+    with pytest.warns(
+        DataWarning, match="of sheet 'Sheet', such as A2:A3, are empty in all rows but their first"
+    ):
         read_table(tmp_path / "t.xlsx")
+    book.active.unmerge_cells("A2:A3")
+    notes = book.create_sheet("Notes")  # empty, and not read
+    notes.merge_cells("A1:A4")
+    book.save(tmp_path / "t.xlsx")
+    recwarn.clear()
+    read_table(tmp_path / "t.xlsx")
+    assert not recwarn.list
 
 
 def test_two_columns_of_one_name_in_excel_are_refused(tmp_path):

@@ -104,6 +104,7 @@ def test_the_folder_holds_plain_files_and_no_path_of_the_table(exported):
 def test_the_card_holds_the_probes_with_their_intervals(run, tmp_path):
     scores = {"ill": {"balanced_accuracy": 0.75, "interval": [0.7, 0.8], "chance": 0.5, "test_records": 12}}
     scores["days"] = {"r2": 0.1, "interval": [None, 1.0], "test_records": 9}  # of a single group
+    scores["age"] = {"r2": None, "interval": [None, None], "test_records": 3}  # of one value
     run.folder.write("probes.json", json.dumps(scores))
     try:
         card = (export(run, tmp_path / "m") / "README.md").read_text()
@@ -111,6 +112,7 @@ def test_the_card_holds_the_probes_with_their_intervals(run, tmp_path):
         (run.folder.path / "probes.json").unlink()
     assert "| ill | balanced accuracy | 0.750 | 0.700 to 0.800 | 0.500 | 12 |" in card
     assert "| days | R2 | 0.100 | none | 0.000 | 9 |" in card
+    assert "| age | R2 | none | none | 0.000 | 3 |" in card
 
 
 @pytest.mark.parametrize(

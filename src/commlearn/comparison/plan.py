@@ -138,7 +138,7 @@ def with_method(experiment: Experiment, options: Mapping[str, Any]) -> Experimen
 
 
 SPEC, PROBES, PREDICTIONS, COST = "job.json", "probes.json", "predictions.npz", "cost.json"
-LONGEST = 120  # bytes of a target's name in the name of a folder
+LONGEST = 200  # bytes of a target's name in the name of a folder
 FAILED, DIVERGED = 2, 3  # exit codes of a job that failed
 
 

@@ -27,6 +27,7 @@ from commlearn.information.pid.marginals import Array
 from commlearn.information.row_order import order_signs
 from commlearn.information.views import LEARNABLE, Estimate, Limits, View
 from commlearn.seeds import numpy_generator
+from commlearn.tables.leaks import is_continuous
 
 _PENALTIES = np.logspace(-2, 4, 7)
 
@@ -69,7 +70,7 @@ def _bits(block: Array, numbers: Array, evidence: Evidence) -> float:
 
 _COPIES = 0.01  # share of copies among the records above which a report warns
 _LEAST_COLUMNS = 3  # records of fewer columns may be equal without being copies
-_FOLLOWS, _FILLED = 1.2, 0.25  # records per value, at most, and filled steps, at least, of discrete columns
+_FOLLOWS = 1.2  # records per value of a column, at most, from which the others follow
 _LEAST_DISTINCT = 50  # up to this many distinct records, equal ones do not count as copies
 _LEAKED_BITS = 0.02  # bits of leakage from which a report warns
 _EXPLAINED = 0.5  # share of variance held by the components below which a report warns
@@ -300,11 +301,8 @@ def _varies(column: Array, distinct: int) -> bool:
 
     Whole years of age have few values, so records repeat if the other columns are, say, groups of ages.
     """
-    values = np.unique(column)
-    if len(values) <= distinct / 2:
-        return False
-    steps = 1 + (values[-1] - values[0]) / np.diff(values).min()
-    return bool(distinct > _FOLLOWS * len(values) or len(values) < _FILLED * steps)
+    values = len(np.unique(column))
+    return values > distinct / 2 and (distinct > _FOLLOWS * values or is_continuous(column))
 
 
 def _once_per_group(parts: Sequence[Array], groups: np.ndarray | None) -> np.ndarray | slice:

@@ -21,6 +21,7 @@ from commlearn.methods.base import Method
 from commlearn.records import Column, Dataset, Records
 from commlearn.storage.places import is_remote, refuse_remote
 from commlearn.tables.dataset import NO_PLACE, named_records
+from commlearn.tables.leaks import is_continuous
 from commlearn.tables.splits import parts_of_names, row_names
 from commlearn.tables.table import Source, Table, read_table
 from commlearn.trained.embed import method_owner
@@ -28,6 +29,7 @@ from commlearn.trained.model import TEST_SHARE, Trained
 from commlearn.trained.run import read_own_data
 
 COPIES = 0.02  # smallest share of equal test rows that is examined for copies
+DISTINCT = 0.2  # smallest share of distinct rows of a table with copies: ten cities repeat more often
 COMPARED = 1000  # distinct rows compared to tell copies from rows of a few discrete cells, at most
 
 
@@ -318,7 +320,8 @@ def _keys_without_ids(data: Dataset, parts: Sequence[Records | None]) -> list[np
             prints[start + rows] = _prints(part.columns[name], rows)
         codes = np.unique(np.stack([codes, prints]), axis=1, return_inverse=True)[1].reshape(-1)
         shared &= np.bincount(codes)[codes] > 1  # only what may still be a copy is read further
-    if len(codes) - len(np.unique(codes)) < COPIES * len(codes):
+    distinct = len(np.unique(codes))
+    if len(codes) - distinct < COPIES * len(codes) or distinct < DISTINCT * len(codes):
         return keys
     _, first, code = np.unique(codes, return_index=True, return_inverse=True)
     merged = np.concatenate([part.keys for part in named])[first[code.reshape(-1)]]
@@ -362,12 +365,16 @@ def _are_copies(records: Records, keys: np.ndarray) -> bool:
 
 
 def _tells_apart(column: Column, rows: np.ndarray) -> bool:
-    """Whether one number of a column, or its whole value, differs between nearly all of these records."""
+    """Whether one number of a column, or its whole value, differs between nearly all of these records.
+
+    Whole numbers, such as years of age, also do if all other cells follow from them, and do not count.
+    """
     values = column.take(rows[:COMPARED]).values
-    candidates = (
-        values.T if values.ndim == 2 and column.spec.kind in ("vector", "tabular") else [values.flatten(1)]
-    )
-    return any(len(torch.unique(candidate, dim=0)) > 0.9 * len(values) for candidate in candidates)
+    least = 0.9 * len(values)
+    if values.ndim == 2 and column.spec.kind in ("vector", "tabular"):
+        numbers = values.numpy().T
+        return any(len(np.unique(part)) > least and is_continuous(part) for part in numbers)
+    return len(torch.unique(values.flatten(1), dim=0)) > least
 
 
 def _warn(message: str) -> None:

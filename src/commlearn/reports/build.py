@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -48,6 +49,9 @@ from commlearn.trained.run import Run
 TABLES = ("report.json", "probes.csv", "map.csv", "information.csv")
 PAGE, INTERACTIONS = "report.html", "interactions.json"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+OF_A_REPORT = re.compile(
+    r"((verdict|probe|information)-[0-9]+|losses|metric-\w+|audit)\.png|information\.csv"
+)  # what not every report has
 PLAIN = {"", "schema", "table", "data", "config", "embedder"}  # names that say nothing about the content
 
 
@@ -157,7 +161,7 @@ def _earlier(folder: Path) -> set[str]:
     """Return the names of the charts and tables that a report in this folder lists as its own."""
     try:
         names = parse_json((folder / "report.json").read_bytes())["files"]
-        return {name for name in names if Path(name).name == name and Path(name).suffix in (".png", ".csv")}
+        return {name for name in names if OF_A_REPORT.fullmatch(name) and (folder / name).is_file()}
     except (OSError, ValueError, KeyError, TypeError):  # no report, or an older one, which lists nothing
         return set()
 

@@ -231,9 +231,10 @@ def gain_words(rungs: Mapping[str, Any], gain: Gain | None) -> str:
 
 
 def _is_guess(rungs: Mapping[str, Any]) -> bool:
-    """Whether all intervals reach down to chance; one that holds every possible score says nothing."""
+    """Whether all intervals reach down to chance; one that holds every possible score does not count."""
     limits = [(*result.interval, result.chance) for result in rungs.values()]
-    return all(low <= chance and math.isfinite(low) and (low, high) != SHARE for low, high, chance in limits)
+    telling = [(low, chance) for low, high, chance in limits if math.isfinite(low) and (low, high) != SHARE]
+    return bool(telling) and all(low <= chance for low, chance in telling)
 
 
 def _score(result: Any) -> str:

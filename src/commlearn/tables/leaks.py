@@ -21,6 +21,7 @@ from commlearn.tables.schema import Schema
 from commlearn.tables.splits import name_keys
 
 YES_OR_NO = ("true", "false", "yes", "no")
+EVEN = 0.25  # share of equal gaps between neighbouring numbers from which they are whole or rounded
 
 
 def copies(
@@ -234,12 +235,23 @@ def _numeric_relation(numbers: np.ndarray, answers: np.ndarray, name: str) -> st
     return ""
 
 
+def is_continuous(numbers: np.ndarray) -> bool:
+    """Whether equal numbers are no coincidence: sorted, they do not mostly follow one another in equal steps.
+
+    Example:
+        >>> is_continuous(np.array([18.0, 19, 20, 22, 20, 999]))
+        False
+    """
+    gaps = np.diff(np.unique(numbers))
+    return bool(len(gaps) and np.isclose(gaps, gaps.min(), rtol=1e-3, atol=0).mean() < EVEN)
+
+
 def warn_of_likely_answers(frame: pd.DataFrame, schema: Schema, stacklevel: int = 2) -> None:
     """Issue one warning that names the input columns that are likely to be answers."""
     reasons = [f"{column} {reason}" for column, reason in likely_answers(frame, schema).items()]
     if reasons:
         message = f"Some inputs may be answers: {first_names(reasons, '; ')}"
-        message += ". Leave out any that are, or declare them as targets."
+        message += ". Leave out of the modalities any that are, or declare them as targets."
         warnings.warn(DataWarning(message), stacklevel=stacklevel)
 
 

@@ -147,8 +147,9 @@ def measured(probes: Mapping[str, Any]) -> str:
         (measure, score), *_ = ((MEASURES[key], result[key]) for key in MEASURES if key in result)
         low, high = result["interval"]  # None of too few rows or groups
         limits = "none" if low is None else f"{low:.3f} to {high:.3f}"
+        shown = "none" if score is None else f"{score:.3f}"  # R2 of test records with one value
         lines.append(
-            f"| {markdown(target)} | {measure} | {score:.3f} | {limits} "
+            f"| {markdown(target)} | {measure} | {shown} | {limits} "
             f"| {result.get('chance', 0):.3f} | {result['test_records']} |"
         )
     return "\n".join(lines)

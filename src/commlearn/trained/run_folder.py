@@ -8,7 +8,7 @@ import json
 import platform
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -171,13 +171,16 @@ class RunFolder:
     def write_probes(self, text: str) -> str:
         """Write results of probes; return a note if they cannot be saved or would replace a comparison's."""
         if (self.path / JOB).exists():
-            return f"This was not saved: probes.json in {self.path} holds the results of the comparison."
+            return f"This was not saved: probes.json in {self.path} is for the results of the comparison."
         return self.write_if_possible("probes.json", text)
 
-    def create(self, experiment: Experiment, data: Dataset) -> None:
-        """Make the folder and store what defines the run, in place of one that it holds."""
+    def create(self, experiment: Experiment, data: Dataset, resume: bool = False) -> None:
+        """Make the folder and store what defines the run, in place of one that it holds.
+
+        Files of a comparison stay if it resumes the run, which had no checkpoint yet.
+        """
         if self.exists:
-            self.clear()
+            self.clear(OF_JOB if resume else ())
         make_folder(self.checkpoints)
         self.lock()
         environment = {
@@ -206,11 +209,11 @@ class RunFolder:
             cells = [dict(entry) for entry in data.unreadable]
             self.write(UNREADABLE, json.dumps(cells, indent=1, ensure_ascii=False) + "\n")
 
-    def clear(self) -> None:
+    def clear(self, stay: Sequence[str] = ()) -> None:
         """Remove what an earlier run left here; refuse if anything here may be somebody else's."""
         self.files.check_removable()  # before locking creates a file
         self.lock()
-        self.files.remove(last=CONFIG, stay=OF_JOB)
+        self.files.remove(last=CONFIG, stay=stay)
 
     def claim(self) -> None:
         """Take over a folder that holds no run; refuse if a run's files would replace somebody else's."""

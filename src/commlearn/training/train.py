@@ -91,7 +91,9 @@ def train(
         state, warnings = _open(fabric, folder, experiment, resume, overwrite)
         data = read_data(experiment) if data is None else data
         lines = [line for line in (note, *data.notes) if line]
-        return _train(fabric, folder, experiment, data, state, warnings, all_callbacks, modules, lines)
+        return _train(
+            fabric, folder, experiment, data, state, warnings, all_callbacks, modules, lines, resume
+        )
     finally:
         folder.unlock()
 
@@ -123,6 +125,7 @@ def _train(
     callbacks: Callbacks,
     modules: Mapping[str, nn.Module],
     lines: list[str],  # of the log; written, like all files of the run, once nothing is refused any more
+    resume: bool,
 ) -> Run:
     if state:
         folder.check_data(data)
@@ -164,7 +167,7 @@ def _train(
         )
     rows = rows_of_dataset(data, _labels_seen(method, data))
     if fabric.is_global_zero:
-        folder.truncate_metrics(step) if state else folder.create(experiment, data)
+        folder.truncate_metrics(step) if state else folder.create(experiment, data, resume)
         if step < total:
             folder.remove_readouts()
         folder.write_rows(rows)

@@ -34,7 +34,7 @@ from commlearn.storage.places import find_files, is_remote
 from commlearn.storage.plain_files import check_unpacked, plain_file, read_npy
 from commlearn.storage.plain_json import parse_json
 from commlearn.tables.formats.csv_files import CODE, read_csv
-from commlearn.tables.formats.parquet_files import EXACT, ParquetTable, arrow_to_pandas
+from commlearn.tables.formats.parquet_files import EXACT, INDEX, ParquetTable, arrow_to_pandas
 from commlearn.tables.formats.reading import (
     Frames,
     Reader,
@@ -120,7 +120,8 @@ def _feather(path: Path, rows: int, columns: Sequence[str] | None, reading: Read
     except pa.ArrowException as problem:
         raise DataError(f"{path} cannot be read: {problem}. Is it cut off?") from problem
     one_name_each(table.column_names, str(path))
-    table = table.select(chosen_columns(table.column_names, columns, str(path)))
+    names = [name for name in table.column_names if not name.startswith(INDEX)]
+    table = table.select(chosen_columns(names, columns, str(path)))
     return slices(arrow_to_pandas(table), rows)
 
 
@@ -131,8 +132,7 @@ def _excel(path: Path, rows: int, columns: Sequence[str] | None, reading: Readin
     try:
         with zipfile.ZipFile(plain_file(path)) as archive:
             size = sum(member.file_size for member in archive.infolist())
-            check_unpacked(str(path), size, path.stat().st_size)
-            _warn_of_merged_cells(path, archive)
+        check_unpacked(str(path), size, path.stat().st_size)
         with pd.ExcelFile(path, engine="openpyxl") as book:
             types: dict[str, Any] = defaultdict(lambda: object, dict.fromkeys(reading.names, str))
             options = {"keep_default_na": False, "na_values": [""], "dtype": types}
@@ -140,6 +140,8 @@ def _excel(path: Path, rows: int, columns: Sequence[str] | None, reading: Readin
             filled = {name: sheet for name, sheet in sheets.items() if len(sheet)}
             header = {"sheet_name": next(iter(filled), 0), "header": None, "nrows": 1}
             header_cells = pd.read_excel(book, **{**options, **header, "dtype": object}).to_numpy().ravel()
+            for sheet in list(filled)[:1]:
+                _warn_of_merged_cells(path, sheet, book.book[sheet]._worksheet_path)
     except DAMAGED_BOOK as problem:
         raise DataError(f"{path} cannot be read as .xlsx: {problem}. Save it again, or as CSV.") from problem
     # pandas renames a second `name` to `name.1`
@@ -154,13 +156,14 @@ def _excel(path: Path, rows: int, columns: Sequence[str] | None, reading: Readin
     return slices(frame[chosen_columns(names, columns, str(path))] if len(frame) else frame, rows)
 
 
-def _warn_of_merged_cells(path: Path, archive: zipfile.ZipFile) -> None:
+def _warn_of_merged_cells(path: Path, sheet: str, member: str) -> None:
     """Warn of cells merged over several rows, such as a patient's: only their first row has the value."""
-    sheets = [name for name in archive.namelist() if name.startswith("xl/worksheets/sheet")]
-    ranges = [cells for name in sheets for cells in MERGED.finditer(archive.read(name))]
+    with zipfile.ZipFile(path) as archive:
+        ranges = MERGED.finditer(archive.read(member.lstrip("/")))
     merged = [cells["range"].decode() for cells in ranges if cells["top"] != cells["bottom"]]
     if merged:
-        message = f"{path}: merged cells, such as {merged[0]}, are empty in all rows but their first"
+        cells = f"merged cells of sheet '{sheet}', such as {merged[0]},"
+        message = f"{path}: {cells} are empty in all rows but their first"
         warnings.warn(DataWarning(f"{message}. Fill in the value in each row"), stacklevel=3)
 
 
