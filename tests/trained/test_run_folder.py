@@ -312,6 +312,8 @@ def test_a_job_stopped_before_its_first_checkpoint_has_its_files_when_it_goes_on
     train(experiment(epochs=1), folder.path, data(), resume=True)
     assert {name: (folder.path / name).read_text() for name in job} == job
     assert set(contents(folder.path)) - {"lock", "files.json"} <= listed(folder.path)
+    train(experiment(epochs=1), folder.path, data(), overwrite=True)  # another run in its place
+    assert not set(job) & set(contents(folder.path))
 
 
 def test_an_old_run_without_a_list_is_resumed_and_probed_but_not_overwritten(tmp_path):

@@ -22,12 +22,10 @@ import torch
 from commlearn.comparison.answers.readouts import READOUTS, read_share
 from commlearn.comparison.baselines import BaselineInputs, find_baseline
 from commlearn.comparison.plan import (
-    COST,
     DIVERGED,
     FAILED,
     PREDICTIONS,
     PROBES,
-    SPEC,
     ComparisonSource,
     arrays_of,
     with_method,
@@ -42,7 +40,7 @@ from commlearn.records import Dataset, Records
 from commlearn.storage.locks import hold
 from commlearn.storage.plain_json import json_text, values_of_file
 from commlearn.trained.embed import embed
-from commlearn.trained.run_folder import RunFolder
+from commlearn.trained.run_folder import COST, JOB, RunFolder
 from commlearn.trained.training_rows import check_same_data
 from commlearn.training.callbacks import Lines
 from commlearn.training.train import train
@@ -52,7 +50,7 @@ PATIENCE = 60.0  # seconds to wait until a job of a killed comparison has writte
 
 def work(folder: Path) -> None:
     """Run the job that `job.json` describes."""
-    spec = values_of_file(folder / SPEC)
+    spec = values_of_file(folder / JOB)
     if spec["method"] == READOUTS:
         read_share(Path(spec["options"]["out"]), spec["options"])
         return

@@ -137,7 +137,7 @@ def with_method(experiment: Experiment, options: Mapping[str, Any]) -> Experimen
     return experiment_from({**to_mapping(experiment), "method": dict(options)})
 
 
-SPEC, PROBES, PREDICTIONS, COST = "job.json", "probes.json", "predictions.npz", "cost.json"
+PROBES, PREDICTIONS = "probes.json", "predictions.npz"
 LONGEST = 200  # bytes of a target's name in the name of a folder
 FAILED, DIVERGED = 2, 3  # exit codes of a job that failed
 

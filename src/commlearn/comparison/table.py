@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from commlearn.comparison.plan import COST, PREDICTIONS, Job, Member, arrays_of, targets_of
+from commlearn.comparison.plan import PREDICTIONS, Job, Member, arrays_of, targets_of
 from commlearn.config.configuration import Experiment, Score
 from commlearn.errors import ConfigurationError
 from commlearn.escapes import html_text
@@ -24,6 +24,7 @@ from commlearn.probes.probe import chosen_targets
 from commlearn.probes.results import MEASURE_OF, MEASURES
 from commlearn.records import Dataset
 from commlearn.storage.plain_json import values_of_file
+from commlearn.trained.run_folder import COST
 
 
 class Comparison(dict[str, Any]):

@@ -16,12 +16,11 @@ from typing import BinaryIO
 
 import torch
 
-from commlearn.comparison.plan import DIVERGED, SPEC, ComparisonSource, Job
+from commlearn.comparison.plan import DIVERGED, ComparisonSource, Job
 from commlearn.cores import cores, free_cores, stated_threads
-from commlearn.trained.run_folder import RunFolder
+from commlearn.trained.run_folder import JOB, OUTPUT, RunFolder
 
 SECONDS_BETWEEN = 30.0  # seconds between two progress lines of a running training
-OUTPUT = "output.txt"
 COMMAND = (sys.executable, "-m", "commlearn.comparison.job")
 
 
@@ -96,7 +95,7 @@ def _start(
         "files": files,
     }
     folder = RunFolder(job.folder)
-    folder.write(SPEC, json.dumps(spec, indent=2) + "\n")
+    folder.write(JOB, json.dumps(spec, indent=2) + "\n")
     folder.writes(OUTPUT)
     with (job.folder / OUTPUT).open("ab") as output:  # an orphaned process may still write
         return start_process([*COMMAND, str(job.folder)], output, threads)
@@ -104,7 +103,7 @@ def _start(
 
 def _threads_before(job: Job) -> int:
     """Return the thread count of an interrupted job, as another would change its weights; 0 for a new job."""
-    path = job.folder / SPEC
+    path = job.folder / JOB
     with suppress(OSError, ValueError, LookupError, TypeError):
         return int(json.loads(path.read_text(encoding="utf-8"))["threads"])
     return 0

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from commlearn.comparison.plan import SPEC
 from commlearn.errors import CommlearnError, RunError
 from commlearn.plot.projection import projections
 from commlearn.probes.audit import Audit, audit_rows
@@ -32,6 +31,7 @@ from commlearn.reports.records import (
 from commlearn.reports.source import Source
 from commlearn.seeds import numpy_generator
 from commlearn.storage.plain_json import values_of_file
+from commlearn.trained.run_folder import JOB
 from commlearn.training.watch import effective_rank
 
 MOST = 1000  # records on the map
@@ -199,7 +199,7 @@ def _beside_run(source: Source, name: str, part: str) -> dict[str, Any] | None:
     """
     if not (source.run and source.root and source.own):
         return None
-    above = source.root.parents[:3] if (source.root / SPEC).exists() else ()
+    above = source.root.parents[:3] if (source.root / JOB).exists() else ()
     for folder in (source.root, *above):
         path = folder / name
         if path.exists():

@@ -127,8 +127,7 @@ VALIDATION = "validation.jsonl"  # validation loss after each epoch of fine-tuni
 FINE_TUNING = "finetune.json"  # how the run was fine-tuned, if it was
 FROZEN_WEIGHTS = "frozen.safetensors"  # weights of frozen encoders, if the run began with an artifact
 READOUTS = ("probes.json", "interactions.json")  # read off the last state
-JOB = "job.json"  # what a comparison trains the run for
-OF_JOB = (JOB, "output.txt", "cost.json")  # files of a comparison, which is running if it replaces a run
+OF_JOB = JOB, OUTPUT, COST = "job.json", "output.txt", "cost.json"  # of the comparison that trains the run
 USUAL = (
     *(CONFIG, METRICS, TABLE, SPEED, LOG, SCHEMA, STATE, MODALITIES, ENVIRONMENT),
     *(ROWS, FEATURES, FINE_TUNING, DATA, FROZEN_WEIGHTS, UNUSED, UNREADABLE),
