@@ -134,7 +134,7 @@ class Modality:
         return ~self.padding
 
     @property
-    def there(self) -> Tensor:
+    def presence(self) -> Tensor:
         """Which records have the modality, (batch,) bool."""
         if self.present is None:
             return torch.ones(len(self), dtype=torch.bool, device=self.values.device)

@@ -229,7 +229,7 @@ def presence(column: Column, rows: np.ndarray | None = None) -> np.ndarray:
         return column.presence(rows)
     if hasattr(column, "present"):
         return np.ones(len(rows), dtype=bool) if column.present is None else np.asarray(column.present)[rows]
-    parts = [column.take(rows[start : start + 256]).there.numpy() for start in range(0, len(rows), 256)]
+    parts = [column.take(rows[start : start + 256]).presence.numpy() for start in range(0, len(rows), 256)]
     return np.concatenate([np.ones(0, dtype=bool), *parts])
 
 

@@ -296,8 +296,8 @@ def test_shards_may_lack_cells_that_others_have(tmp_path):
         keys.append(set(data.train.keys.tolist()))
     assert keys[0] == keys[1]
     view = data.train.view(slice(None))
-    assert not view["t"].there.all()
-    assert view["t"].there.any()
+    assert not view["t"].presence.all()
+    assert view["t"].presence.any()
     modalities["t"] = {"kind": "text", "column": "text"}
     with pytest.raises(DataError, match="no column 'text'"):
         TableData(str(tmp_path), {"modalities": modalities}, stream=10).read()

@@ -96,7 +96,7 @@ def _read(
     for start in range(0, len(records), BLOCK):
         modality = records.view(slice(start, start + BLOCK), [name])[name]
         values.append(torch.nan_to_num(flat(modality, spec).float()).numpy())
-        present.append(modality.there.numpy())
+        present.append(modality.presence.numpy())
     return np.concatenate(values), np.concatenate(present)
 
 

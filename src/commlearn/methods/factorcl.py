@@ -306,7 +306,7 @@ def fixed_critic_scores(critic: nn.Module, left: Tensor, right: Tensor) -> Tenso
 
 def complete_rows(view: View, modalities: Sequence[str]) -> Tensor:
     """Return the positions, over all ranks, of the records that have all modalities."""
-    return gather(torch.stack([view[name].there for name in modalities]).all(dim=0)).nonzero()[:, 0]
+    return gather(torch.stack([view[name].presence for name in modalities]).all(dim=0)).nonzero()[:, 0]
 
 
 def choose(pair: Pair, rows: Tensor) -> Pair:

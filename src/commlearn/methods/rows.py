@@ -76,7 +76,7 @@ def rows_of(batch: Batch, vectors: dict[Subset, Tensor]) -> Rows:
     """
     view = batch.plain if batch.plain is not None else batch.augmented[0]
     distributed = _ranks() > 1  # another rank may have absent records, and all must exchange the same masks
-    present = {name: part.there for name, part in view.items() if distributed or part.present is not None}
+    present = {name: part.presence for name, part in view.items() if distributed or part.present is not None}
     by_record = {
         subset: stacked.unflatten(0, (-1, len(batch))).transpose(0, 1) for subset, stacked in vectors.items()
     }

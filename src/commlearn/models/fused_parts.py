@@ -210,7 +210,7 @@ class SelfPrediction(nn.Module):
             for subset, vectors in fused.items():
                 error = (head(vectors).float() - target).square().mean(dim=1)
                 required = {name} if len(subset) == len(self.heads) else {name, *subset}
-                present = torch.stack([view[modality].there for modality in required]).all(dim=0).float()
+                present = torch.stack([view[modality].presence for modality in required]).all(dim=0).float()
                 errors.append(torch.stack([error * present, present], dim=1))
         return torch.stack(errors).sum(dim=0)
 

@@ -337,7 +337,7 @@ def _prints(column: Column, rows: np.ndarray) -> np.ndarray:
         modality = column.take(rows[start : start + COMPARED])
         values = np.ascontiguousarray(modality.values.numpy())
         steps = None if modality.padding is None else modality.real.sum(dim=1).tolist()
-        for index in np.flatnonzero(modality.there.numpy()).tolist():
+        for index in np.flatnonzero(modality.presence.numpy()).tolist():
             value = values[index] if steps is None else values[index, : steps[index]]
             prints[start + index] = hash(value.tobytes())
     return prints

@@ -49,7 +49,7 @@ def survey(column: Column) -> Survey:
         steps = np.full(len(rows), coarse.shape[1] if coarse.ndim > 1 else 1)
         if modality.padding is not None:
             padded, steps = True, modality.real.sum(dim=1).numpy()
-        present = modality.there.numpy()
+        present = modality.presence.numpy()
         for index in np.flatnonzero(present).tolist():
             prints[rows[index]] = hash(coarse[index, : steps[index]].tobytes())
         lengths[rows] = np.where(present, steps, 0)

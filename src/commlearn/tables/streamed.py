@@ -228,7 +228,7 @@ def joined(parts: Sequence[Modality], order: Tensor) -> Modality:
     padded = any(part.padding is not None or part.values.shape[1] != length for part in parts)
     present = None
     if any(part.present is not None for part in parts):
-        present = torch.cat([part.there for part in parts])[order]
+        present = torch.cat([part.presence for part in parts])[order]
     values = torch.cat([_pad(part.values, length, 0) for part in parts])[order]
     padding = torch.cat([_pad(~part.real, length, True) for part in parts])[order] if padded else None
     texts = [text for part in parts if isinstance(part, Texts) for text in part.texts]

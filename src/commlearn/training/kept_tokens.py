@@ -276,7 +276,7 @@ class Keeper:
             )
         paddings = [padding for _, padding in parts if padding is not None]
         padding = np.concatenate(paddings) if paddings else None
-        return TokenShard(values, padding, modality.there.numpy())
+        return TokenShard(values, padding, modality.presence.numpy())
 
     @torch.no_grad()
     def versions(

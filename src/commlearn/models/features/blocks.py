@@ -201,7 +201,7 @@ class FeatureBlocks(nn.Module):
         parts, present = {}, {}
         for name, block in self.each.items():
             values = feature_column(block, sample.columns[name]).take(np.arange(len(sample)))
-            parts[name], present[name] = values.values, values.there
+            parts[name], present[name] = values.values, values.presence
         self.expected = ExpectedFeatures(self.dims).learn(parts, present, seed).to(device)
         return self
 

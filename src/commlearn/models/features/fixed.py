@@ -241,7 +241,7 @@ def feature_column(features: FixedFeatures, column: Column, device: torch.device
     features = features if device is None else features.to(device)
     parts = [_computed(features, column.take(rows[i : i + BLOCK])) for i in range(0, len(rows), BLOCK)]
     values = torch.cat([torch.zeros(0, features.dim), *(part.values for part in parts)]).numpy()
-    present = np.concatenate([np.ones(0, dtype=bool), *(part.there.numpy() for part in parts)])
+    present = np.concatenate([np.ones(0, dtype=bool), *(part.presence.numpy() for part in parts)])
     return FeatureColumn(values, None if present.all() else present, index)
 
 
