@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
@@ -91,35 +91,29 @@ def image_numbers(column: Column) -> np.ndarray | None:
     """Return the number of the image that each record shows, if records may share images; otherwise None."""
     if isinstance(column, ImageColumn):
         return column.index
-    if isinstance(column, Chosen):
+    if isinstance(column, Chosen) and not isinstance(column, Drawn):
         numbers = image_numbers(column.column)
         return None if numbers is None else numbers[column.rows]
     return None
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Drawn(Chosen):
     """Records with several versions of one modality, such as several plots of a film.
 
-    A probe sees the first version; training draws one each time.
+    A probe sees the first version, at the record's position in the column; training draws one each time.
     """
 
-    column: Column  # the versions of all records
-    first: np.ndarray  # (records,): position of each record's first version in the column
-    count: np.ndarray  # (records,): number of versions of each record, all adjacent
-
-    @property
-    def spec(self) -> Spec:
-        return self.column.spec
-
-    def __len__(self) -> int:
-        return len(self.first)
-
-    def take(self, rows: np.ndarray) -> Modality:
-        return self.column.take(self.first[rows])
+    count: np.ndarray  # (records,): number of versions of each record, all adjacent in the column
 
     def draw(self, rows: np.ndarray, generator: np.random.Generator) -> Modality:
-        return self.column.take(self.first[rows] + generator.integers(self.count[rows]))
+        return self.column.take(self.rows[rows] + generator.integers(self.count[rows]))
+
+    def changed(self, change: Callable[[Column], Column]) -> Drawn:
+        """Return the same records and versions, with a change made to the column of all versions."""
+        versions = [np.arange(row, row + count) for row, count in zip(self.rows, self.count, strict=True)]
+        column = change(Chosen(self.column, np.concatenate(versions)))
+        return Drawn(column, self.count.cumsum() - self.count, self.count)
 
 
 @dataclass(frozen=True)
@@ -223,10 +217,6 @@ def presence(column: Column, rows: np.ndarray | None = None) -> np.ndarray:
     rows = np.arange(len(column)) if rows is None else rows
     if isinstance(column, Chosen):
         return presence(column.column, column.rows[rows])
-    if isinstance(column, Drawn):
-        return presence(column.column, column.first[rows])
-    if hasattr(column, "presence"):
-        return column.presence(rows)
     if hasattr(column, "present"):
         return np.ones(len(rows), dtype=bool) if column.present is None else np.asarray(column.present)[rows]
     parts = [column.take(rows[start : start + 256]).presence.numpy() for start in range(0, len(rows), 256)]
@@ -253,9 +243,11 @@ def _epoch_order(seed: int, epoch: int, records: int) -> np.ndarray:
 
 def _draw(column: Column, rows: np.ndarray, generator: np.random.Generator) -> Modality:
     """Draw one version of a modality that has several."""
+    if isinstance(column, Drawn):
+        return column.draw(rows, generator)
     if isinstance(column, Chosen):
         return _draw(column.column, column.rows[rows], generator)
-    return column.draw(rows, generator) if isinstance(column, Drawn) else column.take(rows)
+    return column.take(rows)
 
 
 def class_codes(values: np.ndarray, sort: str = "") -> np.ndarray | None:

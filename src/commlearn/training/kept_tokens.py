@@ -33,7 +33,7 @@ from commlearn.config.configuration import Experiment
 from commlearn.errors import DAMAGED, DataError
 from commlearn.methods.base import Method
 from commlearn.models.encoders.pretrained import Frozen, frozen_encoders
-from commlearn.records import Chosen, Column, Dataset, Drawn, Records
+from commlearn.records import Column, Dataset, Drawn, Records
 from commlearn.storage.locks import atomic_file, remove_if_abandoned
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import parse_json
@@ -219,11 +219,9 @@ class Keeper:
 
     def keep(self, column: Column, fabric: Fabric) -> Column:
         """Return the column's token states; for records with several versions, those of every version."""
-        if not isinstance(column, Drawn):
-            return self.all(column, fabric)
-        rows = [np.arange(first, first + n) for first, n in zip(column.first, column.count, strict=True)]
-        tokens = self.all(Chosen(column.column, np.concatenate(rows)), fabric)
-        return Drawn(tokens, column.count.cumsum() - column.count, column.count)
+        if isinstance(column, Drawn):
+            return column.changed(lambda versions: self.all(versions, fabric))
+        return self.all(column, fabric)
 
     def all(self, column: Column, fabric: Fabric) -> TokenColumn:
         """Return the token states of every row; each process computes its share of the files."""

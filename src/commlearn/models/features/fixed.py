@@ -32,7 +32,7 @@ from commlearn.models.features.raw import (
     some_places,
 )
 from commlearn.models.features.series import Steps
-from commlearn.records import Chosen, Column, Drawn, image_numbers
+from commlearn.records import Column, Drawn, image_numbers, presence
 from commlearn.seeds import numpy_generator, torch_generator
 
 RAW: dict[str, type[Raw]] = {
@@ -195,7 +195,7 @@ class FeatureColumn:
     """Features of one modality of many records; records that show the same image share them."""
 
     values: np.ndarray  # (distinct, dim) float32
-    present: np.ndarray | None  # (distinct,) bool, False = the record lacks the modality
+    filled: np.ndarray | None  # (distinct,) bool, False = no record that has this row has the modality
     index: np.ndarray  # (records,): row of `values` that each record has
 
     @property
@@ -205,15 +205,14 @@ class FeatureColumn:
     def __len__(self) -> int:
         return len(self.index)
 
-    def presence(self, rows: np.ndarray) -> np.ndarray:
-        """Return which of these records have the modality, (rows,) bool."""
-        if self.present is None:
-            return np.ones(len(rows), dtype=bool)
-        return self.present[self.index[rows]]
+    @property
+    def present(self) -> np.ndarray | None:
+        """(records,): which records have the modality; None if all do."""
+        return None if self.filled is None else self.filled[self.index]
 
     def take(self, rows: np.ndarray) -> FeatureValues:
         indices = self.index[rows]
-        present = None if self.present is None else torch.from_numpy(self.present[indices])
+        present = None if self.filled is None else torch.from_numpy(self.filled[indices])
         return FeatureValues(torch.from_numpy(self.values[indices]), None, present)
 
 
@@ -230,9 +229,7 @@ def feature_column(features: FixedFeatures, column: Column, device: torch.device
     if isinstance(column.take(np.zeros(0, dtype=np.int64)), FeatureValues):
         return column
     if isinstance(column, Drawn):
-        versions = [np.arange(first, first + n) for first, n in zip(column.first, column.count, strict=True)]
-        all_versions = feature_column(features, Chosen(column.column, np.concatenate(versions)), device)
-        return Drawn(all_versions, column.count.cumsum() - column.count, column.count)
+        return column.changed(lambda versions: feature_column(features, versions, device))
     numbers = image_numbers(column)
     if numbers is None:
         rows = index = np.arange(len(column))
@@ -241,8 +238,8 @@ def feature_column(features: FixedFeatures, column: Column, device: torch.device
     features = features if device is None else features.to(device)
     parts = [_computed(features, column.take(rows[i : i + BLOCK])) for i in range(0, len(rows), BLOCK)]
     values = torch.cat([torch.zeros(0, features.dim), *(part.values for part in parts)]).numpy()
-    present = np.concatenate([np.ones(0, dtype=bool), *(part.presence.numpy() for part in parts)])
-    return FeatureColumn(values, None if present.all() else present, index)
+    filled = np.concatenate([np.ones(0, dtype=bool), *(part.presence.numpy() for part in parts)])
+    return FeatureColumn(values, None if filled.all() else filled, index)
 
 
 def _computed(features: FixedFeatures, modality: Modality) -> Modality:
@@ -279,7 +276,7 @@ class StandIns:
         chosen = np.where(replaced, chosen, rows)
         view: View = {}
         for name, column in self.columns.items():
-            own_mask, chosen_mask = column.presence(rows), column.presence(chosen)
+            own_mask, chosen_mask = presence(column, rows), presence(column, chosen)
             view[name] = column.take(np.where(own_mask == chosen_mask, chosen, rows))
         return view
 
@@ -316,7 +313,7 @@ def _agreeing_pairs(columns: Mapping[str, FeatureColumn], nearest: int) -> Itera
     directions = [
         (F.normalize(torch.from_numpy(column.values), dim=1)[torch.from_numpy(column.index)], present)
         for column in columns.values()
-        for present in [torch.from_numpy(column.presence(np.arange(records)))]
+        for present in [torch.from_numpy(presence(column))]
     ]
     for start in range(0, records, COMPARED):
         block = slice(start, min(start + COMPARED, records))
