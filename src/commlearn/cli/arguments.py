@@ -147,6 +147,11 @@ def recipe_settings(options: argparse.Namespace) -> dict[str, Any] | None:
     return options.overrides | ({"data.path": options.data} if options.data else {}) or None
 
 
+def out_folder(options: argparse.Namespace) -> Path:
+    """Return the folder of a command that trains several runs."""
+    return Path(options.out or f"runs/{options.command}-{short_name(options.recipe)}")
+
+
 def made_with_seeds(python: Callable[[argparse.Namespace], Call], options: argparse.Namespace) -> Any:
     """Check and make the call of a command that trains several runs, with its progress as lines."""
     if options.seeds < 1:

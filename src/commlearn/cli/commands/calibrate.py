@@ -28,12 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print the result as JSON")
 
 
-def python(options: argparse.Namespace) -> list[str]:
-    return [_call(options), "print(calibration)"]
-
-
-def _call(options: argparse.Namespace) -> Call:
-    return Call(
+def python(options: argparse.Namespace) -> tuple[Call, str]:
+    call = Call(
         "commlearn.information.calibrate:calibrate_like",
         options.like,
         options.target,
@@ -41,11 +37,12 @@ def _call(options: argparse.Namespace) -> Call:
         **given(options, "modalities", "repeats", "bins"),
         assign="calibration",
     )
+    return call, "print(calibration)"
 
 
 def run(options: argparse.Namespace) -> None:
     from commlearn.cli.output import print_json, progress_printer
 
     with progress_printer(options) as tell:
-        result = _call(options).made(tell=tell)
+        result = python(options)[0].made(tell=tell)
     print_json(result.to_dict()) if options.json else print(result)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from commlearn.cli.arguments import (
     Call,
@@ -13,8 +12,8 @@ from commlearn.cli.arguments import (
     given,
     made_with_seeds,
     names,
+    out_folder,
     recipe_settings,
-    short_name,
 )
 
 HELP = "Does an embedding add anything over what you would do otherwise? Methods, rivals, and a verdict."
@@ -58,7 +57,7 @@ def python(options: argparse.Namespace) -> Call:
         options.recipe,
         options.methods,
         options.seeds,
-        str(_out(options)),
+        str(out_folder(options)),
         overrides=recipe_settings(options),
         **given(options, "jobs", "targets", "table"),
         rivals=[] if options.rivals == ["none"] else options.rivals,  # without rivals there is no verdict
@@ -67,15 +66,11 @@ def python(options: argparse.Namespace) -> Call:
     )
 
 
-def _out(options: argparse.Namespace) -> Path:
-    return Path(options.out or f"runs/compare-{short_name(options.recipe)}")
-
-
 def run(options: argparse.Namespace) -> int:
     from commlearn.cli.output import print_comparison, print_json, print_verdict
     from commlearn.plot.comparison import comparison_chart, verdict
 
-    out = _out(options)
+    out = out_folder(options)
     comparison = made_with_seeds(python, options)
     comparison_chart(comparison, out / "table.png")
     pictures = []

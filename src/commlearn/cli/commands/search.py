@@ -43,11 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print the records as JSON")
 
 
-def python(options: argparse.Namespace) -> list[str]:
-    return [_call(options), "print(hits)"]
-
-
-def _call(options: argparse.Namespace) -> Call:
+def python(options: argparse.Namespace) -> tuple[Call, str]:
     query = {name: getattr(options, name) for name in ("row", "id", "text", "image")}
     query = {name: value for name, value in query.items() if value is not None}
     cells = {name: value for name, value in query.items() if name in ("text", "image")}
@@ -55,7 +51,7 @@ def _call(options: argparse.Namespace) -> Call:
         raise ConfigurationError(
             "Give what to search for: --row or --id, or --text, --image or both of these."
         )
-    return Call(
+    call = Call(
         "cl.similar",
         Call("cl.load", options.run_folder),
         options.table,
@@ -63,6 +59,7 @@ def _call(options: argparse.Namespace) -> Call:
         **given(options, "k", "modalities", "by", "index", "approximate"),
         assign="hits",
     )
+    return call, "print(hits)"
 
 
 def run(options: argparse.Namespace) -> None:
@@ -72,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
 
     if options.out and Path(options.out).suffix not in (".csv", ".parquet"):
         raise ConfigurationError(f"--out is {options.out}; give a file that ends in .csv or .parquet.")
-    call = _call(options)
+    call, _ = python(options)
     if options.out:
         _check_out(Path(options.out))
     with progress_printer(options) as tell:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from commlearn.cli.arguments import Call, Code, add_recipe, given, names, short_name
+from commlearn.cli.arguments import Call, Code, add_recipe, given, names, recipe_settings, short_name
 from commlearn.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def _reading_call(options: argparse.Namespace) -> Call:
     """Return the call that reads a schema with its table, or a recipe."""
     from commlearn.config.own_data import is_schema
 
-    settings = options.overrides | ({} if options.seed is None else {"seed": options.seed})
-    settings = settings | ({"data.path": options.data} if options.data else {}) or None
+    seed = {} if options.seed is None else {"seed": options.seed}
+    settings = (recipe_settings(options) or {}) | seed or None
     recipe, method = options.recipe, options.method
     if is_schema(recipe):
         read_own, results = "commlearn.config.own_data:read_own", "experiment, data, note"

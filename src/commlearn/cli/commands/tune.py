@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from commlearn.cli.arguments import (
@@ -15,8 +14,8 @@ from commlearn.cli.arguments import (
     given,
     made_with_seeds,
     names,
+    out_folder,
     recipe_settings,
-    short_name,
 )
 from commlearn.errors import ConfigurationError
 
@@ -61,15 +60,11 @@ def python(options: argparse.Namespace) -> Call:
         options.methods,
         options.budget,
         options.seeds,
-        str(_out(options)),
+        str(out_folder(options)),
         overrides=recipe_settings(options),
         **given(options, "jobs", "targets", "table", "search_seed"),
         assign="tuning",
     )
-
-
-def _out(options: argparse.Namespace) -> Path:
-    return Path(options.out or f"runs/tune-{short_name(options.recipe)}")
 
 
 def _over(words: list[str]) -> dict[str, str]:
@@ -100,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
         print_json(tuning)
     else:
         print_tuning(tuning)
-        print(f"Table: {_out(options) / 'tuning.json'}")
+        print(f"Table: {out_folder(options) / 'tuning.json'}")
         method, row = max(tuning["methods"].items(), key=lambda item: item[1]["above_chance"] or 0.0)
         if row["trained"]:
             words = _words(options, row["chosen"])

@@ -25,12 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print what was written as JSON")
 
 
-def python(options: argparse.Namespace) -> list[str]:
-    return [_call(options), "print(*files, sep='\\n')"]
-
-
-def _call(options: argparse.Namespace) -> Call:
-    return Call("commlearn.datasets.converted:convert", options.file, str(_out(options)), assign="files")
+def python(options: argparse.Namespace) -> tuple[Call, str]:
+    call = Call("commlearn.datasets.converted:convert", options.file, str(_out(options)), assign="files")
+    return call, "print(*files, sep='\\n')"
 
 
 def run(options: argparse.Namespace) -> None:
@@ -39,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
     path, out = Path(options.file), _out(options)
     if out.resolve() == path.resolve() or (out.is_dir() and any(out.iterdir())):
         raise ConfigurationError(f"{out} already exists; name a new folder with --out.")
-    written = [str(file) for file in _call(options).made()]
+    written = [str(file) for file in python(options)[0].made()]
     if options.json:
         print_json({"out": str(out), "files": written})
         return
