@@ -61,11 +61,9 @@ def export(trained: Any, folder: str | Path, rows: bool = True) -> Path:
     Example:
         >>> import numpy as np
         >>> import commlearn as cl
-        >>> rows = np.random.default_rng(0).normal(size=(90, 4)).astype("float32")
-        >>> table = {"left": rows[:, :2], "right": rows[:, 2:], "sign": rows[:, 0] > 0}
-        >>> halves = {"left": cl.Vector("left"), "right": cl.Vector("right")}
-        >>> schema = cl.Schema(halves, targets={"sign": "class"})
-        >>> model = cl.Embedder(schema, epochs=1).fit({name: cells[:60] for name, cells in table.items()})
+        >>> rows = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
+        >>> table = {"left": rows[:, :2], "right": rows[:, 2:]}
+        >>> model = cl.Embedder(epochs=1).fit(table)
         >>> sorted(path.name for path in cl.export(model.trained, "artifact").glob("*.safetensors"))
         ['features.safetensors', 'model.safetensors', 'rows.safetensors']
     """
@@ -168,11 +166,9 @@ def load(
     Example:
         >>> import numpy as np
         >>> import commlearn as cl
-        >>> rows = np.random.default_rng(0).normal(size=(90, 4)).astype("float32")
-        >>> table = {"left": rows[:, :2], "right": rows[:, 2:], "sign": rows[:, 0] > 0}
-        >>> halves = {"left": cl.Vector("left"), "right": cl.Vector("right")}
-        >>> schema = cl.Schema(halves, targets={"sign": "class"})
-        >>> model = cl.Embedder(schema, epochs=1).fit({name: cells[:60] for name, cells in table.items()})
+        >>> rows = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
+        >>> table = {"left": rows[:, :2], "right": rows[:, 2:]}
+        >>> model = cl.Embedder(epochs=1).fit(table)
         >>> artifact = cl.load(cl.export(model.trained, "artifact"))
         >>> bool((cl.embed(artifact, table) == model.transform(table)).all())
         True

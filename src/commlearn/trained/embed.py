@@ -85,13 +85,11 @@ def embed(
     Example:
         >>> import numpy as np
         >>> import commlearn as cl
-        >>> rows = np.random.default_rng(0).normal(size=(90, 4)).astype("float32")
-        >>> table = {"left": rows[:, :2], "right": rows[:, 2:], "sign": rows[:, 0] > 0}
-        >>> halves = {"left": cl.Vector("left"), "right": cl.Vector("right")}
-        >>> schema = cl.Schema(halves, targets={"sign": "class"})
-        >>> model = cl.Embedder(schema, epochs=1).fit({name: cells[:60] for name, cells in table.items()})
+        >>> rows = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
+        >>> table = {"left": rows[:, :2], "right": rows[:, 2:]}
+        >>> model = cl.Embedder(epochs=1).fit(table)
         >>> cl.embed(model, table, blocks="learned").shape
-        (90, 384)
+        (60, 384)
     """
     model, modalities = method_owner(model), as_names(modalities)
     features = features_of(model, blocks)

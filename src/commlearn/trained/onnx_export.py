@@ -73,11 +73,9 @@ def export_onnx(
     Example:
         >>> import numpy as np
         >>> import commlearn as cl
-        >>> rows = np.random.default_rng(0).normal(size=(90, 4)).astype("float32")
-        >>> table = {"left": rows[:, :2], "right": rows[:, 2:], "sign": rows[:, 0] > 0}
-        >>> halves = {"left": cl.Vector("left"), "right": cl.Vector("right")}
-        >>> schema = cl.Schema(halves, targets={"sign": "class"})
-        >>> model = cl.Embedder(schema, epochs=1).fit({name: cells[:60] for name, cells in table.items()})
+        >>> rows = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
+        >>> table = {"left": rows[:, :2], "right": rows[:, 2:]}
+        >>> model = cl.Embedder(epochs=1).fit(table)
         >>> sorted(path.name for path in export_onnx(model.trained, "graphs", [["left"]]))
         ['left.onnx']
     """
@@ -116,14 +114,12 @@ def export_program(trained: Any, subset: Sequence[str]) -> ExportedProgram:
     Example:
         >>> import numpy as np
         >>> import commlearn as cl
-        >>> rows = np.random.default_rng(0).normal(size=(90, 4)).astype("float32")
-        >>> table = {"left": rows[:, :2], "right": rows[:, 2:], "sign": rows[:, 0] > 0}
-        >>> halves = {"left": cl.Vector("left"), "right": cl.Vector("right")}
-        >>> schema = cl.Schema(halves, targets={"sign": "class"})
-        >>> model = cl.Embedder(schema, epochs=1).fit({name: cells[:60] for name, cells in table.items()})
+        >>> rows = np.random.default_rng(0).normal(size=(60, 4)).astype("float32")
+        >>> table = {"left": rows[:, :2], "right": rows[:, 2:]}
+        >>> model = cl.Embedder(epochs=1).fit(table)
         >>> program = export_program(model.trained, ["left"])
         >>> program.module()(torch.from_numpy(table["left"])).shape[0]
-        90
+        60
     """
     trained = trained_model(trained)
     ordered = _in_order(trained, subset)
