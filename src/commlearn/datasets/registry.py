@@ -173,10 +173,8 @@ def _digests(records: Records) -> set[bytes]:
 def _equal(first: Modality, second: Modality) -> bool:
     pairs = [(first.values, second.values), (first.padding, second.padding), (first.present, second.present)]
     return all(
-        (left is None and right is None) or (left is not None and right is not None and _same(left, right))
+        left is right
+        if left is None or right is None
+        else torch.equal(left.nan_to_num(), right.nan_to_num())  # False if shapes differ
         for left, right in pairs
     )
-
-
-def _same(left: torch.Tensor, right: torch.Tensor) -> bool:
-    return left.shape == right.shape and torch.equal(left.nan_to_num(), right.nan_to_num())

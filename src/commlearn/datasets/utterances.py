@@ -153,7 +153,6 @@ def _labels(content: Content, key: str) -> np.ndarray:
     return labels
 
 
-@dataclass(frozen=True)
 class Mosi(Utterances):
     """CMU-MOSI: sentiment of film reviews; 1 = positive."""
 
@@ -163,7 +162,6 @@ class Mosi(Utterances):
     features: ClassVar = {"vision": (20, 35), "audio": (5, 74), "text": (300,)}
 
 
-@dataclass(frozen=True)
 class Mosei(Utterances):
     """CMU-MOSEI: sentiment of talks; 1 = positive."""
 
@@ -173,7 +171,6 @@ class Mosei(Utterances):
     features: ClassVar = {"vision": (35,), "audio": (74,), "text": (300,)}
 
 
-@dataclass(frozen=True)
 class UrFunny(Utterances):
     """UR-FUNNY: whether a talk's punchline is funny; 1 = funny."""
 
@@ -183,7 +180,6 @@ class UrFunny(Utterances):
     features: ClassVar = {"vision": (371,), "audio": (81,), "text": (300,)}
 
 
-@dataclass(frozen=True)
 class Mustard(Utterances):
     """MUsTARD: sarcasm in television scenes; 1 = sarcastic."""
 

@@ -142,14 +142,20 @@ def check_order(inputs: Sequence[tuple[str, Any]]) -> None:
 
 
 def _series(name: str, values: Any) -> pd.Series:
-    """Return one column; a 2-D array becomes vectors that share its memory, one with more axes cells."""
+    """Return one column; a 2-D array becomes vectors that share its memory, one with more axes cells.
+
+    What a mask hides is empty, as it is in a frame.
+    """
     if isinstance(values, pd.Series | pd.api.extensions.ExtensionArray):
         return pd.Series(values).reset_index(drop=True)
     if hasattr(values, "shape"):
         values = _channels_last(_array(name, values))
-    if isinstance(values, np.ma.MaskedArray):
-        return _unmasked(values)
-    if getattr(values, "ndim", 1) == 2 and values.dtype.kind in "iuf" and values.dtype.itemsize > 1:
+    is_masked = isinstance(values, np.ma.MaskedArray)
+    if is_masked and values.ndim == 1 and values.dtype.kind in "iu":  # floats may not hold them exactly
+        numbers = pa.array(values.data, mask=np.ma.getmaskarray(values))
+        return arrow_to_pandas(pa.table({"": numbers}))[""]
+    is_matrix = getattr(values, "ndim", 1) == 2 and not is_masked
+    if is_matrix and values.dtype.kind in "iuf" and values.dtype.itemsize > 1:
         flat = pa.array(np.ascontiguousarray(values).reshape(-1))
         vectors = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
         return pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([vectors])))
@@ -158,17 +164,6 @@ def _series(name: str, values: Any) -> pd.Series:
     if getattr(values, "ndim", 1) > 1 or holds_arrays:
         cells = map(_unmasked_cell, values)
         return pd.Series(np.fromiter(cells, dtype=object, count=len(values)))
-    return pd.Series(values)
-
-
-def _unmasked(values: np.ma.MaskedArray) -> pd.Series:
-    """Return a masked array as a column; what is masked is empty, as it is in a frame."""
-    if values.ndim > 1:
-        cells = map(_unmasked_cell, values)
-        return pd.Series(np.fromiter(cells, dtype=object, count=len(values)))
-    if values.dtype.kind in "iu":  # floats may not hold them exactly
-        numbers = pa.array(values.data, mask=np.ma.getmaskarray(values))
-        return arrow_to_pandas(pa.table({"": numbers}))[""]
     return pd.Series(values)
 
 
