@@ -162,10 +162,8 @@ WORD = re.compile(r"[\w-]*")  # does not match hub names and paths, which have s
 KERNELS = ("get_kernel", "is_kernels_available", "lazy_load_kernel")  # in modules that run downloaded code
 
 
-def safe_config(model: Any, base: Any, stated: Mapping[str, Any]) -> Any:
+def safe_config(model: Any, stated: Mapping[str, Any]) -> Any:
     """Return the configuration of a transformers model, with attention computed by torch.
-
-    `base` is the base class of all configurations, whose own options are ignored.
 
     Raises:
         ConfigurationError: an option holds something other than numbers or names of the library's functions,
@@ -175,8 +173,8 @@ def safe_config(model: Any, base: Any, stated: Mapping[str, Any]) -> Any:
         raise ConfigurationError(
             f"{model.__name__} runs downloaded kernels, which is not allowed here. Choose another model."
         )
-    config = model.config_class(**admitted(model, base, stated))
-    parts = [name for name in _options(model, base) if _is_unsafe(name, _plain(getattr(config, name, None)))]
+    config = model.config_class(**admitted(model, stated))
+    parts = [name for name in _options(model) if _is_unsafe(name, _plain(getattr(config, name, None)))]
     if parts:
         raise ConfigurationError(
             f"{model.__name__} is composed of other models ({', '.join(parts)}), which are not loaded here. "
@@ -186,9 +184,9 @@ def safe_config(model: Any, base: Any, stated: Mapping[str, Any]) -> Any:
     return config
 
 
-def admitted(model: Any, base: Any, stated: Mapping[str, Any]) -> dict[str, Any]:
+def admitted(model: Any, stated: Mapping[str, Any]) -> dict[str, Any]:
     """Return the stated options of the model's own class; refuse values that could name code or a model."""
-    options = {name: stated[name] for name in _options(model, base) if name in stated}
+    options = {name: stated[name] for name in _options(model) if name in stated}
     for name, value in options.items():
         if _is_unsafe(name, value):
             raise ConfigurationError(
@@ -199,7 +197,9 @@ def admitted(model: Any, base: Any, stated: Mapping[str, Any]) -> dict[str, Any]
     return options
 
 
-def _options(model: Any, base: Any) -> list[str]:
+def _options(model: Any) -> list[str]:
+    """Return the options of the model's own configuration, without those that all configurations have."""
+    base = _transformers().PreTrainedConfig
     general = {*inspect.signature(base.__init__).parameters, "args", "kwargs"}
     parameters = inspect.signature(model.config_class.__init__).parameters
     return [name for name in parameters if name not in general and not name.startswith("_")]
@@ -263,8 +263,8 @@ def architecture_of(folder: Path, kind: str) -> tuple[str, dict[str, Any], int]:
             f"has no class {name}."
         )
     cls = getattr(transformers, name)
-    options = admitted(cls, transformers.PreTrainedConfig, tower.to_dict())
-    safe_config(cls, transformers.PreTrainedConfig, options)
+    options = admitted(cls, tower.to_dict())
+    safe_config(cls, options)
     return name, {"model_type": tower.model_type, **options}, int(tower.hidden_size)
 
 
@@ -275,7 +275,7 @@ def build(architecture: str, config: Mapping[str, Any]) -> nn.Module:
         raise ConfigurationError(f"transformers {transformers.__version__} has no model {architecture}.")
     cls = getattr(transformers, architecture)
     with SeededDraws(0):
-        return cls(_config(architecture, config), **_without_pooling(cls))
+        return cls(safe_config(cls, config), **_without_pooling(cls))
 
 
 def load(folder: Path, architecture: str, config: Mapping[str, Any]) -> nn.Module:
@@ -286,7 +286,7 @@ def load(folder: Path, architecture: str, config: Mapping[str, Any]) -> nn.Modul
         with _quiet(transformers):
             model, loading = cls.from_pretrained(
                 folder,
-                config=_config(architecture, config),
+                config=safe_config(cls, config),
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -323,7 +323,8 @@ def subwords(folder: Path, architecture: str, config: Mapping[str, Any]) -> Subw
     except (OSError, ValueError, KeyError, AttributeError, ImportError) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise ConfigurationError(f"{folder} has no readable tokenizer: {reason}") from problem
-    settings = _config(architecture, config)  # maps the different names that models have for a setting
+    # maps the different names that models have for a setting
+    settings = safe_config(getattr(transformers, architecture), config)
     positions = getattr(settings, "max_position_embeddings", None) or SENSIBLE
     if "roberta" in settings.model_type:  # numbers its positions from the padding id + 1
         positions -= (settings.pad_token_id or 0) + 1
@@ -412,11 +413,6 @@ def _transformers() -> Any:
     except ImportError as problem:
         raise missing_extra("transformers") from problem
     return transformers
-
-
-def _config(architecture: str, config: Mapping[str, Any]) -> Any:
-    transformers = _transformers()
-    return safe_config(getattr(transformers, architecture), transformers.PreTrainedConfig, config)
 
 
 def _is_model(transformers: Any, name: str) -> bool:
