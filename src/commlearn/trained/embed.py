@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 
 from commlearn.batch import Spec, View, as_names, merge, to_device
 from commlearn.errors import ConfigurationError, DataError, DataWarning, DivergedError, unknown
+from commlearn.kinds.rows import first_names
 from commlearn.methods.base import Method
 from commlearn.models.encoders.tabular import FeatureEncoder
 from commlearn.models.features import FeatureBlocks, feature_column
@@ -23,21 +24,16 @@ from commlearn.tables.streamed import StreamedRecords
 from commlearn.tables.table import Source, Table
 from commlearn.trained.model import Trained
 
-SHOWN = 10  # rows to name in a message
-
 
 class NotFiniteError(DivergedError):
     """Embeddings hold infinities or NaN."""
 
     def __init__(self, rows: Sequence[int], names: Sequence[str] = ()) -> None:
         self.rows = rows
-        labels = [
-            f"row {row} ({names[index]})" if names else f"row {row}" for index, row in enumerate(rows[:SHOWN])
-        ]
-        suffix = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+        labels = [f"row {row} ({names[index]})" if names else f"row {row}" for index, row in enumerate(rows)]
         super().__init__(
-            f"The embedding of {', '.join(labels)}{suffix} is not finite. Look for extreme values there; if "
-            "there are none, the model's weights or its preprocessing are damaged."
+            f"The embedding of {first_names(labels)} is not finite. Look for extreme values there; if there "
+            "are none, the model's weights or its preprocessing are damaged."
         )
 
 
