@@ -17,6 +17,7 @@ import pytest
 
 import commlearn as cl
 from commlearn.cli import main
+from commlearn.cli.arguments import out_folder
 from commlearn.cli.commands import tune as tune_command
 from commlearn.cli.commands.tune import EXAMPLE
 from commlearn.comparison import tune as tuning
@@ -143,9 +144,10 @@ def test_what_a_recipe_has_already_is_not_tried_twice(stated, tmp_path, monkeypa
 def test_the_folder_of_a_tuning_is_named_as_those_of_the_other_commands():
     parser = argparse.ArgumentParser()
     tune_command.add_arguments(parser)
+    parser.set_defaults(command="tune")
     for recipe, folder in (("films/schema.yaml", "films"), ("films.yaml", "films"), (RECIPE, RECIPE)):
         options = parser.parse_args([recipe, "--over", "seed=1"])
-        assert tune_command._out(options) == Path(f"runs/tune-{folder}")
+        assert out_folder(options) == Path(f"runs/tune-{folder}")
 
 
 def test_settings_of_a_table_are_chosen_without_its_test_rows(tmp_path, jobs_in_this_process):
