@@ -9,6 +9,7 @@ from itertools import chain, combinations
 from typing import Any, NamedTuple, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from commlearn.errors import ConfigurationError, unknown
@@ -142,11 +143,9 @@ class Modality:
 
     def apply(self, change: Callable[[Tensor], Tensor]) -> Self:
         """Return the same modality with `change` applied to each of its tensors."""
+        parts: dict[str, Any] = {attribute.name: getattr(self, attribute.name) for attribute in fields(self)}
         return replace(
-            self,
-            values=change(self.values),
-            padding=None if self.padding is None else change(self.padding),
-            present=None if self.present is None else change(self.present),
+            self, **{name: change(part) for name, part in parts.items() if isinstance(part, Tensor)}
         )
 
     def with_values(self, values: Tensor) -> Modality:
@@ -175,6 +174,17 @@ class Batch:
 def merge(views: Sequence[View]) -> View:
     """Stack views of the same modalities along the batch, so that an encoder runs once for all."""
     return {name: _stacked([view[name] for view in views]) for name in views[0]}
+
+
+def joined(parts: Sequence[Modality]) -> Modality:
+    """Stack a modality of several groups of records along the batch, padded to the longest.
+
+    Example:
+        >>> joined([Modality(torch.ones(1, 2)), Modality(torch.ones(1, 3))]).padding.tolist()
+        [[False, False, True], [False, False, False]]
+    """
+    length = max(part.values.shape[1] for part in parts)
+    return _stacked([_padded(part, length) for part in parts])
 
 
 def view_of(
@@ -225,6 +235,14 @@ def to_device(view: View, device: torch.device | str) -> View:
         name: modality.apply(lambda tensor: tensor.to(device, non_blocking=True))
         for name, modality in view.items()
     }
+
+
+def _padded(part: Modality, length: int) -> Modality:
+    missing = length - part.values.shape[1]
+    if not missing:
+        return part
+    values = F.pad(part.values, [0, 0] * (part.values.ndim - 2) + [0, missing])
+    return replace(part, values=values, padding=F.pad(~part.real, (0, missing), value=True))
 
 
 def _stacked(parts: Sequence[Modality]) -> Modality:

@@ -74,7 +74,7 @@ TAKE_NONE = frozenset(
 DRAW_NOTHING = frozenset(
     [
         *(nn.Linear, nn.Conv1d, nn.Conv2d, nn.Embedding, nn.LayerNorm, nn.BatchNorm1d, nn.BatchNorm2d),
-        *(nn.ReLU, nn.GELU, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Flatten, nn.Identity),
+        *(nn.ReLU, nn.GELU, nn.MaxPool2d, nn.AdaptiveAvgPool2d, nn.Flatten, nn.Unflatten, nn.Identity),
         *(nn.Sequential, nn.ModuleDict, nn.ModuleList, nn.ParameterDict),
     ]
 )

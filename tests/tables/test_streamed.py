@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import commlearn as cl
+from commlearn.batch import joined
 from commlearn.config.configuration import experiment_from
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.methods import METHODS
@@ -25,7 +26,7 @@ from commlearn.models.features import Texts
 from commlearn.probes.readout_rows import readout_rows
 from commlearn.tables.dataset import TableData
 from commlearn.tables.formats.parquet_files import ParquetTable
-from commlearn.tables.streamed import Lanes, joined
+from commlearn.tables.streamed import Lanes
 from commlearn.tables.table import iterate_table, read_table
 from commlearn.trained.run import Run
 from commlearn.trained.run_folder import RunFolder
@@ -246,7 +247,7 @@ def test_a_table_without_rows_and_one_without_its_split_are_refused(folder, tmp_
 def test_texts_stay_with_their_records():
     ids = torch.arange(4).reshape(2, 2)
     parts = [Texts(ids, texts=("a", "b")), Texts(ids[:1], texts=("c",))]
-    whole = joined(parts, torch.tensor([2, 0, 1]))
+    whole = joined(parts).apply(lambda tensor: tensor[torch.tensor([2, 0, 1])])
     assert isinstance(whole, Texts)
     assert whole.texts == ("c", "a", "b")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -26,10 +26,6 @@ class Tokens(Modality):
     """
 
     textures: Tensor | None = None  # (batch, patterns): measured on a picture, in addition to its tokens
-
-    def apply(self, change: Callable[[Tensor], Tensor]) -> Self:
-        textures = None if self.textures is None else change(self.textures)
-        return replace(super().apply(change), textures=textures)
 
 
 class TokenEncoder(nn.Module):

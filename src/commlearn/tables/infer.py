@@ -228,11 +228,10 @@ class Inferred:
 
 def stated_targets(table: Table, names: Sequence[str]) -> dict[str, Guess]:
     """Guess the type of each column that the user named as a target."""
+    guesses = {}
     for name in names:
         if name not in table.frame.columns:
             raise DataError(unknown("column", name, table.frame.columns))
-    guesses = {}
-    for name in names:
         sort, reason = _target_type(table.frame[name], inspect_column(name, table.frame[name], table.root))
         guesses[name] = Guess("target", name, f"named as a target; {reason}", sort)
     return guesses

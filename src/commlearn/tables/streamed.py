@@ -20,11 +20,8 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from commlearn.batch import Modality, Spec, View
-from commlearn.models.features import Texts
+from commlearn.batch import Modality, Spec, View, joined
 from commlearn.records import Records, positions
 from commlearn.seeds import numpy_generator
 
@@ -151,7 +148,8 @@ class Groups:
         while len(self._groups) > max(2 * self.lanes, len(members)):  # drop what was not needed for longest
             self._groups.popitem(last=False)
         order = torch.from_numpy(np.argsort(np.concatenate([indices for _, indices in members])))
-        return {name: joined([part[name] for part in parts], order) for name in names}
+        whole = {name: joined([part[name] for part in parts]) for name in names}
+        return {name: modality.apply(lambda tensor: tensor[order]) for name, modality in whole.items()}
 
 
 @dataclass(frozen=True)
@@ -214,29 +212,3 @@ class StreamedRecords(Records):
     @cached_property
     def _plans(self) -> dict[tuple[int, int], Lanes]:
         return {}
-
-
-def joined(parts: Sequence[Modality], order: Tensor) -> Modality:
-    """Join several modalities into one, padded to the longest, with its records in `order`.
-
-    Example:
-        >>> short, long = Modality(torch.ones(1, 2)), Modality(torch.ones(1, 3))
-        >>> joined([short, long], torch.tensor([1, 0])).padding.tolist()
-        [[False, False, False], [False, False, True]]
-    """
-    length = max((part.values.shape[1] for part in parts), default=0)
-    padded = any(part.padding is not None or part.values.shape[1] != length for part in parts)
-    present = None
-    if any(part.present is not None for part in parts):
-        present = torch.cat([part.presence for part in parts])[order]
-    values = torch.cat([_pad(part.values, length, 0) for part in parts])[order]
-    padding = torch.cat([_pad(~part.real, length, True) for part in parts])[order] if padded else None
-    texts = [text for part in parts if isinstance(part, Texts) for text in part.texts]
-    if len(texts) == len(values):
-        return Texts(values, padding, present, tuple(texts[index] for index in order.tolist()))
-    return Modality(values, padding, present)
-
-
-def _pad(values: Tensor, length: int, fill: float | bool) -> Tensor:
-    missing = length - values.shape[1]
-    return F.pad(values, [0, 0] * (values.ndim - 2) + [0, missing], value=fill) if missing else values

@@ -10,9 +10,8 @@ from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
-from torch.nn.functional import pad
 
-from commlearn.batch import Spec, View, as_names, merge, to_device
+from commlearn.batch import Spec, View, as_names, joined, to_device
 from commlearn.errors import ConfigurationError, DataError, DataWarning, DivergedError, unknown
 from commlearn.kinds.rows import first_names
 from commlearn.methods.base import Method
@@ -319,21 +318,7 @@ def _tokens(method: Method, name: str, column: Column, rows: np.ndarray, batch_s
             parts.append(method.encode(view, [name])[name])
     finally:
         method.train(training)
-    longest = max(part.values.shape[1] for part in parts)
-    padded: list[View] = [{name: _pad_to(part, longest)} for part in parts]
-    return TokensColumn(cast(Tokens, merge(padded)[name]), np.arange(len(rows)))
-
-
-def _pad_to(tokens: Tokens, length: int) -> Tokens:
-    extra = length - tokens.values.shape[1]
-    if not extra:
-        return tokens
-    padding = tokens.padding
-    if padding is None:
-        padding = torch.zeros(tokens.values.shape[:2], dtype=torch.bool, device=tokens.values.device)
-    return replace(
-        tokens, values=pad(tokens.values, (0, 0, 0, extra)), padding=pad(padding, (0, extra), value=True)
-    )
+    return TokensColumn(cast(Tokens, joined(parts)), np.arange(len(rows)))
 
 
 def with_features(

@@ -89,9 +89,9 @@ def _check(options: argparse.Namespace) -> None:
 
 def _write(options: argparse.Namespace) -> dict[str, str]:
     """Write the data and return the paths, by what they hold."""
-    if options.what == "tables" or options.what in PUBLISHED:
-        if options.what in PUBLISHED:
-            return {"out": str(_call(options).made())}
+    if options.what in PUBLISHED:
+        return {"out": str(_call(options).made())}
+    if options.what == "tables":
         path = _call(options).made().write(options.out)
         return {"table": str(path), "schema": str(path.with_name("schema.yaml"))}
     written = {}

@@ -99,13 +99,6 @@ def _perceptron(sizes: Sequence[int]) -> Stack:
     return Stack(parts[:-1])
 
 
-class OneToken(nn.Module):
-    """Adapter for a vector that already has the width of a token."""
-
-    def forward(self, features: Tensor) -> Tensor:  # (batch, width)
-        return features.unsqueeze(1)  # (batch, 1, width)
-
-
 def tabular(shape: tuple[int, ...], width: int) -> ModalityEncoder:
     """Build an encoder that turns every column of a table into a token, even gaps and unseen categories."""
     return ModalityEncoder(AsItIs(), TableTokenizer(shape[0], tuple(shape[1:]), width))
@@ -133,7 +126,8 @@ def mlp_tokens(shape: tuple[int, ...], width: int, hidden: int = 10) -> Modality
 def perceptron(shape: tuple[int, ...], width: int, hidden: Sequence[int] = (32, 64, 128)) -> ModalityEncoder:
     """Build a perceptron (proprioception: 8-32-64-128-width) whose output is one token."""
     check_hidden("perceptron", hidden)
-    return ModalityEncoder(_perceptron([shape[0], *hidden, width]), OneToken())
+    one_token = nn.Unflatten(1, (1, width))  # (batch, width) -> (batch, 1, width)
+    return ModalityEncoder(_perceptron([shape[0], *hidden, width]), one_token)
 
 
 def check_hidden(name: str, sizes: Sequence[int]) -> None:
