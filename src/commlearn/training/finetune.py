@@ -258,6 +258,7 @@ def finetune(
                     for name, tensor in tensors.items()
                 }
                 folder.write_bytes(FROZEN_WEIGHTS, save_tensors(copies))
+        folder.follow_table(experiment.data.get("table"))
         if state is not None and not state["finished"]:
             warnings += threads_as_before(state, experiment.training.threads, tuner.fabric.device)
         for line in (*lines, *(f"warning: {warning}" for warning in warnings)):
