@@ -219,6 +219,18 @@ def test_a_schema_that_is_stated_is_not_asked_about():
         cl.Embedder(schema, epochs=1, batch_size=16).fit(rows)
 
 
+def test_a_split_column_that_divides_groups_is_warned_of():
+    rows = table().assign(who=np.arange(48) // 4, part=["train"] * 34 + ["test"] * 14)
+    stated = {"targets": {"ill": "class"}, "split": "part"}
+    schema = cl.Schema({"emb": cl.Vector("emb")}, **stated, group="who")
+    with pytest.warns(DataWarning, match="puts 1 of 12 groups of column 'who' in more than one") as caught:
+        cl.Embedder(schema, epochs=1, batch_size=16).fit(rows)
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataWarning)
+        cl.Embedder(cl.Schema({"emb": cl.Vector("emb")}, **stated), epochs=1, batch_size=16).fit(rows)
+
+
 def test_a_random_state_is_what_scikit_learn_means_by_it():
     rows = {
         "a": np.random.default_rng(0).normal(size=(40, 3)),

@@ -32,7 +32,7 @@ from commlearn.models.encoders.tabular import FIXED
 from commlearn.storage.hub import on_hub
 from commlearn.storage.places import is_remote, nothing_fetched
 from commlearn.tables import schema_yaml
-from commlearn.tables.dataset import dataset_of
+from commlearn.tables.dataset import dataset_of, divided
 from commlearn.tables.formats.reading import Reading
 from commlearn.tables.infer import infer, stated_targets
 from commlearn.tables.leaks import warn_of_answers, warn_of_likely_answers
@@ -158,6 +158,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         input_schema = replace(schema, targets=schema.targets if needs_targets else {})
         with nothing_fetched() if self._from_folder else nullcontext():
             data = dataset_of(table, input_schema, test=0.0)
+        for note in divided(data.parts.values(), schema):
+            warnings.warn(DataWarning(note), stacklevel=2)
         data = replace(data, schema=schema.to_mapping(), unused=unread)
         training = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
         settings: dict[str, Any] = {

@@ -356,6 +356,11 @@ def test_pairs_of_many_modalities_find_the_pair_that_says_something_only_togethe
     lines = sentences(values)
     assert lines[2:4] == ["none of them provides anything on its own", "no two of them share anything"]
     assert lines[4].startswith("a and b have the largest synergy: 1.00 bits")
+    assert "chance" not in lines[4]  # there are enough permutations for the correction
+    tested = {pair["name"]: pair["synergistic"] for pair in values["pairs"]}
+    assert tested["a + b"]["p"] < tested["a + b"]["p_corrected"] <= 0.05
+    tested["a + b"].update(p=0.02, p_corrected=0.06)
+    assert sentences(values)[4].endswith("or nothing: it could be chance")
     rows = information_rows(values)
     assert len(rows) == 3 + 3 * 5 + 1
     json.dumps(values)

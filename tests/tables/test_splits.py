@@ -131,6 +131,19 @@ def test_lists_of_steps_and_of_labels_have_the_same_keys_in_every_format(tmp_pat
             assert np.array_equal(cell_keys(again, [column]), expected), (name, column)
 
 
+def test_lists_of_words_have_the_same_keys_as_pandas_writes_them_to_csv(tmp_path):
+    words = [["red", "sea blue"], ["it's"], ["7"]]
+    table = pd.DataFrame({"lists": words, "arrays": [np.array(each, dtype=object) for each in words]})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    again = read_table(tmp_path / "t.csv").frame
+    assert again["lists"][0] == "['red', 'sea blue']"
+    for column in table:
+        assert np.array_equal(cell_keys(again, [column]), cell_keys(table, [column])), column
+    texts = pd.DataFrame({"note": ["[red] a", "['red' or", "['\\x']", "[red]"]})  # no lists
+    assert np.array_equal(cell_keys(texts, ["note"]), cell_keys(" " + texts, ["note"]))
+    assert len(set(cell_keys(texts, ["note"]).tolist())) == 4
+
+
 def test_names_that_only_look_like_the_same_number_are_told_apart():
     keys, _ = name_keys(pd.Series(["250.0", "250.00", "007.0", "7", "251", "run:10.1", "run:10.10"]))
     assert len(set(keys.tolist())) == 7

@@ -143,6 +143,30 @@ def test_a_fine_tuning_is_not_resumed_on_a_changed_table(schema, tmp_path, capsy
     assert "was started with other data" in capsys.readouterr().err
 
 
+def test_trainings_go_on_with_a_moved_table_and_refuse_another(schema, tmp_path, capsys):
+    base = ["train", str(schema), "--out", str(tmp_path / "run"), *SMALL]
+    tuning = f"finetune {tmp_path / 'run'} --target y --epochs 1 --out {tmp_path / 'y'}".split()
+    assert main(base) == main(tuning) == 0
+    moved = tmp_path / "elsewhere" / table_of(schema).name
+    moved.parent.mkdir()
+    table_of(schema).rename(moved)
+    before = schema.parent / moved.name
+    tuning.insert(2, str(moved))
+    again = ([*base, "--table", str(moved), "--resume"], [*tuning, "--resume"])
+    contents = moved.read_bytes()
+    change_one_cell(moved)
+    for words, folder in zip(again, ("run", "y"), strict=True):
+        assert main(words) == 2
+        assert str(moved) not in (tmp_path / folder / "config.yaml").read_text()
+    moved.write_bytes(contents)
+    for words, folder in zip(again, ("run", "y"), strict=True):
+        capsys.readouterr()
+        assert main(words) == 0, capsys.readouterr().err
+        assert main(words) == 0
+        assert (tmp_path / folder / "log.txt").read_text().count(f"moved from {before}") == 1
+        assert main(["probe", str(tmp_path / folder), "--targets", "y"]) == 0
+
+
 def test_the_own_records_of_a_run_are_not_read_from_a_changed_table(schema, tmp_path, capsys):
     words = ["embed", str(tmp_path / "run"), "--split", "test", "-o", str(tmp_path / "z.npz")]
     assert main(["train", str(schema), "--out", str(tmp_path / "run"), *SMALL]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 
@@ -192,6 +193,23 @@ def test_mistakes_are_told_before_anything_is_trained(base, data, tmp_path):
         finetune(base, quick("parity", epochs=1, learning_rate=0.1), tmp_path / "run", data, resume=True)
     finetune(base, quick("parity", epochs=1), tmp_path / "run", data, resume=True)
     assert refusal.tb is not None  # the folder is free although the error is still held
+
+
+def test_a_fine_tuning_is_not_resumed_from_another_base(base, data, tmp_path):
+    finetune(base, quick("parity", epochs=1), tmp_path / "run", data)
+    other = replace(base, method=copy.deepcopy(base.method))
+    with torch.no_grad():
+        next(other.method.parameters()).add_(1)
+    with pytest.raises(RunError, match="from another base"):
+        finetune(other, quick("parity", epochs=1), tmp_path / "run", data, resume=True)
+    finetune(base, quick("parity", epochs=1), tmp_path / "run", data, resume=True)
+    stored = json.loads((tmp_path / "run" / "finetune.json").read_text())
+    (tmp_path / "run" / "finetune.json").write_text(json.dumps({**stored, "base": 1}))
+    with pytest.raises(RunError, match="from another base"):
+        finetune(base, quick("parity", epochs=1), tmp_path / "run", data, resume=True)
+    del stored["base"]  # as earlier versions wrote it
+    (tmp_path / "run" / "finetune.json").write_text(json.dumps(stored))
+    finetune(other, quick("parity", epochs=1), tmp_path / "run", data, resume=True)
 
 
 def test_a_refused_fine_tuning_leaves_the_run_that_it_would_have_replaced(base, data, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +47,7 @@ class PairReport:
         return {**self.values, "words": str(self)}
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per number: quantity, of, bits, low, high, error, p, growing."""
+        """Return one row per number: quantity, of, bits, low, high, error, p, growing, p_corrected."""
         rows = [("information", name, number) for name, number in self.values["alone"].items()]
         rows += [(part, pair["name"], pair[part]) for pair in self.values["pairs"] for part in PARTS]
         rows.append(("total", "all", self.values["total"]))
@@ -76,7 +76,7 @@ class PairReport:
             *(f"- {line}" for line in pairs_in_words(values)),
             "",
             f"{'modality':<{width}}  bits on its own",
-            *(f"{name:<{width}}  {Estimate(**number)}" for name, number in values["alone"].items()),
+            *(f"{name:<{width}}  {_estimate(number)}" for name, number in values["alone"].items()),
             "",
             f"{'pair':<{pair_width}}  {heads}",
             *(
@@ -106,6 +106,9 @@ def pair_values(
     evidence = gather_evidence(material, target, groups, settings)
     names, labels = evidence.names, evidence.labels
     posteriors, measured_pairs = _posteriors(evidence, settings, tell)
+    # Enough permutations for one of so many tests to stand out after the correction.
+    enough = round(max(len(names), len(measured_pairs)) / PRESENT)
+    settings = replace(settings, permutations=max(settings.permutations, enough))
     tell("a planted synergy")
     limits = find_limits(evidence, settings)
     tell("intervals")
@@ -128,6 +131,10 @@ def pair_values(
     signs = leak_signs(material, target, evidence, settings)
     parts = [Estimate(**pair[part]) for pair in pairs for part in PARTS]
     expected = expected_error(parts, len(labels))
+    alone = {modality: asdict(singles[modality]) for modality in names}
+    for tests in (list(alone.values()), *([pair[part] for pair in pairs] for part in PARTS)):
+        for number, p in zip(tests, holm([number["p"] for number in tests]), strict=True):
+            number["p_corrected"] = p
     doubts = [*target.severe, *signs.severe, *count_doubts(evidence, expected)]
     return {
         "verdict": f"CANNOT BE TRUSTED: {doubts[0]}" if doubts else _verdict(limits),
@@ -136,7 +143,7 @@ def pair_values(
         "modalities": list(names),
         "entropy": limits.most,
         "level": settings.level,
-        "alone": {modality: asdict(singles[modality]) for modality in names},
+        "alone": alone,
         "pairs": pairs,
         "total": asdict(total),
         "warnings": [
@@ -147,6 +154,21 @@ def pair_values(
         ],
         "notes": [*_left_out(names, measured_pairs), *target.notes],
     }
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return p-values corrected for their number by Holm's method; missing ones count, too.
+
+    Example:
+        >>> holm([0.01, None, 0.5, 0.02])
+        [0.04, None, 1.0, 0.06]
+    """
+    corrected: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, place) in enumerate(sorted((p, at) for at, p in enumerate(p_values) if p is not None)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p))
+        corrected[place] = largest
+    return corrected
 
 
 def _verdict(limits: Limits) -> str:
@@ -224,11 +246,16 @@ def part_in_words(what: str, part: Mapping[str, Any]) -> str:
     """Return the sentence with the number in its place, and a doubt if it may be chance."""
     if _is_nothing(part):
         return what.replace("{}", "nothing")
-    if part["p"] is None:
+    p = part.get("p_corrected", part["p"])
+    if p is None:
         doubt = " - not tested against chance"
     else:
-        doubt = " - or nothing: it could be chance" if part["p"] > PRESENT else ""
-    return what.replace("{}", str(Estimate(**part))) + doubt
+        doubt = " - or nothing: it could be chance" if p > PRESENT else ""
+    return what.replace("{}", str(_estimate(part))) + doubt
+
+
+def _estimate(number: Mapping[str, Any]) -> Estimate:
+    return Estimate(**{key: value for key, value in number.items() if key != "p_corrected"})
 
 
 def _is_nothing(part: Mapping[str, Any]) -> bool:

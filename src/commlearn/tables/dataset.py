@@ -148,7 +148,7 @@ def dataset_of(
         state=state,
         notes=(
             *_copies(records, schema),
-            *_divided(names, rows, schema),
+            *divided(parts.values(), schema),
             *unreadable.lines(),
             *schema.notes(state),
             *answer_notes(table.frame, schema),
@@ -174,17 +174,18 @@ def _copies(records: Records, schema: Schema) -> tuple[str, ...]:
     )
 
 
-def _divided(names: RowNames | None, rows: Mapping[str, np.ndarray], schema: Schema) -> tuple[str, ...]:
+def divided(named: Iterable[Records | RowNames], schema: Schema) -> tuple[str, ...]:
     """Return a note if the split column puts rows of one group, or copies of one row, in several parts."""
-    if names is None or schema.split is None:
+    units = [part.keys if part.groups is None else part.groups for part in named]
+    each_once = [np.unique(part) for part in units if part is not None]
+    if schema.split is None or not each_once:
         return ()
-    units = np.concatenate([np.unique(names.units[positions]) for positions in rows.values()])
-    distinct, parts = np.unique(units, return_counts=True)
-    if not (divided := int((parts > 1).sum())):
+    distinct, parts = np.unique(np.concatenate(each_once), return_counts=True)
+    if not (count := int((parts > 1).sum())):
         return ()
     things = "distinct rows" if schema.group is None else f"groups of column '{schema.group}'"
     return (
-        f"column '{schema.split}' puts {divided} of {len(distinct)} {things} in more than one part, so "
+        f"column '{schema.split}' puts {count} of {len(distinct)} {things} in more than one part, so "
         "scores on the other parts may reflect what was memorised in training; `commlearn check` names rows",
     )
 
@@ -247,7 +248,7 @@ def streamed_dataset(
         notes=(
             f"streamed: {count} groups of at most {largest} rows, {lanes} open at a time and as many read "
             f"ahead; samples for preprocessing, probes and checks: {shown}",
-            *_divided(table.names, table.positions(), schema),
+            *divided(map(table.names.take, table.positions().values()), schema),
             *schema.notes(state),
             *(f"{note} ({coverage})" for note in answers),
         ),

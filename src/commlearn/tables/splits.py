@@ -22,8 +22,8 @@ import pandas as pd
 
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.rows import raise_errors
+from commlearn.kinds.written import list_of
 from commlearn.seeds import numpy_generator
-from commlearn.storage.plain_json import parse_json
 from commlearn.tables.formats.reading import MIDNIGHT
 from commlearn.tables.roles import odd_names
 from commlearn.tables.schema import Schema
@@ -243,8 +243,8 @@ def _plain_value(cell: Any) -> str | float | bytes | None:
         text = cell.strip()
         if text.startswith("["):
             try:
-                return _plain_value(parse_json(text))
-            except ValueError:
+                return _plain_value(list_of(text))
+            except (ValueError, SyntaxError):
                 return text
         if not text or text[0] not in "+-.0123456789":
             return WORDS_OF_BOOLEANS.get(text[:6].lower(), text or None)

@@ -21,6 +21,7 @@ from commlearn.errors import DAMAGED, CheckpointError, RunError
 from commlearn.methods.base import Method
 from commlearn.models.encoders.own import refuse_unfit
 from commlearn.records import Dataset
+from commlearn.storage.fingerprint import fingerprint
 from commlearn.trained.model import Trained, adopt_frozen, stored_method
 from commlearn.trained.run_folder import FROZEN_WEIGHTS, RunFolder, by_dotted_key
 
@@ -122,7 +123,10 @@ def open_folder(
 
 
 def _check_settings(folder: RunFolder, requested: Experiment) -> None:
-    """Refuse settings that differ from the run's; both are resolved first, as older folders state fewer."""
+    """Refuse settings that differ from the run's; both are resolved first, as older folders state fewer.
+
+    A table at another path is the same if its files are those of the training.
+    """
     with folder.reading():
         stored, specs, (_, learned) = folder.experiment(), folder.specs(), folder.reader()
     try:
@@ -133,8 +137,11 @@ def _check_settings(folder: RunFolder, requested: Experiment) -> None:
         raise RunError(
             f"{folder.path} is damaged: its files do not describe a model ({problem!r})."
         ) from problem
-    ignored = ("about", "published", "scores", "variants", "training.threads")
-    if differences := [line for line in changes(previous, current) if not line.startswith(ignored)]:
+    ignored = ["about", "published", "scores", "variants", "training.threads"]
+    old, new = stored.data.get("table"), requested.data.get("table")
+    if old and new and old != new and folder.has_files(fingerprint(new)):
+        ignored.append("data.table")
+    if differences := [line for line in changes(previous, current) if not line.startswith(tuple(ignored))]:
         raise RunError(
             f"{folder.path} was trained with other settings: {'; '.join(differences)}. Resume with the same "
             "settings, or give another out=."

@@ -274,6 +274,15 @@ class RunFolder:
         """Refuse a table at the training's path whose files are not those of the training."""
         self._check({"files": files}, "Restore the original table, or give the table that you mean.")
 
+    def follow_table(self, table: str | None) -> None:
+        """Store where the training's table is, if it was moved since the training began."""
+        if (before := self.experiment().data.get("table")) == table:
+            return
+        values = dict(read_yaml(self._text(CONFIG), str(self.path / CONFIG)))
+        values["data"] = {**values["data"], "table": table}
+        self.write(CONFIG, yaml_text(values, allow_unicode=True))
+        self.log(f"the table was moved from {before} to {table}; its content is the same")
+
     def _check(self, current: Mapping[str, Any], remedy: str) -> None:
         previous = self._identity()
         if previous is not None:  # folders of earlier versions do not store it
@@ -282,7 +291,7 @@ class RunFolder:
 
     def has_files(self, files: Mapping[str, str] | None) -> bool:
         """Return whether these are the files of the training's table."""
-        return bool(files) and dict((self._identity() or {}).get("files") or {}) == dict(files or {})
+        return bool(files) and dict(files or {}) == (self._identity() or {}).get("files")
 
     def _identity(self) -> dict[str, Any] | None:
         return self._optional(DATA, lambda content: dict(parse_json(content)))

@@ -142,10 +142,10 @@ def write_shards(
         "data": fingerprint(source),
         "rows": [sum(table.sizes[group] for group in groups) for groups in shards],
         "modalities": list(modalities or schema.modalities),
-        "model": _fingerprint(model.method),
+        "model": weights_digest(model.method),
     }
     if features is not None or blocks != "all":
-        plan |= {"blocks": blocks, "features": None if features is None else _fingerprint(features)}
+        plan |= {"blocks": blocks, "features": None if features is None else weights_digest(features)}
     folder = EmbeddingFolder(out, plan)
     if schema.id is not None and not folder.begun:
         check_ids(source, schema.id, schema.reading())
@@ -202,7 +202,7 @@ def _chunks(
             yield Table(rows, table.root, int(offsets[group]) + start)
 
 
-def _fingerprint(module: torch.nn.Module) -> str:
+def weights_digest(module: torch.nn.Module) -> str:
     """Return a digest that tells one model's weights from another's."""
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():

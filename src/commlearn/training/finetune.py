@@ -47,12 +47,14 @@ from commlearn.trained.run import (
     threads_as_before,
 )
 from commlearn.trained.run_folder import FINE_TUNING, FROZEN_WEIGHTS, VALIDATION, RunFolder
+from commlearn.trained.shards import weights_digest
 from commlearn.trained.training_rows import TrainingRows, rows_of_dataset
 from commlearn.training.callbacks import Callback, Callbacks, Start, usual
 from commlearn.training.descent import Descent, adamw
 from commlearn.training.watch import Watch
 
 RESULT = "finetuned.json"
+BASE = "base"  # key of the digest of the base's weights, next to the settings
 NONE = -1  # the code of a class that no training record has
 
 
@@ -244,12 +246,13 @@ def finetune(
         state, warnings = open_folder(folder, experiment, resume, overwrite)
         if state is not None:
             folder.check_data(labelled.data)
-            _check_settings(folder, settings)
+            _check_settings(folder, settings, trained)
         lines: list[str] = []  # of the log; written, like all files, once nothing is refused any more
         tuner = Tuner(folder, experiment, trained, labelled, objective, settings, lines.append)
         if state is None:
             folder.create(experiment, labelled.data)
-            folder.write(FINE_TUNING, json.dumps(asdict(settings), indent=2) + "\n")
+            described = {**asdict(settings), BASE: weights_digest(trained.method)}
+            folder.write(FINE_TUNING, json.dumps(described, indent=2) + "\n")
             folder.write_rows(_labelled_rows(trained, labelled, settings.target))
             folder.write_features(trained.features)  # labels do not change them
             if not isinstance(trained, Run) and (tensors := frozen_tensors(trained.method)):
@@ -258,6 +261,7 @@ def finetune(
                     for name, tensor in tensors.items()
                 }
                 folder.write_bytes(FROZEN_WEIGHTS, save_tensors(copies))
+        folder.follow_table(experiment.data.get("table"))
         if state is not None and not state["finished"]:
             warnings += threads_as_before(state, experiment.training.threads, tuner.fabric.device)
         for line in (*lines, *(f"warning: {warning}" for warning in warnings)):
@@ -315,8 +319,8 @@ def _table_settings(trained: Trained, table: str | Path) -> dict[str, Any]:
     return {"name": "table", "table": path, "schema": schema.to_mapping()}
 
 
-def _check_settings(folder: RunFolder, settings: FineTuning) -> None:
-    """Refuse to continue a fine-tuning with settings other than those it began with."""
+def _check_settings(folder: RunFolder, settings: FineTuning, trained: Trained) -> None:
+    """Refuse to continue a fine-tuning with settings or a base other than those it began with."""
     if not folder.fine_tuned:
         raise RunError(f"{folder.path} holds a run that was not fine-tuned. Give another out=.")
     previous = values_of_file(folder.path / FINE_TUNING, "Restore it, or give another out=.")
@@ -325,6 +329,11 @@ def _check_settings(folder: RunFolder, settings: FineTuning) -> None:
         raise RunError(
             f"{folder.path} was fine-tuned with other settings: {'; '.join(differences)}. Resume with the "
             "same settings, or give another out=."
+        )
+    if previous.get(BASE, digest := weights_digest(trained.method)) != digest:  # older folders lack it
+        raise RunError(
+            f"{folder.path} was fine-tuned from another base: the weights of the given model are not those "
+            "that it began with. Resume with the model that it began with, or give another out=."
         )
 
 

@@ -173,6 +173,7 @@ def _train(
         folder.write_rows(rows)
         folder.write_features(features)
         warned = [f"warning: {warning}" for warning in warnings]
+        folder.follow_table(experiment.data.get("table"))
         for line in (*lines, f"{'resumed' if state else 'started'} at step {step} of {total}", *warned):
             folder.log(line)
     fabric.barrier()
