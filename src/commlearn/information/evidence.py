@@ -26,6 +26,7 @@ from commlearn.information.experts.posteriors import (
 from commlearn.information.material import Material, Settings, Target, as_numbers, class_texts
 from commlearn.information.pid.marginals import Array
 from commlearn.kinds.rows import is_empty
+from commlearn.probes.raw_columns import all_columns
 
 Logs = dict[Subset, Array]  # natural log p(y | A), (records, classes), held out
 MOST_FUSED = 3  # modalities up to which experts also read the fused embedding of every subset
@@ -297,15 +298,6 @@ def components(values: Array, most: int) -> Array:
     significant = variance > 1e-6 * variance[0]
     scaled = rows @ directions[:, significant] / variance[significant] ** 0.25
     return scaled / np.sqrt((scaled**2).mean())
-
-
-def all_columns(values: Array) -> Array:
-    """Return every column that varies, standardised; a single column of zeros if none does."""
-    scale = values.std(axis=0)
-    varying = scale > 1e-9 * np.abs(values).max(axis=0)
-    if not varying.any():
-        return np.zeros((len(values), 1))
-    return (values[:, varying] - values[:, varying].mean(axis=0)) / scale[varying]
 
 
 def with_codes(values: Array) -> Array:

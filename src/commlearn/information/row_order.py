@@ -1,7 +1,7 @@
-"""Checks whether rows that follow one another in a table are alike, as in a series over time.
+"""Checks how much information is lost if stretches of rows that follow one another stay together.
 
-Folds of single records then put each record's neighbours in time on the other side, and experts recognise
-the moment instead of predicting the target: two unrelated random walks look informative.
+In a series over time, folds of single records put each record's neighbours in time on the other side, and
+experts recognise the moment instead of predicting the target: two unrelated random walks look informative.
 """
 
 from __future__ import annotations
@@ -14,13 +14,8 @@ from commlearn.information.evidence import Evidence
 from commlearn.information.experts.folds import Folds, fit_linear
 from commlearn.information.experts.models import boosting, fit_reduced, screened_columns
 from commlearn.information.experts.posteriors import ignore_convergence_warnings
-from commlearn.information.pid.marginals import Array
+from commlearn.probes.row_order import is_serial, serial_modality
 
-_FEWEST_PAIRS = 50  # fewest pairs of rows that follow one another
-_CLEAR = 5.0  # standard errors above chance from which rows that follow one another are alike
-_ALIKE = 0.33  # share by which the next row of a class is nearer than one further down
-_FURTHEST = 20  # most rows of the class between them
-_AGAINST = 0.05  # share of rows in which a column that the table is sorted by may go the other way
 _LOST = 0.05  # fewest bits lost to be worth a warning
 _MOST = 0.2  # share of the bits lost above which the numbers cannot be trusted
 
@@ -31,7 +26,8 @@ def order_signs(evidence: Evidence, name: str) -> tuple[list[str], list[str]]:
     A table that is sorted by class, or by one of its columns, is not a series: given the class, its other
     columns do not depend on the order.
     """
-    modality = _serial_modality(evidence) if _is_serial(evidence) else None
+    labels, groups = evidence.labels, evidence.groups
+    modality = serial_modality(evidence.columns, labels, groups) if is_serial(labels, groups) else None
     folds = None if modality is None else _stretches(evidence)
     if folds is None or len(folds.unlearnable_classes(evidence.labels)):
         return [], []
@@ -44,70 +40,6 @@ def order_signs(evidence: Evidence, name: str) -> tuple[list[str], list[str]]:
         "are held out together; pass groups= that number such stretches, longer than this likeness lasts"
     )
     return ([sign], []) if before - after > _MOST * before else ([], [sign])
-
-
-def _pairs(evidence: Evidence) -> np.ndarray:
-    """Return the rows whose next row is not of the same group."""
-    groups = evidence.groups
-    return np.arange(len(evidence.labels) - 1) if groups is None else np.flatnonzero(np.diff(groups))
-
-
-def _is_serial(evidence: Evidence) -> bool:
-    """Whether the next row has the same class clearly more often than any other row."""
-    labels, rows = evidence.labels, _pairs(evidence)
-    if len(rows) < _FEWEST_PAIRS:
-        return False
-    share = np.bincount(labels) / len(labels)
-    chance = float(share @ share)
-    same = float((labels[rows] == labels[rows + 1]).mean())
-    return same - chance > _CLEAR * np.sqrt(chance * (1 - chance) / len(rows))
-
-
-def _serial_modality(evidence: Evidence) -> str | None:
-    """Return the modality in which the next row of the class is nearest, compared to one further down.
-
-    In a table that is sorted by something they depend on, the next row is no nearer than that one.
-    """
-    row, following, further = _neighbours(evidence)
-    likeness = {}
-    for name, columns in evidence.columns.items():
-        columns = columns[:, ~_sorted_columns(columns, evidence.labels)]
-        if not columns.shape[1] or len(row) < _FEWEST_PAIRS:
-            continue
-        near, far = (((columns[row] - columns[other]) ** 2).mean(axis=1) for other in (following, further))
-        gain, error = float((far - near).mean()), float((far - near).std() / np.sqrt(len(row)))
-        if gain > max(_ALIKE * float(far.mean()), _CLEAR * error):
-            likeness[name] = gain / float(far.mean())
-    return max(likeness, key=likeness.__getitem__) if likeness else None
-
-
-def _neighbours(evidence: Evidence) -> np.ndarray:
-    """Return rows, the next of the class and one further down, (3, rows); both are of other groups."""
-    parts = []
-    for label in np.unique(evidence.labels):
-        members = np.flatnonzero(evidence.labels == label)
-        far = int(np.clip(len(members) // 20, 2, _FURTHEST))
-        parts.append(np.stack([members[:-far], members[1 : len(members) - far + 1], members[far:]]))
-    rows = np.concatenate(parts, axis=1)
-    if evidence.groups is None:
-        return rows
-    return rows[:, (evidence.groups[rows[:1]] != evidence.groups[rows[1:]]).all(axis=0)]
-
-
-def _sorted_columns(columns: Array, labels: np.ndarray) -> np.ndarray:
-    """Return which columns the table is sorted by, as a whole or within each class.
-
-    It may be sorted by others before, and indicators of a sorted column's values rise and fall once: columns
-    that go almost only one way from row to row count as sorted. A smooth series goes both ways.
-    """
-    against = np.sum([_against(columns[labels == label]) for label in np.unique(labels)], axis=0)
-    return np.minimum(against, _against(columns)) <= _AGAINST * len(labels)
-
-
-def _against(columns: Array) -> np.ndarray:
-    """Return in how many rows each column goes against the direction in which it mostly goes."""
-    steps = np.sign(np.diff(columns, axis=0))
-    return np.minimum((steps > 0).sum(axis=0), (steps < 0).sum(axis=0))
 
 
 def _stretches(evidence: Evidence) -> Folds:

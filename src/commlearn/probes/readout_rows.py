@@ -18,6 +18,7 @@ import torch
 
 from commlearn.errors import ConfigurationError, DataError, DataWarning
 from commlearn.methods.base import Method
+from commlearn.probes.row_order import split_signs
 from commlearn.records import Column, Dataset, Records
 from commlearn.storage.places import is_remote, refuse_remote
 from commlearn.tables.dataset import NO_PLACE, named_records
@@ -272,9 +273,14 @@ def _all_seen(trained: Any, records: int) -> str:
 
 
 def without_overlap(data: Dataset) -> Dataset:
-    """Remove test rows that are also used for fitting or validation; warn about groups in both parts."""
+    """Remove test rows that are also used for fitting or validation; warn about groups in both parts.
+
+    Also warn about rows that may be a series over time, if the table was split at random.
+    """
     fit, test = data.fit, data.test
     *others, test_keys = _keys_without_ids(data, [fit, data.validation, test])
+    for sign in split_signs(data, others[0]):
+        _warn(sign)
     used = [keys for keys in others if keys is not None]
     if not used or test_keys is None:
         return data

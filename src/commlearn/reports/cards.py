@@ -157,6 +157,8 @@ def _warnings(findings: Findings) -> Iterator[ReportWarning]:
                 "Check labels and inputs with commlearn check; if they are right, train for longer, or "
                 "accept that these modalities carry no information about it.",
             )
+    for text in findings.source.signs:
+        yield _split(text, "")
     for text in findings.audit.warnings if findings.audit else ():
         yield _split(text, "Weaken that augmentation.")
     logged = [str(text) for entry in findings.metrics[-1:] for text in entry.get("warnings", ())]

@@ -165,7 +165,11 @@ class Findings:
             },
             "comparison": self.comparison,
             "verdict": self.verdict,
-            "warnings": [*self.source.trained.warnings, *(self.audit.warnings if self.audit else [])],
+            "warnings": [
+                *self.source.signs,
+                *self.source.trained.warnings,
+                *(self.audit.warnings if self.audit else []),
+            ],
             "notes": self.notes,
         }
 
