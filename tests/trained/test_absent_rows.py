@@ -128,3 +128,9 @@ def test_a_column_that_may_be_misspelt_is_refused_in_files_and_by_functions_too(
                 read(model, source)
     with pytest.raises(DataError, match=refused):
         write_shards(model.trained, tmp_path / "t.parquet", tmp_path / "z")
+
+
+def test_a_probe_names_what_identifies_records_and_is_lacking(model, table):
+    lacking = pytest.raises(DataError, match="The table lacks 'left': without its cells")
+    with pytest.warns(DataWarning, match="no columns for left"), lacking:
+        cl.probe(model, table[["right", "y"]])
