@@ -190,7 +190,8 @@ def test_without_a_schema_it_is_guessed_and_an_unseen_category_embeds():
 def test_what_a_guess_takes_for_an_empty_cell_is_one_in_training_too():
     rows = table().drop(columns="ill")
     rows.loc[rows.index[::6], "age"] = -999
-    model = cl.Embedder(epochs=1).fit(rows)
+    with pytest.warns(DataWarning, match="these cells are read as empty: age: .* cells are -999, the others"):
+        model = cl.Embedder(epochs=1).fit(rows)
     assert model.schema_.missing == {"age": (-999,)}
     stated = cl.Embedder(model.schema_, epochs=1).fit(rows)
     assert np.array_equal(model.transform(rows), stated.transform(rows))

@@ -471,6 +471,9 @@ def _guessed_schema(table: Table, targets: Sequence[str]) -> tuple[Schema, dict[
         unused = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         line = f"No schema was given, and these columns are not used: {unused}. To use them, pass a schema."
         warnings.warn(DataWarning(line), stacklevel=5)
+    if empty := [f"{guess.name}: {guess.reason}" for guess in inferred.of("missing")]:
+        line = f"No schema was given, and these cells are read as empty: {'; '.join(empty)}."
+        warnings.warn(DataWarning(f"{line} If they are values, pass a schema."), stacklevel=5)
     return inferred.schema, reasons
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -142,6 +143,16 @@ def test_lists_of_words_have_the_same_keys_as_pandas_writes_them_to_csv(tmp_path
     texts = pd.DataFrame({"note": ["[red] a", "['red' or", "['\\x']", "[red]"]})  # no lists
     assert np.array_equal(cell_keys(texts, ["note"]), cell_keys(" " + texts, ["note"]))
     assert len(set(cell_keys(texts, ["note"]).tolist())) == 4
+
+
+def test_paths_bins_and_bytes_have_the_same_keys_as_in_files(tmp_path):
+    table = pd.DataFrame({"photo": [Path("a.png"), Path("b/ü 1.png")], "age": pd.cut([3, 40], [0, 18, 99])})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    for column in table:
+        again = cell_keys(read_table(tmp_path / "t.csv").frame, [column])
+        assert np.array_equal(cell_keys(table, [column]), again), column
+    sounds = [pd.DataFrame({"sound": [cell]}) for cell in (bytearray(b"RIFF"), b"RIFF")]
+    assert np.array_equal(*(cell_keys(frame, ["sound"]) for frame in sounds))
 
 
 def test_names_that_only_look_like_the_same_number_are_told_apart():

@@ -115,3 +115,22 @@ def test_a_column_that_may_be_misspelt_and_a_table_without_any_are_refused(model
         model.transform(table[["y"]])
     with pytest.raises(DataError, match="no column 'left'"):
         model.transform(table[["right"]], modalities=["left"])
+
+
+def test_a_column_that_may_be_misspelt_is_refused_in_files_and_by_functions_too(model, table, tmp_path):
+    misspelt, refused = table.rename(columns={"left": "lefft"}), "no column 'left'.* Did you mean 'lefft'"
+    misspelt.to_parquet(tmp_path / "t.parquet")
+    misspelt.map(str).to_csv(tmp_path / "t.csv", index=False)
+    misspelt.to_json(tmp_path / "t.jsonl", orient="records", lines=True)
+    for source in (misspelt, *map(str, sorted(tmp_path.glob("t.*")))):
+        for read in (cl.embed, cl.probe, lambda model, rows: model.transform(rows)):
+            with pytest.raises(DataError, match=refused):
+                read(model, source)
+    with pytest.raises(DataError, match=refused):
+        write_shards(model.trained, tmp_path / "t.parquet", tmp_path / "z")
+
+
+def test_a_probe_names_what_identifies_records_and_is_lacking(model, table):
+    lacking = pytest.raises(DataError, match="The table lacks 'left': without its cells")
+    with pytest.warns(DataWarning, match="no columns for left"), lacking:
+        cl.probe(model, table[["right", "y"]])

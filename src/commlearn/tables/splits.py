@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date, time, timedelta
 from decimal import Decimal
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -257,10 +258,12 @@ def _plain_value(cell: Any) -> str | float | bytes | None:
     if isinstance(cell, bool | int | float | Decimal | np.number | np.bool_):
         number = float(cell) if not isinstance(cell, int) or abs(cell) < 10**300 else float("inf")
         return None if number != number else number
-    if isinstance(cell, bytes):
-        return cell
+    if isinstance(cell, bytes | bytearray):
+        return bytes(cell)
     if isinstance(cell, date | time | timedelta):  # as text files store it
         return _moment(str(cell))
+    if isinstance(cell, PurePath | pd.Interval):  # the same
+        return _plain_value(str(cell))
     return _array_bytes(cell)
 
 

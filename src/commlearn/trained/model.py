@@ -23,7 +23,7 @@ from commlearn.config.build import build_features, build_method
 from commlearn.config.configuration import Experiment, to_mapping
 from commlearn.errors import DAMAGED, DataError, DataWarning, RunError
 from commlearn.escapes import html_table
-from commlearn.kinds.rows import Unreadable
+from commlearn.kinds.rows import Unreadable, first_names
 from commlearn.methods.base import Method
 from commlearn.models.encoders.pretrained import frozen_encoders
 from commlearn.models.features import FeatureBlocks
@@ -158,9 +158,11 @@ class Trained:
         if schema.split is not None:
             return schema.splits(table)
         if names is None:
+            inputs = [column for column in schema.columns(with_targets=False) if column not in table.frame]
+            missing = first_names(list(map(repr, inputs if schema.id is None else [schema.id])))
             raise DataError(
-                f"The table lacks the column '{schema.id}', which identifies its records, so it is unknown "
-                "which of them the model was trained on. Add the column."
+                f"The table lacks {missing}: without its cells it is unknown which of the records the model "
+                "was trained on. Add what is lacking."
             )
         settings = self.experiment.data
         validation, test = float(settings.get("validation", 0.0)), float(settings.get("test", TEST_SHARE))

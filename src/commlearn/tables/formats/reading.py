@@ -21,10 +21,11 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 import pandas as pd
 
-from commlearn.errors import DataError, DataWarning, unknown
+from commlearn.errors import DataError, DataWarning, nearest, unknown
 from commlearn.storage.plain_files import Unpacked, plain_file
 
 Frames: TypeAlias = Iterator[pd.DataFrame]
+LOOKED_UP = 20  # missing columns, at most, for which a similar one is looked for
 MIDNIGHT = " 00:00:00"  # time of day of a plain date, which only some formats write
 
 
@@ -102,11 +103,19 @@ def one_name_each(names: Sequence[str], where: str) -> None:
 
 
 def chosen_columns(names: Sequence[str], columns: Sequence[str] | None, where: str) -> list[str]:
+    """Return the requested columns that there are, in their order, and those that may be misspelt ones.
+
+    Example:
+        >>> chosen_columns(["id", "Note", "age"], ["note", "age"], "a.csv")
+        ['Note', 'age']
+    """
     requested = set(names if columns is None else columns)
-    chosen = [name for name in names if name in requested]
-    if columns and not chosen:
+    if columns and requested.isdisjoint(names):
         raise DataError(f"{where}: " + unknown("column", columns[0], names))
-    return chosen
+    present, others = set(names), [name for name in names if name not in requested]
+    missing = [column for column in columns or () if column not in present] if others else []
+    similar = {nearest(column, others) for column in missing[:LOOKED_UP]}
+    return [name for name in names if name in requested or name in similar]
 
 
 UTF8 = "utf-8-sig"  # skips the byte order mark that some programs write
