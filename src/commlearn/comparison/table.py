@@ -134,15 +134,6 @@ def values_of_draws(predictions: Predictions, sorts: Mapping[str, str]) -> np.nd
     return 100 * np.mean(by_target, axis=0)
 
 
-def widening_of(predictions: Predictions, sorts: Mapping[str, str]) -> float:
-    """Return the factor that widens the draws' intervals, the largest over the targets."""
-    factors = [
-        widening(measures.strata_of(sorts[name], prediction.truth), prediction.groups)
-        for name, prediction in predictions.items()
-    ]
-    return max(factors, default=1.0)
-
-
 def difference(
     own: Mapping[int, np.ndarray],
     other: Mapping[int, np.ndarray],
@@ -184,7 +175,7 @@ def table_from(
     steps = experiment.training.epochs * (len(data.train) // experiment.training.batch_size)
     rows: dict[str, Any] = {}
     draws: dict[str, dict[str, dict[int, np.ndarray]]] = {}
-    factors = dict.fromkeys(scores, 1.0)
+    factors = dict.fromkeys(scores, 1.0)  # widen the draws' intervals; the largest over seeds and targets
     for member in members:
         member_jobs = [job for job in jobs if job.method == member.name]
         results = {job: job.probes() for job in member_jobs}
@@ -195,8 +186,10 @@ def table_from(
             draws[member.name][name] = {
                 seed: values_of_draws(by_target, sorts) for seed, by_target in predictions.items()
             }
-            widenings = [widening_of(by_target, sorts) for by_target in predictions.values()]
-            factors[name] = max([factors[name], *widenings])
+            for by_target in predictions.values():
+                for target, prediction in by_target.items():
+                    strata = measures.strata_of(sorts[target], prediction.truth)
+                    factors[name] = max(factors[name], widening(strata, prediction.groups))
         costs = [values_of_file(job.folder / COST) for job in member_jobs if (job.folder / COST).exists()]
         rows[member.name] = {
             "role": member.role,

@@ -195,15 +195,12 @@ def _of_arrays(
 ) -> GatheredInputs:
     material = from_arrays(arrays, modalities)
     table = None if data is None else _table(data)
-    group_values = _groups(groups, table, None, material.records)
-    all_rows = np.arange(material.records)
-
     return GatheredInputs(
         material,
         lambda target: _target(None, table, None, target),
         material.records,
-        all_rows,
-        group_values,
+        np.arange(material.records),
+        _groups(groups, table, None, material.records),
     )
 
 

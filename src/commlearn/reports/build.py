@@ -45,6 +45,7 @@ from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.plain_json import json_text, parse_json, values_of_file
 from commlearn.storage.plain_yaml import yaml_text
 from commlearn.trained.run import Run
+from commlearn.trained.run_folder import make_folder
 
 TABLES = ("report.json", "probes.csv", "map.csv", "information.csv")
 PAGE, INTERACTIONS = "report.html", "interactions.json"
@@ -115,10 +116,7 @@ def report(
     values = findings.to_dict() | {"files": sorted(files)}
     files["report.json"] = json_text(values, 1, ascii_only=False).encode()
     _check_folder(folder, files)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise RunError(f"Cannot make the folder {folder}: {problem.strerror}.") from problem
+    make_folder(folder)
     _write(folder, {PAGE: html, **files}, subject.run)
     return Written(str(folder / PAGE), tuple(sorted(files)), len(html), round(time.monotonic() - start, 2))
 

@@ -400,7 +400,12 @@ class Lists:
     """
 
     def __init__(self, vectors: np.ndarray, visited: int | None = None) -> None:
-        faiss = _faiss()
+        try:
+            import faiss
+        except ImportError as problem:
+            raise ConfigurationError(
+                f"approximate=True needs faiss: {EXTRA}. Exact search needs no extra package."
+            ) from problem
         count = max(1, min(int(LISTS * math.sqrt(len(vectors))), len(vectors) // 40))
         self.visited = visited or max(FEWEST, int(VISITED * count))
         self.index = faiss.index_factory(vectors.shape[1], f"IVF{count},Flat", faiss.METRIC_INNER_PRODUCT)
@@ -416,13 +421,3 @@ class Lists:
         """
         cosines, positions = self.index.search(np.ascontiguousarray(rows, dtype=np.float32), count)
         return positions, cosines
-
-
-def _faiss() -> Any:
-    try:
-        import faiss
-    except ImportError as problem:
-        raise ConfigurationError(
-            f"approximate=True needs faiss: {EXTRA}. Exact search needs no extra package."
-        ) from problem
-    return faiss
