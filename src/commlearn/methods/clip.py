@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from commlearn.batch import Batch, View, subset_name
+from commlearn.batch import Batch, View
 from commlearn.methods.base import Method, Step, Views, pooled
 from commlearn.methods.rows import Rows, rows_of
-from commlearn.methods.separate import concatenated
+from commlearn.methods.separate import Contrasts, concatenated, contrasted
 from commlearn.models.heads import positive
-from commlearn.objectives import clip_loss, retrieval_accuracy
+from commlearn.objectives import clip_loss
 
 Embedded = Literal["encoders", "projections"]
 """What an embedding holds for each modality: the pooled output of its encoder, or its projection."""
@@ -74,14 +75,10 @@ class CLIP(Method):
     def compare(self, rows: Rows) -> Step:
         projected = {name: self.projectors[name](rows.stacked((name,))) for name in self.modalities}
         scale = self.log_scale.exp().clamp(max=self.largest_scale)
-        terms, accuracy = {}, {}
-        for pair in combinations(self.modalities, 2):
-            mask = rows.presence_mask(pair)
-            first, second = (projected[name] if mask is None else projected[name][mask] for name in pair)
-            if len(first) < 2 and mask is not None:  # too few records of this batch have both
-                continue
-            terms[subset_name(pair)] = clip_loss(first, second, scale, rows.groups_of(mask))
-            accuracy[subset_name(pair)] = retrieval_accuracy(first, second)
+        pairs: Contrasts = {
+            (a, b): [(projected[a], projected[b])] for a, b in combinations(self.modalities, 2)
+        }
+        terms, accuracy = contrasted(pairs, rows, partial(clip_loss, scale=scale))
         loss = torch.stack(list(terms.values())).mean() if terms else 0.0 * scale
         return Step(loss, terms, accuracy=accuracy)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -49,16 +50,8 @@ class SeparateHeads(Method):
         return rows_of(batch, {(name,): stacked for name, stacked in vectors.items()})
 
     def compare(self, rows: Rows) -> Step:
-        terms, accuracy = {}, {}
-        for subset, pairs in self.contrasts(self.project(rows)).items():
-            mask = rows.presence_mask(subset)
-            complete = pairs if mask is None else [(a[mask], b[mask]) for a, b in pairs]
-            if mask is not None and len(complete[0][0]) < 2:  # too few records of this batch have it
-                continue
-            groups = rows.groups_of(mask)
-            losses = [info_nce(first, second, self.temperature, groups) for first, second in complete]
-            terms[subset_name(subset)] = torch.stack(losses).mean()
-            accuracy[subset_name(subset)] = retrieval_accuracy(*complete[0])
+        loss = partial(info_nce, temperature=self.temperature)
+        terms, accuracy = contrasted(self.contrasts(self.project(rows)), rows, loss)
         return Step(self.combine(terms), terms, accuracy=accuracy)
 
     def project(self, rows: Rows) -> list[dict[str, Tensor]]:
@@ -71,6 +64,22 @@ class SeparateHeads(Method):
 
     def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
         return concatenated(self, view, modalities)
+
+
+def contrasted(
+    contrasts: Contrasts, rows: Rows, loss: Callable[..., Tensor]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the terms that this batch has records for, and their in-batch retrieval accuracy, by name."""
+    terms, accuracy = {}, {}
+    for subset, pairs in contrasts.items():
+        mask = rows.presence_mask(subset)
+        complete = pairs if mask is None else [(a[mask], b[mask]) for a, b in pairs]
+        if mask is not None and len(complete[0][0]) < 2:  # too few records of this batch have it
+            continue
+        losses = [loss(first, second, groups=rows.groups_of(mask)) for first, second in complete]
+        terms[subset_name(subset)] = torch.stack(losses).mean()
+        accuracy[subset_name(subset)] = retrieval_accuracy(*complete[0])
+    return terms, accuracy
 
 
 def mean_of(terms: Sequence[Tensor], method: nn.Module) -> Tensor:

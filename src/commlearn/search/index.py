@@ -53,20 +53,13 @@ class Likeness:
 
     If both sides have the same modalities, their embeddings are compared, each dimension standardised.
     Different ones are compared in the space in which training brought them together (`comparable_vectors`).
-
-    Args:
-        by: modalities of the query.
-        modalities: modalities of the candidates.
-        center: mean of the embeddings, (dim,); empty if the modalities differ.
-        scale: standard deviation of the embeddings, (dim,); empty if the modalities differ.
-        typical: cosines of random pairs, sorted; empty with fewer than two records.
     """
 
-    by: Subset
-    modalities: Subset
-    center: np.ndarray
-    scale: np.ndarray
-    typical: np.ndarray
+    by: Subset  # modalities of the query
+    modalities: Subset  # modalities of the candidates
+    center: np.ndarray  # mean of the embeddings, (dim,); empty if the modalities differ
+    scale: np.ndarray  # standard deviation of the embeddings, (dim,); empty if the modalities differ
+    typical: np.ndarray  # cosines of random pairs, sorted; empty with fewer than two records
 
     @property
     def name(self) -> str:
@@ -152,19 +145,12 @@ def in_words(above: dict[str, float]) -> str:
 
 @dataclass(frozen=True)
 class Index:
-    """Vectors of the records that have at least one of some modalities, and how to compare them.
+    """Vectors of the records that have at least one of some modalities, and how to compare them."""
 
-    Args:
-        rows: row numbers of the records in the table, (records,).
-        vectors: vectors of length 1, (records, dim) float32.
-        whole: likeness in all of the modalities together, for which the vectors are computed.
-        each: likeness in each of the candidates' modalities, by name.
-    """
-
-    rows: np.ndarray
-    vectors: np.ndarray
-    whole: Likeness
-    each: dict[str, Likeness]
+    rows: np.ndarray  # row numbers of the records in the table, (records,)
+    vectors: np.ndarray  # vectors of length 1, (records, dim) float32
+    whole: Likeness  # likeness in all of the modalities together, for which the vectors are computed
+    each: dict[str, Likeness]  # likeness in each of the candidates' modalities, by name
 
 
 def build(model: Trained, table: Table, by: Subset, modalities: Subset, tell: Callable[[str], None]) -> Index:
