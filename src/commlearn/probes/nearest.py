@@ -70,14 +70,12 @@ def neighbour_classes(
     """Classify by votes of the most similar training records; their number is chosen on training records."""
     present_classes = classes_of(train_labels)
     votes = (train_labels[:, None] == present_classes).astype(np.float64)  # (records, classes)
-    train, test = _rows(train, test)
 
     def loss(shares: np.ndarray, rows: np.ndarray) -> float:
         labels = train_labels[rows]
         return -balanced_accuracy(present_classes[shares.argmax(axis=1)] == labels, labels)
 
-    count = _search(train, votes, seed, loss, groups[0])
-    shares = _means(votes, nearest(test, train, count)[0])
+    shares, count = _predicted(train, votes, test, seed, loss, groups[0])
     return scored_classes(shares, present_classes, test_labels, float(count), len(train), seed, groups[1])
 
 
@@ -91,32 +89,35 @@ def neighbour_numbers(
 ) -> Outcome:
     """Predict the mean of the most similar training records; their number is chosen on training records."""
     values = as_outputs(train_values)
-    train, test = _rows(train, test)
 
     def loss(means: np.ndarray, rows: np.ndarray) -> float:
         return float(((means - values[rows]) ** 2).mean())
 
-    count = _search(train, values, seed, loss, groups[0])
-    means = _means(values, nearest(test, train, count)[0])
+    means, count = _predicted(train, values, test, seed, loss, groups[0])
     return scored_numbers(means, test_values, float(count), len(train), seed, groups[1])
 
 
-def _search(
+def _predicted(
     train: np.ndarray,
     values: np.ndarray,
+    test: np.ndarray,
     seed: int,
     loss: Callable[[np.ndarray, np.ndarray], float],
     groups: np.ndarray | None,
-) -> int:
-    """Return the number of neighbours, outside a record's own group, that is best for training records.
+) -> tuple[np.ndarray, int]:
+    """Return the mean of the values of each test record's neighbours, by cosine, and their number.
 
-    Ties go to the smallest number.
+    The number is the one with the least loss for training records, predicted from records outside their own
+    group. Ties go to the smallest number.
     """
+    scaler = StandardScaler().fit(train)
+    train, test = unit(scaler.transform(train)), unit(scaler.transform(test))
     rows = numpy_generator(seed, "probe rows").permutation(len(train))[:SEARCH_ROWS]
     units = np.arange(len(train)) if groups is None else groups
     neighbours, _ = nearest(train[rows], train, max(COUNTS), apart=(units[rows], units))
     counts = [count for count in COUNTS if count <= neighbours.shape[1]]
-    return min(counts, key=lambda count: loss(_means(values, neighbours[:, :count]), rows), default=1)
+    best = min(counts, key=lambda count: loss(_means(values, neighbours[:, :count]), rows), default=1)
+    return _means(values, nearest(test, train, best)[0]), best
 
 
 def _means(values: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
@@ -125,9 +126,3 @@ def _means(values: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
     for positions in neighbours.T:
         total += values[positions]
     return total / neighbours.shape[1]
-
-
-def _rows(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Standardise the rows and scale them to length 1, so that their products are cosines."""
-    scaler = StandardScaler().fit(train)
-    return unit(scaler.transform(train)), unit(scaler.transform(test))
