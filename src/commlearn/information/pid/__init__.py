@@ -25,23 +25,14 @@ __all__ = ["OrderSpectrum", "Pid", "UnionInformation", "broja", "order_spectrum"
 
 @dataclass(frozen=True)
 class Pid:
-    """The information of two modalities about a target, split into four parts, in bits.
+    """The information of two modalities about a target, split into four parts, in bits."""
 
-    Attributes:
-        redundant: information that either of them provides.
-        unique1: information that only the first provides.
-        unique2: information that only the second provides.
-        synergistic: information that neither provides alone.
-        total: I(X1, X2; Y), the sum of the four.
-        gap: the certificate: no part is further than this from its true value.
-    """
-
-    redundant: float
-    unique1: float
-    unique2: float
-    synergistic: float
-    total: float
-    gap: float
+    redundant: float  # information that either of them provides
+    unique1: float  # information that only the first provides
+    unique2: float  # information that only the second provides
+    synergistic: float  # information that neither provides alone
+    total: float  # I(X1, X2; Y), the sum of the four
+    gap: float  # the certificate: no part is further than this from its true value
 
 
 def broja(p: ArrayLike, tolerance: float = 1e-6) -> Pid:
@@ -102,25 +93,19 @@ Subset = tuple[int, ...]
 
 @dataclass(frozen=True)
 class OrderSpectrum:
-    """The information of n modalities about a target, in bits.
+    """The information of n modalities about a target, in bits."""
 
-    Attributes:
-        spectrum: S(1), ..., S(n): the union information of single modalities, what pairs add, and so on.
-        unique: per modality, what the union information of single modalities would lose without it.
-        non_exclusive: S(1) minus all unique parts: carried by more than one modality. It is not redundancy.
-        shapley: per modality, its fair share of the total: an attribution, not a decomposition.
-        ladder: I(X_A; Y) for every subset A of modalities, including the empty one.
-        total: I(X_1, ..., X_n; Y), the sum of the spectrum.
-        gap: the certificate: no S(k) and no unique part is further than this from its true value.
-    """
-
+    # S(1), ..., S(n): the union information of single modalities, what pairs add, and so on
     spectrum: tuple[float, ...]
+    # per modality, what the union information of single modalities would lose without it
     unique: tuple[float, ...]
+    # S(1) minus all unique parts: carried by more than one modality. It is not redundancy
     non_exclusive: float
+    # per modality, its fair share of the total: an attribution, not a decomposition
     shapley: tuple[float, ...]
-    ladder: dict[Subset, float]
-    total: float
-    gap: float
+    ladder: dict[Subset, float]  # I(X_A; Y) for every subset A of modalities, including the empty one
+    total: float  # I(X_1, ..., X_n; Y), the sum of the spectrum
+    gap: float  # the certificate: no S(k) and no unique part is further than this from its true value
 
 
 def order_spectrum(p: ArrayLike, tolerance: float = 1e-6) -> OrderSpectrum:

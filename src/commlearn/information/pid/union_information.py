@@ -116,17 +116,12 @@ _COORDINATES = 8_000  # influence values up to which the normal equations are fa
 
 @dataclass(frozen=True)
 class UnionInformation:
-    """Bounds on the union information, in bits, and the influence functions that attain the lower one.
+    """Bounds on the union information, in bits, and the influence functions that attain the lower one."""
 
-    Attributes:
-        lower: a rigorous bound, from feasible influence functions.
-        upper: a rigorous bound, from a feasible coupling.
-        influence: a_i(x_i, y) per modality, in bits and finite; H(Y) + sum_i E[a_i(x_i, y)] is ``lower`` and
-            u(x, y) = sum_i a_i(x_i, y) - log2 p(y) is one record's share of it.
-    """
-
-    lower: float
-    upper: float
+    lower: float  # a rigorous bound, from feasible influence functions
+    upper: float  # a rigorous bound, from a feasible coupling
+    # a_i(x_i, y) per modality, in bits and finite; H(Y) + sum_i E[a_i(x_i, y)] is ``lower`` and u(x, y) =
+    # sum_i a_i(x_i, y) - log2 p(y) is one record's share of it
     influence: tuple[Array, ...]
 
     @property
