@@ -30,37 +30,22 @@ _VIEWS = ("data", "linear", "representation", "raw", "model")
 
 @dataclass(frozen=True)
 class InteractionReport:
-    """Report on what modalities know about a target, together and separately, in bits.
+    """Report on what modalities know about a target, together and separately, in bits."""
 
-    Attributes:
-        target: labels and classes of the target, and what was done to it.
-        where: what the modalities' arrays are, in words.
-        data: the DATA view: the best experts on all arrays.
-        linear: the view of a linear probe of the same arrays, side by side.
-        representation: the REPRESENTATION view: a linear probe of a model's own embedding of each subset.
-        raw: the best experts on the raw columns behind a model's embeddings, if these are few.
-        model: the MODEL view: a supervised model's own predictions.
-        combination: the test of whether the combination matters.
-        curve: the same numbers on fewer records, and what each modality adds.
-        diagnostics: evidence on whether the numbers can be trusted.
-        settings: settings that the report was made with.
-        warnings: what makes the numbers less certain.
-        notes: what else a reader should know.
-    """
-
-    target: Target
-    where: str
-    data: View
-    linear: View
+    target: Target  # labels and classes of the target, and what was done to it
+    where: str  # what the modalities' arrays are, in words
+    data: View  # the DATA view: the best experts on all arrays
+    linear: View  # the view of a linear probe of the same arrays, side by side
+    # the REPRESENTATION view: a linear probe of a model's own embedding of each subset
     representation: View | None
-    raw: View | None
-    model: View | None
-    combination: Combination
-    curve: Curve
-    diagnostics: Diagnostics
-    settings: Settings
-    warnings: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    raw: View | None  # the best experts on the raw columns behind a model's embeddings, if these are few
+    model: View | None  # the MODEL view: a supervised model's own predictions
+    combination: Combination  # the test of whether the combination matters
+    curve: Curve  # the same numbers on fewer records, and what each modality adds
+    diagnostics: Diagnostics  # evidence on whether the numbers can be trusted
+    settings: Settings  # settings that the report was made with
+    warnings: tuple[str, ...] = ()  # what makes the numbers less certain
+    notes: tuple[str, ...] = ()  # what else a reader should know
 
     @property
     def verdict(self) -> str:
@@ -219,16 +204,11 @@ class InteractionReport:
 
 @dataclass(frozen=True)
 class LabelReports:
-    """One report per label of a multi-label target.
+    """One report per label of a multi-label target."""
 
-    Attributes:
-        name: name of the target.
-        reports: the report of each label.
-        skipped: labels that could not be analysed, with the reason for each.
-    """
-
-    name: str
-    reports: Mapping[str, InteractionReport | PairReport]
+    name: str  # name of the target
+    reports: Mapping[str, InteractionReport | PairReport]  # the report of each label
+    # labels that could not be analysed, with the reason for each
     skipped: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, label: str) -> InteractionReport | PairReport:
