@@ -178,13 +178,10 @@ class FactorCL(Method):
 
     def main_step(self, factors: BatchFactors) -> Step:
         """Return the step of encoders, factors and lower bounds' critics, with fixed upper bounds."""
-        scores = {
-            name: self.keepers[name](left, right)
-            for name, (left, right, _) in lower_bound_pairs(factors).items()
-        }
-        lower = {
-            name: nce_bound(scores[name], among) for name, (_, _, among) in lower_bound_pairs(factors).items()
-        }
+        scores, lower = {}, {}
+        for name, (left, right, among) in lower_bound_pairs(factors).items():
+            scores[name] = self.keepers[name](left, right)
+            lower[name] = nce_bound(scores[name], among)
         upper = {
             name: self.upper(fixed_critic_scores(self.removers[name], left, right), among)
             for name, (left, right, among) in upper_bound_pairs(factors).items()
