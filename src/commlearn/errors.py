@@ -48,7 +48,10 @@ DAMAGED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, 
 """Errors raised by reading damaged content, in addition to those of a format, of the disk and of memory."""
 
 
-def nearest(name: str, names: Iterable[str]) -> str | None:
+MISSPELT = 0.8  # likeness from which a name may be another one misspelt; a hint in a message needs less
+
+
+def nearest(name: str, names: Iterable[str], likeness: float = 0.5) -> str | None:
     """Return the known name closest to `name`, or None; one that differs only in case or outer spaces wins.
 
     Example:
@@ -59,7 +62,7 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     for candidate in names:
         if str(candidate).strip().casefold() == str(name).strip().casefold():
             return candidate
-    matches = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    matches = difflib.get_close_matches(str(name), names, n=1, cutoff=likeness)
     return matches[0] if matches else None
 
 

@@ -297,6 +297,7 @@ class Dataset:
     unreadable: Sequence[Mapping[str, Any]] = ()  # cells that count as missing; for streams, those so far
     files: Mapping[str, str] | None = None  # size and digest of each file of the table, if it has files
     unused: Mapping[str, str] | None = None  # columns that are not read, each with the reason, if known
+    signs: tuple[str, ...] = ()  # that the rows may be a series over time that was divided at random
 
     def __post_init__(self) -> None:
         """Give records without keys a key from part and position; an object used as two parts stays one."""

@@ -12,6 +12,7 @@ import commlearn as cl
 from commlearn.comparison.answers.forecast import forecast
 from commlearn.comparison.plan import ComparisonSource
 from commlearn.errors import DataWarning
+from commlearn.probes.readout_rows import readout_rows
 from commlearn.probes.row_order import split_signs
 from commlearn.reports.cards import warnings_of
 from commlearn.reports.source import source
@@ -84,6 +85,13 @@ def test_groups_and_a_split_by_time_are_the_way_out(named):
     assert signs_of(walks(), **named) == ()
 
 
+def test_rows_that_come_after_all_those_to_fit_on_are_split_by_time():
+    frame, stated = walks(), schema({"kind": "class"})
+    model = cl.Embedder(stated, epochs=1).fit(frame[:420])
+    data = readout_rows(model, frame)
+    assert (len(data.fit), len(data.test), data.signs) == (420, 180, ())
+
+
 def test_a_shuffled_series_and_copies_that_follow_one_another_are_no_series():
     assert signs_of(walks().sample(frac=1, random_state=0)) == ()
     draw = np.random.default_rng(0)
@@ -121,7 +129,7 @@ def test_probe_forecast_comparison_and_report_name_a_series(tmp_path):
         ComparisonSource(str(tmp_path / "schema.yaml"), table).read()
     with pytest.warns(DataWarning, match=words):
         read = source(model, table, None)
-    (sign,) = read.signs
+    (sign,) = read.data.signs
     empty = {"ranks": {}, "ladder": {}, "metrics": [], "interactions": {}, "present": {}}
     findings = SimpleNamespace(source=read, counts={"test": 100}, audit=None, alike=None, **empty)
     shown = warnings_of(findings)[0]

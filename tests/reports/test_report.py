@@ -433,7 +433,7 @@ def test_the_page_shows_five_warnings_at_most_each_with_its_way_out(html, traine
         ladder={},
         audit=None,
         metrics=[{"warnings": texts}],
-        source=SimpleNamespace(trained=SimpleNamespace(warnings=()), signs=()),
+        source=SimpleNamespace(trained=SimpleNamespace(warnings=()), data=SimpleNamespace(signs=())),
         interactions={},
         counts={"test": 100},
         alike=None,

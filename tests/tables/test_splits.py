@@ -143,6 +143,8 @@ def test_lists_of_words_have_the_same_keys_as_pandas_writes_them_to_csv(tmp_path
     texts = pd.DataFrame({"note": ["[red] a", "['red' or", "['\\x']", "[red]"]})  # no lists
     assert np.array_equal(cell_keys(texts, ["note"]), cell_keys(" " + texts, ["note"]))
     assert len(set(cell_keys(texts, ["note"]).tolist())) == 4
+    blanks = pd.DataFrame({"note": ["[]", "[nan]", "[None]", "[nan nan]"]})  # gaps, not a list without any
+    assert len(set(cell_keys(blanks, ["note"]).tolist())) == 4
 
 
 def test_paths_bins_and_bytes_have_the_same_keys_as_in_files(tmp_path):

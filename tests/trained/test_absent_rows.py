@@ -130,6 +130,18 @@ def test_a_column_that_may_be_misspelt_is_refused_in_files_and_by_functions_too(
         write_shards(model.trained, tmp_path / "t.parquet", tmp_path / "z")
 
 
+def test_a_column_with_a_somewhat_similar_name_is_no_misspelt_one(table, tmp_path):
+    named = table.dropna().rename(columns={"left": "image", "right": "text"})
+    stated = cl.Schema({"image": cl.Vector("image"), "text": cl.Vector("text")}, {"y": "class"})
+    model = cl.Embedder(stated, epochs=1).fit(named)
+    for lacking, other in (("image", "age"), ("text", "date")):
+        rest = named.drop(columns=lacking).assign(**{other: 1})
+        rest.to_parquet(tmp_path / "t.parquet")
+        for source in (rest, str(tmp_path / "t.parquet")):
+            with pytest.warns(DataWarning, match=f"no columns for {lacking}"):
+                assert len(cl.embed(model, source)) == len(rest)
+
+
 def test_a_probe_names_what_identifies_records_and_is_lacking(model, table):
     lacking = pytest.raises(DataError, match="The table lacks 'left': without its cells")
     with pytest.warns(DataWarning, match="no columns for left"), lacking:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from ast import literal_eval
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -503,7 +504,9 @@ def list_of(text: str) -> list[Any]:
         inner = text.strip()[1:-1]
         if LISTED.sub("", inner).strip(", \n") or not text.rstrip().endswith("]"):
             raise
-        return [literal_eval(word) for word in LISTED.findall(inner) if word]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a backslash before another letter, as in a path
+            return [literal_eval(word) for word in LISTED.findall(inner) if word]
 
 
 def labels_of(cell: Cell, separator: str) -> tuple[str, ...] | None:

@@ -279,7 +279,8 @@ def without_overlap(data: Dataset) -> Dataset:
     """
     fit, test = data.fit, data.test
     *others, test_keys = _keys_without_ids(data, [fit, data.validation, test])
-    for sign in split_signs(data, others[0]):
+    data = replace(data, signs=split_signs(data, others[0]))
+    for sign in data.signs:
         _warn(sign)
     used = [keys for keys in others if keys is not None]
     if not used or test_keys is None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from commlearn.probes.raw_columns import Array, all_columns, raw_arrays
-from commlearn.records import Dataset, Records, class_codes, presence
+from commlearn.records import Chosen, Column, Dataset, Records, class_codes, presence
 
 _FEWEST_PAIRS = 50  # fewest pairs of rows that follow one another
 _CLEAR = 5.0  # standard errors above chance from which rows that follow one another are alike
@@ -21,6 +21,7 @@ _FURTHEST = 20  # most rows of the class between them
 _AGAINST = 0.05  # share of rows in which a column that the table is sorted by may go the other way
 _READ = 500  # consecutive rows whose modalities are read, at most
 _BINS = 4  # quantile classes of a target that is a number
+_DIVIDED = 0.05  # share of the rows to score that follow, or precede, a row to fit on in a random split
 
 
 def split_signs(data: Dataset, keys: np.ndarray | None) -> tuple[str, ...]:
@@ -33,7 +34,7 @@ def split_signs(data: Dataset, keys: np.ndarray | None) -> tuple[str, ...]:
         keys: keys of the rows to fit on; copies of a row share one.
     """
     schema, records = data.schema or {}, data.fit
-    if not schema or schema.get("split") or records.groups is not None:
+    if not schema or schema.get("split") or records.groups is not None or not _divides_neighbours(data):
         return ()
     if keys is not None:  # copies of a row are not divided
         records = records.choose(np.sort(np.unique(keys, return_index=True)[1]))
@@ -50,6 +51,23 @@ def split_signs(data: Dataset, keys: np.ndarray | None) -> tuple[str, ...]:
         "stretches of consecutive rows, longer than this likeness lasts."
         for modality, names in alike.items()
     )
+
+
+def _divides_neighbours(data: Dataset) -> bool:
+    """Whether rows to fit on and rows to score follow one another, or are not known to be of one table."""
+    (table, fit), (other, test) = _places(data.fit), _places(data.test)
+    if table is not other:
+        return True
+    following = np.isin(test, np.concatenate([fit - 1, fit + 1]))
+    return bool(following.sum() > _DIVIDED * len(test))
+
+
+def _places(records: Records) -> tuple[Column | None, np.ndarray]:
+    """Return a column of the whole table, and the rows of these records in it."""
+    column, rows = next(iter(records.columns.values()), None), np.arange(len(records))
+    while type(column) is Chosen:
+        column, rows = column.column, column.rows[rows]
+    return column, rows
 
 
 def _labels(records: Records, name: str) -> np.ndarray:

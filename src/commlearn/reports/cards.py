@@ -157,7 +157,7 @@ def _warnings(findings: Findings) -> Iterator[ReportWarning]:
                 "Check labels and inputs with commlearn check; if they are right, train for longer, or "
                 "accept that these modalities carry no information about it.",
             )
-    for text in findings.source.signs:
+    for text in findings.source.data.signs:
         yield _split(text, "")
     for text in findings.audit.warnings if findings.audit else ():
         yield _split(text, "Weaken that augmentation.")

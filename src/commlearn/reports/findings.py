@@ -166,7 +166,7 @@ class Findings:
             "comparison": self.comparison,
             "verdict": self.verdict,
             "warnings": [
-                *self.source.signs,
+                *self.source.data.signs,
                 *self.source.trained.warnings,
                 *(self.audit.warnings if self.audit else []),
             ],

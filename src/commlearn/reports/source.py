@@ -13,7 +13,6 @@ import pandas as pd
 import commlearn
 from commlearn.probes.probe import chosen_targets, has_label, sort_of
 from commlearn.probes.readout_rows import own_table, readout_rows
-from commlearn.probes.row_order import split_signs
 from commlearn.records import Dataset, Records
 from commlearn.storage.fingerprint import fingerprint
 from commlearn.storage.hub import on_hub
@@ -38,7 +37,6 @@ class Source:
     cells: pd.DataFrame | None  # test rows of the table
     root: Path | None  # folder of the run or of the artifact
     own: bool = True  # whether the records are those of the training, not of another table
-    signs: tuple[str, ...] = ()  # that the rows are a series over time, which was split at random
 
     @property
     def run(self) -> Run | None:
@@ -81,8 +79,7 @@ def source(model: Any, table: str | Path | None, targets: Sequence[str] | None) 
         table_rows = trained.at_root(read_table(table, schema.columns(), schema.reading(state)))
         cells = _cells_of(table_rows, schema, data.test)
     readable = chosen_targets(data, targets) if data.test.targets or targets else []
-    signs = split_signs(data, data.fit.keys)
-    return Source(trained, data, tuple(readable), table_rows, cells, root, own, signs)
+    return Source(trained, data, tuple(readable), table_rows, cells, root, own)
 
 
 def _is_table_of(trained: Trained, table: Any) -> bool:

@@ -24,7 +24,15 @@ import pandas as pd
 import yaml
 from torch import nn
 
-from commlearn.errors import ConfigurationError, DataError, DataWarning, Problems, nearest, unknown
+from commlearn.errors import (
+    MISSPELT,
+    ConfigurationError,
+    DataError,
+    DataWarning,
+    Problems,
+    nearest,
+    unknown,
+)
 from commlearn.escapes import html_table
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.image import Pictures
@@ -350,7 +358,9 @@ class Schema:
         absent = [
             name
             for name, kind in self.modalities.items()
-            if not any(column in frame or nearest(column, other_columns) for column in kind.columns())
+            if not any(
+                column in frame or nearest(column, other_columns, MISSPELT) for column in kind.columns()
+            )
         ]
         if not absent or len(absent) == len(self.modalities):
             return table, []

@@ -244,7 +244,8 @@ def _plain_value(cell: Any) -> str | float | bytes | None:
         text = cell.strip()
         if text.startswith("["):
             try:
-                return _plain_value(list_of(text))
+                listed = list_of(text)
+                return _plain_value(listed) if listed or not text.strip("[] ") else text  # [nan] is not []
             except (ValueError, SyntaxError):
                 return text
         if not text or text[0] not in "+-.0123456789":

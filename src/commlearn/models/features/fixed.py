@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -205,7 +206,7 @@ class FeatureColumn:
     def __len__(self) -> int:
         return len(self.index)
 
-    @property
+    @cached_property
     def present(self) -> np.ndarray | None:
         """(records,): which records have the modality; None if all do."""
         return None if self.filled is None else self.filled[self.index]

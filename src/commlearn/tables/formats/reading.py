@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 import pandas as pd
 
-from commlearn.errors import DataError, DataWarning, nearest, unknown
+from commlearn.errors import MISSPELT, DataError, DataWarning, nearest, unknown
 from commlearn.storage.plain_files import Unpacked, plain_file
 
 Frames: TypeAlias = Iterator[pd.DataFrame]
@@ -114,7 +114,7 @@ def chosen_columns(names: Sequence[str], columns: Sequence[str] | None, where: s
         raise DataError(f"{where}: " + unknown("column", columns[0], names))
     present, others = set(names), [name for name in names if name not in requested]
     missing = [column for column in columns or () if column not in present] if others else []
-    similar = {nearest(column, others) for column in missing[:LOOKED_UP]}
+    similar = {nearest(column, others, MISSPELT) for column in missing[:LOOKED_UP]}
     return [name for name in names if name in requested or name in similar]
 
 
