@@ -65,7 +65,7 @@ def _divides_neighbours(data: Dataset) -> bool:
 def _places(records: Records) -> tuple[Column | None, np.ndarray]:
     """Return a column of the whole table, and the rows of these records in it."""
     column, rows = next(iter(records.columns.values()), None), np.arange(len(records))
-    while type(column) is Chosen:
+    while isinstance(column, Chosen):
         column, rows = column.column, column.rows[rows]
     return column, rows
 
