@@ -64,9 +64,11 @@ def _divides_neighbours(data: Dataset) -> bool:
 
 def _places(records: Records) -> tuple[Column | None, np.ndarray]:
     """Return a column of the whole table, and the rows of these records in it."""
-    column, rows = next(iter(records.columns.values()), None), np.arange(len(records))
+    column: Column | None = next(iter(records.columns.values()), None)
+    rows = np.arange(len(records))
     while isinstance(column, Chosen):
-        column, rows = column.column, column.rows[rows]
+        rows = column.rows[rows]
+        column = column.column
     return column, rows
 
 
