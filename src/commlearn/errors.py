@@ -49,6 +49,7 @@ DAMAGED = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, 
 
 
 MISSPELT = 0.8  # likeness from which a name may be another one misspelt; a hint in a message needs less
+LOOKED_UP = 20  # missing names, at most, for which a similar one is looked for; more would take hours
 
 
 def nearest(name: str, names: Iterable[str], likeness: float = 0.5) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -9,6 +11,7 @@ import pytest
 
 import commlearn as cl
 from commlearn.errors import DataError, DataWarning
+from commlearn.tables.table import Table
 from commlearn.trained import stream
 from commlearn.trained.shards import write_shards
 from commlearn.trained.stream import write_embeddings
@@ -140,6 +143,22 @@ def test_a_column_with_a_somewhat_similar_name_is_no_misspelt_one(table, tmp_pat
         for source in (rest, str(tmp_path / "t.parquet")):
             with pytest.warns(DataWarning, match=f"no columns for {lacking}"):
                 assert len(cl.embed(model, source)) == len(rest)
+
+
+def test_thousands_of_absent_columns_are_no_matter_of_hours(monkeypatch):
+    asked, genes = [], [f"gene{number}" for number in range(3000)]
+    stated = cl.Schema({"genes": cl.Tabular(genes), "scan": cl.Vector("scan")})
+    frame = pd.DataFrame(np.zeros((2, 3000)), columns=[f"Probe_{name}_x" for name in genes])
+    frame = frame.assign(scan=[[0.0], [1.0]])
+    monkeypatch.setattr("difflib.get_close_matches", lambda name, names, **options: asked.append(name) or [])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # pandas warns of frames that grow column by column
+        filled, absent = stated.with_absent(Table(frame))
+    assert absent == ["genes"]
+    assert list(filled.frame) == [*frame, *genes]
+    assert filled.frame[genes].isna().all(axis=None)
+    assert len(stated.missing_columns(frame)) == 3000
+    assert len(asked) == 40
 
 
 def test_a_probe_names_what_identifies_records_and_is_lacking(model, table):

@@ -25,6 +25,7 @@ import yaml
 from torch import nn
 
 from commlearn.errors import (
+    LOOKED_UP,
     MISSPELT,
     ConfigurationError,
     DataError,
@@ -208,19 +209,12 @@ class Schema:
         readers = {column: "the schema reads" for column in self.columns(with_targets)}
         for name, kind in self.modalities.items():
             readers |= dict.fromkeys(kind.columns(), f"modality '{name}' reads")
-        return {
-            column: _missing_message(column, reader, frame)
-            for column, reader in readers.items()
-            if column not in frame.columns
-        }
+        return _missing_messages(readers, frame)
 
     def misnamed_columns(self, frame: pd.DataFrame) -> dict[str, str]:
         """Return missing columns of a table to train on, including those named in the `missing` setting."""
-        return {
-            column: _missing_message(column, "the schema's list of missing cells names", frame)
-            for column in self.training_columns()
-            if column not in frame.columns
-        } | self.missing_columns(frame)
+        readers = dict.fromkeys(self.training_columns(), "the schema's list of missing cells names")
+        return _missing_messages(readers, frame) | self.missing_columns(frame)
 
     def training_columns(self) -> tuple[str, ...]:
         """Return every column that the schema names, including those in the `missing` setting."""
@@ -341,7 +335,9 @@ class Schema:
         if self.split is None:
             return {"train": np.arange(len(table))}
         if self.split not in table.frame:
-            raise DataError(_missing_message(self.split, "says which split a row is in", table.frame))
+            raise DataError(
+                *_missing_messages({self.split: "says which split a row is in"}, table.frame).values()
+            )
         raise_errors(self.split, split_problems(table, self.split))
         names = split_names(table.frame[self.split])
         rows = {name: np.flatnonzero(names == name) for name in ("train", "validation", "test")}
@@ -353,20 +349,19 @@ class Schema:
         Columns that may only be misspelt are not added, so that they are reported as missing. Nothing is
         added to a table without any modality.
         """
-        frame = table.frame
-        other_columns = [str(name) for name in frame.columns if name not in self.columns()]
+        frame, own = table.frame, set(self.columns())
+        others = [str(name) for name in frame.columns if name not in own]
         absent = [
             name
             for name, kind in self.modalities.items()
-            if not any(
-                column in frame or nearest(column, other_columns, MISSPELT) for column in kind.columns()
-            )
+            if not any(column in frame for column in kind.columns())
+            and not any(nearest(column, others, MISSPELT) for column in kind.columns()[:LOOKED_UP])
         ]
         if not absent or len(absent) == len(self.modalities):
             return table, []
-        columns = [column for name in absent for column in self.modalities[name].columns()]
-        empty_columns = {column: pd.Series([None] * len(frame), dtype=object) for column in columns}
-        return replace(table, frame=frame.assign(**empty_columns)), absent
+        columns = dict.fromkeys(column for name in absent for column in self.modalities[name].columns())
+        empty_columns = pd.DataFrame(None, frame.index, list(columns), dtype=object)
+        return replace(table, frame=pd.concat([frame, empty_columns], axis=1)), absent
 
 
 def refuse_columns(subject: str, missing: Mapping[str, str]) -> None:
@@ -425,8 +420,13 @@ def _check_names(modalities: Mapping[Any, Any], targets: Mapping[str, Any], prob
             problems.add(f"target '{column}': " + unknown("type", sort, TARGETS))
 
 
-def _missing_message(column: str, reader: str, frame: pd.DataFrame) -> str:
-    guess = nearest(column, frame.columns)
-    hint = f" Did you mean '{guess}'?" if guess else ""
-    columns = first_names(list(map(str, frame.columns)))
-    return f"There is no column '{column}', which {reader}.{hint} The table has {columns}."
+def _missing_messages(readers: Mapping[str, str], frame: pd.DataFrame) -> dict[str, str]:
+    """Return a message for each column that the table lacks, given what reads it."""
+    columns, messages = first_names(list(map(str, frame.columns))), dict[str, str]()
+    for column in [column for column in readers if column not in frame.columns]:
+        guess = nearest(column, frame.columns) if len(messages) < LOOKED_UP else None
+        hint = f" Did you mean '{guess}'?" if guess else ""
+        messages[column] = (
+            f"There is no column '{column}', which {readers[column]}.{hint} The table has {columns}."
+        )
+    return messages

@@ -21,11 +21,10 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 import pandas as pd
 
-from commlearn.errors import MISSPELT, DataError, DataWarning, nearest, unknown
+from commlearn.errors import LOOKED_UP, MISSPELT, DataError, DataWarning, nearest, unknown
 from commlearn.storage.plain_files import Unpacked, plain_file
 
 Frames: TypeAlias = Iterator[pd.DataFrame]
-LOOKED_UP = 20  # missing columns, at most, for which a similar one is looked for
 MIDNIGHT = " 00:00:00"  # time of day of a plain date, which only some formats write
 
 
