@@ -81,9 +81,9 @@ def _labels(records: Records, name: str) -> np.ndarray:
     if codes is not None:
         return codes
     codes = np.full(len(values), -1)
-    there = np.isfinite(values) if values.ndim == 1 else np.zeros(len(values), dtype=bool)
-    if there.any() and _against(values[there, None])[0] > _AGAINST * there.sum():
-        codes[there] = pd.qcut(values[there], _BINS, labels=False, duplicates="drop")
+    finite = np.isfinite(values) if values.ndim == 1 else np.zeros(len(values), dtype=bool)
+    if finite.any() and _against(values[finite, None])[0] > _AGAINST * finite.sum():
+        codes[finite] = pd.qcut(values[finite], _BINS, labels=False, duplicates="drop")
     return codes
 
 
