@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from commlearn.errors import ConfigurationError, DataError, Problems
-from commlearn.kinds.base import plain
+from commlearn.kinds.base import Problem, plain
 from commlearn.kinds.rows import WAY_OUT, Unreadable, collect_errors, evenly_spaced, first_ten, raise_errors
 from commlearn.records import Dataset, Records
 from commlearn.seeds import numpy_generator
@@ -121,13 +121,13 @@ def dataset_of(
     with collect_errors(problems, "split"):
         names = row_names(table, schema)
         rows = split_rows(table, schema, validation, test, seed, names)
-    learn_problems = Problems("learning")
-    with collect_errors(learn_problems, "learning"):
+    try:
         state = plain(schema.learn(table, rows.get("train")))
-    for message in learn_problems.messages and (_cell_errors(table, schema) or learn_problems.messages):
-        problems.add(message)
-    if learn_problems.messages and schema.unreadable == "error":
-        problems.add(WAY_OUT)
+    except DataError as problem:
+        errors = with_ids(_cell_errors(table, schema), table, schema.id)
+        problems.messages += [str(error) for error in errors] or [f"learning: {problem}"]
+        if schema.unreadable == "error":
+            problems.add(WAY_OUT)
     if problems.messages:  # also report what reading would have found
         with collect_errors(problems, "id"):
             schema.ids(table)
@@ -190,11 +190,10 @@ def divided(named: Iterable[Records | RowNames], schema: Schema) -> tuple[str, .
     )
 
 
-def _cell_errors(table: Table, schema: Schema) -> list[str]:
+def _cell_errors(table: Table, schema: Schema) -> list[Problem]:
     """Return the errors in the cells of every modality, including those that could be learned from."""
     problems = [problem for kind in schema.modalities.values() for problem in kind.check(table)]
-    errors = [problem for problem in problems if problem.level == "error"]
-    return [str(problem) for problem in with_ids(errors, table, schema.id)]
+    return [problem for problem in problems if problem.level == "error"]
 
 
 def streamed_dataset(
@@ -260,10 +259,10 @@ def _raise_errors_of_samples(samples: Iterable[tuple[Table, np.ndarray]], schema
     """Raise an error for all wrong cells of samples, if there are any, with their rows in the whole table."""
     problems = Problems("The table cannot be trained on")
     for sample, positions in samples:
-        wrong = [problem for kind in schema.modalities.values() for problem in kind.check(sample)]
+        errors = _cell_errors(sample, schema)
         for name, sort in schema.targets.items():
-            wrong += first_ten(read_target(sample, name, sort)[1])
-        for problem in with_ids([each for each in wrong if each.level == "error"], sample, schema.id):
+            errors += first_ten(read_target(sample, name, sort)[1])
+        for problem in with_ids(errors, sample, schema.id):
             row = int(positions[problem.row]) if isinstance(problem.row, int) else problem.row
             problems.add(str(replace(problem, row=row)))
     if problems.messages:
