@@ -50,7 +50,7 @@ from commlearn.records import Column, Records, presence
 from commlearn.tables import schema_yaml
 from commlearn.tables.formats.reading import Reading
 from commlearn.tables.roles import TARGETS, encode_target, id_problems, split_names, split_problems
-from commlearn.tables.schema_yaml import VERSION, newer
+from commlearn.tables.schema_yaml import EVERYWHERE, VERSION, newer
 from commlearn.tables.table import Table
 
 NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -185,11 +185,9 @@ class Schema:
             with suppress(LookupError, TypeError):  # a wrong state is reported where it is used
                 if state is not None and kind.name == "tabular":
                     names |= {part["column"] for part in state[name]["categories"]}
-        if not isinstance(self.missing, Mapping):
-            missing = tuple(self.missing)
-            return Reading(frozenset(names), missing, encoding=self.encoding, texts=frozenset(texts))
-        by_column = {column: tuple(values) for column, values in self.missing.items()}
-        common_values = by_column.pop(schema_yaml.EVERYWHERE, ())
+        missing = self.missing if isinstance(self.missing, Mapping) else {EVERYWHERE: self.missing}
+        by_column = {column: tuple(values) for column, values in missing.items()}
+        common_values = by_column.pop(EVERYWHERE, ())
         return Reading(frozenset(names), common_values, by_column, self.encoding, frozenset(texts))
 
     def only(self, modalities: Sequence[str] | None) -> Schema:
@@ -219,7 +217,7 @@ class Schema:
     def training_columns(self) -> tuple[str, ...]:
         """Return every column that the schema names, including those in the `missing` setting."""
         extra = self.missing if isinstance(self.missing, Mapping) else ()
-        names = [name for name in (*self.columns(), *extra) if name != schema_yaml.EVERYWHERE]
+        names = [name for name in (*self.columns(), *extra) if name != EVERYWHERE]
         return tuple(dict.fromkeys(names))
 
     def learn(self, table: Table, rows: np.ndarray | None = None) -> dict[str, dict[str, Any]]:
