@@ -307,11 +307,10 @@ class _Split:
     def _refuse_repeated(self, column: str) -> None:
         """Raise an error that names two rows with the same id, in any groups, if there are any."""
         keys = self.names.keys
-        by_key = np.argsort(keys, kind="stable")
-        repeated = by_key[1:][np.diff(keys[by_key]) == 0]
-        if len(repeated):
-            row = int(repeated.min())
-            first = int(np.flatnonzero(keys == keys[row])[0])
+        repeated = pd.Series(keys).duplicated()
+        if repeated.any():
+            row = int(repeated.argmax())
+            first = int(np.argmax(keys == keys[row]))
             group = int(np.searchsorted(self.first, row, side="right")) - 1
             value = self._table(group, ()).frame[column].tolist()[row - int(self.first[group])]
             raise_errors(column, [repeated_id(value, first, column, row)])
