@@ -61,10 +61,10 @@ class Reading:
 
 def _numbers(values: Sequence[Any]) -> list[Any]:
     """Return those values that are numbers, including numbers written as text."""
-    numbers = [value for value in values if not isinstance(value, str)]
+    numbers = []
     for value in values:
-        with suppress(TypeError, ValueError):
-            numbers += [float(value)] if isinstance(value, str) else []
+        with suppress(ValueError):
+            numbers.append(float(value) if isinstance(value, str) else value)
     return numbers
 
 
