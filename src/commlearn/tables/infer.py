@@ -95,9 +95,7 @@ def _target_type(column: pd.Series, seen: Look) -> tuple[str, str]:
         return "multilabel", "holds lists of labels"
     cells = column.dropna()
     if seen.sort == "number":
-        numbers = as_numbers(cells)
-        has_fractions = seen.distinct > FRACTIONS and bool((numbers != np.round(numbers)).any())
-        if has_fractions or seen.distinct > MANY:
+        if seen.distinct > (MANY if _all_whole(cells) else FRACTIONS):
             return "number", f"{seen.distinct} different numbers"
     elif (writing := guessed_form(column)) is not None and writing.form == "amount":
         numbers = np.unique(TARGETS["number"](cells)[0])
