@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from decimal import Decimal
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +11,7 @@ import pandas as pd
 
 from commlearn.errors import DataWarning
 from commlearn.kinds.base import Cells, Kind, Problem
-from commlearn.kinds.numbers import as_numbers
+from commlearn.kinds.numbers import NUMBERS, as_numbers
 from commlearn.kinds.rows import LISTED, evenly_spaced, first_names, first_ten, is_empty
 from commlearn.kinds.tabular import Tabular
 from commlearn.kinds.written import FORMS
@@ -117,7 +116,6 @@ def possible_answers(frame: pd.DataFrame) -> list[str]:
 
 ANSWERS = {"label", "labels", "target", "targets", "outcome", "diagnosis", "answer", "prognosis"}  # in names
 LOOKED_AT = 20_000  # rows to compare, at most
-SINGLE = (str, int, float, Decimal, np.number, np.bool_)  # types of cells that hold one number or one text
 FEWEST = 20  # minimum number of rows with both cells: fewer may agree by chance
 STRAIGHT = 0.9999  # correlation from which two columns are the same up to scale, offset and rounding
 NEARLY = 0.99  # share of rows whose class few values determine, from which a column is nearly the target
@@ -178,7 +176,7 @@ class _PreparedColumn:
     def __init__(self, cells: pd.Series, sort: str = "") -> None:
         self.cells, self.sort = cells, sort
         self.filled = np.array([not is_empty(cell) for cell in cells], dtype=bool)
-        self.single = np.array([isinstance(cell, SINGLE) for cell in cells], dtype=bool)
+        self.single = np.array([isinstance(cell, NUMBERS) for cell in cells], dtype=bool)
 
     @cached_property
     def numbers(self) -> np.ndarray:
