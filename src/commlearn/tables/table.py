@@ -46,8 +46,8 @@ def read_table(source: Source, columns: Sequence[str] | None = None, reading: Re
         >>> read_table({"a": [1, 2], "v": np.zeros((2, 3))}).frame.columns.tolist()
         ['a', 'v']
     """
-    chunks = list(iterate_table(source, 0, columns, reading))
-    return chunks[0]
+    [table] = iterate_table(source, 0, columns, reading)
+    return table
 
 
 def iterate_table(
