@@ -31,9 +31,9 @@ from commlearn.storage.plain_json import parse_json
 MOST = 0.95  # minimum share of the filled cells that are written in the form
 FEWEST = 5  # minimum number of filled cells
 LOOKED_AT = 20_000  # rows to look at, at most
-MANY = 20  # different numbers in text above which they are numbers, not categories
+MANY = 20  # maximum number of different values that may be categories or classes
 SCALES = {3, 4, 5, 6, 7, 10, 20, 100}  # possible maximum points of a rating
-SEVERAL = 0.1  # share of cells with several labels above which text holds labels; with commas, twice that
+SEVERAL = 0.1  # share of cells with several labels above which a column holds labels; with commas, twice that
 LABELS = 100  # maximum number of different labels
 BETWEEN_COMMAS, REPEATED, SHORT = 40, 5, 25  # labels between commas: most, mean repeats, most characters
 CODE = re.compile(r"0\d+")

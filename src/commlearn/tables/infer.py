@@ -22,7 +22,7 @@ from commlearn.kinds.base import Kind
 from commlearn.kinds.numbers import as_numbers
 from commlearn.kinds.rows import first_names
 from commlearn.tables.formats.reading import Reading
-from commlearn.tables.guessed_forms import Writing, guessed_form, guessed_missing
+from commlearn.tables.guessed_forms import MANY, SEVERAL, Writing, guessed_form, guessed_missing
 from commlearn.tables.leaks import likely_answers, possible_answers
 from commlearn.tables.looks import Look, look
 from commlearn.tables.roles import SPLITS, TARGETS, WORDS
@@ -42,10 +42,8 @@ TARGET = {"label", "labels", "target", "targets", "y", "class", "classes", "outc
 MAY_BE_WRITTEN = ("nothing", "category", "labels", "text")  # what columns in a form may look like at first
 NEARLY = 0.95  # share of different values from which a column named id counts as one, with mistakes
 CLASSES = 100  # maximum number of different values of a guessed class target, or labels of a named one
-MANY = 20  # different numbers: a target with more is a number, and an identifier with more no category
-FRACTIONS = 5  # the same for a target, if some are not whole numbers
+FRACTIONS = 5  # maximum number of different numbers of a class target, if some are not whole
 WIDTH = 116  # characters per line of a comment
-SEVERAL = 0.1  # share of cells with several labels above which a target is multilabel
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from commlearn.kinds.arrays import Steps, array_of, clock_of, steps_of
 from commlearn.kinds.rows import brief, evenly_spaced, is_empty
 from commlearn.kinds.series import MOST_STEPS
 from commlearn.kinds.written import FORMS, moment_of
-from commlearn.tables.guessed_forms import CODE, amount_in_unit, any_moment, parsed
+from commlearn.tables.guessed_forms import CODE, MANY, amount_in_unit, any_moment, parsed
 
 DATES = (
     "ambiguous dates, such as 3/4/2024; set in `forms` of a tabular modality whether the day or the month "
@@ -31,7 +31,6 @@ DATES = (
 TIMES = "times without a date are not read; convert them to numbers, such as seconds"
 MOST = 0.9  # minimum share of the cells that look alike
 NEARLY = 0.8  # share of dates or numbers among many values, from which the rest are marks, such as n.a.
-MANY = 20  # maximum number of different values that may be categories
 ADDRESS = re.compile(r"[a-z0-9]+://.*", re.IGNORECASE)
 WAYS_OUT = {
     "sound is read from .wav files; convert them": (".mp3", ".flac", ".ogg", ".m4a", ".aac", ".opus"),
