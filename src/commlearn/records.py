@@ -23,13 +23,11 @@ class Column(Protocol):
     @property
     def spec(self) -> Spec:
         """Kind and shape."""
-        ...
 
     def __len__(self) -> int: ...
 
     def take(self, rows: np.ndarray) -> Modality:
         """Return the modality of these records, in this order."""
-        ...
 
 
 @dataclass(frozen=True)
