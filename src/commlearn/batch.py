@@ -89,7 +89,8 @@ def all_but_one(modalities: Subset) -> tuple[Subset, ...]:
 
 
 def _up_to(size: int, modalities: Subset) -> tuple[Subset, ...]:
-    subsets = [subset for k in range(1, size + 1) for subset in combinations(modalities, k)]
+    sizes = range(1, min(size, len(modalities)) + 1)
+    subsets = [subset for k in sizes for subset in combinations(modalities, k)]
     return tuple(dict.fromkeys([*subsets, modalities]))
 
 

@@ -39,6 +39,7 @@ def comm(count: int = 3, **options) -> CoMM:
         ("up_to_1", ["a", "b", "c", "abc"]),
         ("up_to_2", ["a", "b", "c", "ab", "ac", "bc", "abc"]),
         ("up_to_9", ["a", "b", "c", "ab", "ac", "bc", "abc"]),
+        (f"up_to_{10**15}", ["a", "b", "c", "ab", "ac", "bc", "abc"]),
     ],
 )
 def test_subsets_by_name(choice, expected):
