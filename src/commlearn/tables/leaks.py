@@ -30,16 +30,14 @@ def copies(
 
     Args:
         prints: fingerprint of each record, by modality.
-        splits: positions of the rows of each split.
+        splits: positions of the rows of each split; every row is in one.
         cells: the rows of the table.
         schema: which columns the modalities read.
     """
     hashes = pd.util.hash_pandas_object(pd.DataFrame(prints), index=False).to_numpy()  # over all modalities
-    split_of_row: np.ndarray = np.full(len(hashes), "", dtype=object)
+    frame = pd.DataFrame({"look": hashes, "split": "", "row": np.arange(len(hashes))})
     for name, members in splits.items():
-        split_of_row[members] = name
-    frame = pd.DataFrame({"look": hashes, "split": split_of_row, "row": np.arange(len(hashes))})
-    frame = frame[frame["split"] != ""]
+        frame.loc[members, "split"] = name
     train = frame[frame["split"] == "train"].drop_duplicates("look").set_index("look")["row"]
     leaked = frame[(frame["split"] != "train") & frame["look"].isin(train.index)]
     columns = [column for kind in schema.modalities.values() for column in kind.columns()]
