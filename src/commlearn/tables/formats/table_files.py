@@ -17,7 +17,7 @@ import warnings
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path, PurePath, PurePosixPath
@@ -221,30 +221,24 @@ class TarTable:
 
     def _count(self, path: str) -> int:
         """Count the records of a file by the names of its members alone."""
-        try:
-            with self._open(path) as tar:
-                cells = [_split_name(member.name) for member in tar if self._is_cell(path, member)]
-            self.endings |= {ending for _, ending in cells}
-            return len({key for key, _ in cells})
-        except BROKEN_TAR as problem:
-            raise DataError(f"{path} cannot be read as tar: {problem}. Is it cut off?") from problem
+        with self._open(path) as tar:
+            cells = [_split_name(member.name) for member in tar if self._is_cell(path, member)]
+        self.endings |= {ending for _, ending in cells}
+        return len({key for key, _ in cells})
 
     def _frame(self, path: str, only_keys: bool = False) -> pd.DataFrame:
         records: dict[str, dict[str, Any]] = {}
-        try:
-            with self._open(path) as tar:
-                for member in tar:
-                    file = tar.extractfile(member) if self._is_cell(path, member) else None
-                    if file is not None:
-                        key, ending = _split_name(member.name)
-                        record = records.setdefault(key, {KEY: key})
-                        try:
-                            record.update({} if only_keys else _cells(ending, file.read()))
-                        except ValueError as problem:
-                            raise DataError(f"{path}, {member.name}: {problem}. Is it cut off?") from problem
-            return pd.DataFrame(list(records.values()))
-        except BROKEN_TAR as problem:
-            raise DataError(f"{path} cannot be read as tar: {problem}. Is it cut off?") from problem
+        with self._open(path) as tar:
+            for member in tar:
+                file = tar.extractfile(member) if self._is_cell(path, member) else None
+                if file is not None:
+                    key, ending = _split_name(member.name)
+                    record = records.setdefault(key, {KEY: key})
+                    try:
+                        record.update({} if only_keys else _cells(ending, file.read()))
+                    except ValueError as problem:
+                        raise DataError(f"{path}, {member.name}: {problem}. Is it cut off?") from problem
+        return pd.DataFrame(list(records.values()))
 
     def _is_cell(self, path: str, member: tarfile.TarInfo) -> bool:
         """Whether a member is a file that is not hidden; raise an error if it is sparse or cut off."""
@@ -261,8 +255,13 @@ class TarTable:
             raise DataError(f"{path}, {member.name}: {header}, but only {available:,} are left.")
         return True
 
-    def _open(self, path: str) -> tarfile.TarFile:
-        return tarfile.open(fileobj=self.files.filesystem.open_input_file(path), mode="r:")
+    @contextmanager
+    def _open(self, path: str) -> Iterator[tarfile.TarFile]:
+        try:
+            with tarfile.open(fileobj=self.files.filesystem.open_input_file(path), mode="r:") as tar:
+                yield tar
+        except BROKEN_TAR as problem:
+            raise DataError(f"{path} cannot be read as tar: {problem}. Is it cut off?") from problem
 
 
 def _split_name(name: str) -> tuple[str, str]:
