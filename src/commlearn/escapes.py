@@ -71,8 +71,7 @@ def markdown(text: object) -> str:
         >>> markdown("<b>a|b</b>")
         '&lt;b&gt;a\\\\|b&lt;/b&gt;'
     """
-    plain = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return MARKS.sub(r"\\\1", plain)
+    return MARKS.sub(r"\\\1", html.escape(one_line(text), quote=False))
 
 
 def code_span(text: object) -> str:
