@@ -112,6 +112,9 @@ def test_a_folder_is_one_table(tmp_path):
     pd.testing.assert_frame_equal(whole(tmp_path), FRAME)
     assert read_table(tmp_path).root == tmp_path
     assert sum(len(chunk) for chunk in iterate_table(tmp_path, rows=1)) == 5
+    (tmp_path / "unpacked.zip").mkdir()
+    write(FRAME, tmp_path / "unpacked.zip" / "t.parquet")
+    pd.testing.assert_frame_equal(whole(tmp_path / "unpacked.zip"), FRAME)
 
 
 def test_files_of_one_folder_may_differ_in_missing_numbers_only(tmp_path):

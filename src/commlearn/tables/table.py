@@ -71,7 +71,7 @@ def iterate_table(
         root, chunks = Path(), ParquetTable(str(source)).chunks(rows, columns)
     elif isinstance(source, str | os.PathLike):
         path = _existing_path(Path(source))
-        path = table_in_zip(path) if path.suffix.lower() == ".zip" else path
+        path = table_in_zip(path) if path.suffix.lower() == ".zip" and path.is_file() else path
         root = path if path.is_dir() else path.parent
         ending = format_of(path)
         if ending not in FORMATS:
