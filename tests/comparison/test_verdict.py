@@ -502,7 +502,7 @@ def test_a_modality_that_no_test_row_has_is_zeros(schema, tmp_path):
 
 def test_a_pretrained_rival_that_is_not_there_is_skipped_with_a_word(monkeypatch):
     monkeypatch.setattr(rivals.importlib.util, "find_spec", lambda name: None)
-    chosen, _, left_out = chosen_rivals(["features", "tabicl"], ["a", "b"], 100)
+    chosen, left_out = chosen_rivals(["features", "tabicl"], ["a", "b"], 100)
     assert chosen == ["features"]
     assert "commlearn[tabular]" in left_out["tabicl"]
 
@@ -512,7 +512,7 @@ def test_a_pretrained_rival_that_is_not_there_is_skipped_with_a_word(monkeypatch
 
     monkeypatch.setattr(rivals.importlib.util, "find_spec", lambda name: True)
     monkeypatch.setattr(rivals, "estimators", lambda name: (Broken, Broken))
-    _, _, left_out = chosen_rivals(["tabicl"], ["a", "b"], 100)
+    _, left_out = chosen_rivals(["tabicl"], ["a", "b"], 100)
     assert "no weights here" in left_out["tabicl"]
 
 
@@ -521,7 +521,7 @@ def test_a_pretrained_rival_reads_like_any_other(monkeypatch):
 
     monkeypatch.setattr(rivals.importlib.util, "find_spec", lambda name: True)
     monkeypatch.setattr(rivals, "estimators", lambda name: (KNeighborsClassifier, KNeighborsRegressor))
-    chosen, pretrained, _ = chosen_rivals(["tabicl"], ["a"], 100)
+    chosen, _ = chosen_rivals(["tabicl"], ["a"], 100)
     assert chosen == ["tabicl"]
     generator = np.random.default_rng(0)
     rows = generator.normal(size=(200, 2)).astype(np.float32)
@@ -529,7 +529,7 @@ def test_a_pretrained_rival_reads_like_any_other(monkeypatch):
     task = task_with(labels[:100], labels[100:])
     block = Block(rows[:100], rows[100:])
     blocks = {Key("alone", "a"): block, Key("beside", "a"): block}
-    unit = Unit(blocks, labelled_rows(task, "all"), pretrained=pretrained)
+    unit = Unit(blocks, labelled_rows(task, "all"))
     assert float(task.scores(task.test, unit.reading("tabicl").test, np.full(2, 0.5))[0]) > 0.8
 
 

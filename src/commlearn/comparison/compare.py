@@ -239,7 +239,6 @@ class _Questions:
     tasks: tuple[Task, ...]  # one for each target
     budgets: tuple[str, ...]  # budgets of labels
     readers: tuple[str, ...]  # names of the rivals' readers
-    pretrained: tuple[str, ...]  # those of them that were trained on other tables
     not_tried: dict[str, str]  # members that are left out, with the reason for each
 
 
@@ -263,7 +262,7 @@ def _questions(
             "another variant, or the targets that the verdict is about."
         )
     sorts = chosen_targets(data, targets_of(own_scores), "linear")
-    readers, pretrained, left_out = chosen_rivals(as_names(rivals), list(data.train.specs), len(data.fit))
+    readers, left_out = chosen_rivals(as_names(rivals), list(data.train.specs), len(data.fit))
     if not readers:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ConfigurationError(f"None of the rivals can be used ({reasons}). Name others.")
@@ -273,7 +272,7 @@ def _questions(
         if name not in own_scores
     }
     tasks = tuple(task_of(data, name, sort) for name, sort in sorts.items())
-    return _Questions(tasks, checked_budgets(budgets), tuple(readers), tuple(pretrained), left_out)
+    return _Questions(tasks, checked_budgets(budgets), tuple(readers), left_out)
 
 
 def _answer(
@@ -328,7 +327,6 @@ def _share(questions: _Questions, out: Path, part: int, parts: int) -> ReadoutJo
         "of": parts,
         "readers": questions.readers,
         "budgets": questions.budgets,
-        "pretrained": questions.pretrained,
     }
     names = tuple(task.name for task in questions.tasks)
     return ReadoutJob(READOUTS, part, "", names, out / READOUTS / f"process{part}", options)

@@ -20,7 +20,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from commlearn.comparison.answers.readers import Block
-from commlearn.comparison.answers.rivals import REFIT, Key, Unit, alone, estimators, of_task
+from commlearn.comparison.answers.rivals import PRETRAINED, REFIT, Key, Unit, alone, estimators, of_task
 from commlearn.comparison.answers.task import ALL, DRAWS, Task, budgets_of, labelled_rows
 from commlearn.comparison.plan import Job, arrays_of
 from commlearn.comparison.workers import forget_peak, peak_memory
@@ -141,7 +141,8 @@ def read_share(out: Path, options: Mapping[str, Any]) -> None:
     vectors, tasks = _read_material(out / READOUTS / VECTORS)
     modalities = [key.name for key in vectors if key.sort == "alone"]
     runs = [key.name for key in vectors if key.sort == "learned" and not key.without]
-    pretrained = {name: estimators(name) for name in options["pretrained"]}
+    for name in PRETRAINED.keys() & set(options["readers"]):
+        estimators(name)  # imports its module before its reader is timed
     number = 0
     with threadpool_limits(limits=1):  # small products: threads only wait for each other
         for task in tasks:
@@ -155,7 +156,7 @@ def read_share(out: Path, options: Mapping[str, Any]) -> None:
                 print(f"reading {readout}", flush=True)
                 absences = readout.budget == ALL and not readout.without
                 labelled = labelled_rows(task, readout.budget, readout.draw)
-                unit = Unit(own_vectors, labelled, readout.without, absences, pretrained)
+                unit = Unit(own_vectors, labelled, readout.without, absences)
                 _keep(readout.path(out), {**results_in(readout.path(out)), **results_of_unit(unit, missing)})
 
 

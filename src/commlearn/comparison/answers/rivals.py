@@ -146,18 +146,12 @@ class Unit:
     """
 
     def __init__(
-        self,
-        vectors: Mapping[Key, Block],
-        labelled: Labelled,
-        without: str = "",
-        absences: bool = False,
-        pretrained: Mapping[str, tuple[Any, Any]] | None = None,
+        self, vectors: Mapping[Key, Block], labelled: Labelled, without: str = "", absences: bool = False
     ) -> None:
         self.vectors, self.labelled, self.without = vectors, labelled, without
         self.modalities = [key.name for key in vectors if key.sort == "alone"]
         self.runs = {key.name for key in vectors if key.sort == "learned"}
         self.absences = self.modalities if absences and len(self.modalities) > 1 else []
-        self.pretrained = pretrained or {}
         self._readings: dict[str, Reading] = {}
 
     def reading(self, name: str) -> Reading:
@@ -190,8 +184,8 @@ class Unit:
             return readers.linear({"components": readers.components(beside)}, labelled)
         if name == "untrained":
             return readers.linear({EMBEDDING: self.vectors[Key("untrained")], **beside}, labelled)
-        if name in self.pretrained:
-            return readers.in_context(beside, labelled, *self.pretrained[name])
+        if name in PRETRAINED:
+            return readers.in_context(beside, labelled, *estimators(name))
         return {"boosting": readers.boosted, "network": readers.network}[name](beside, labelled)
 
     def _left_out(self, run: str, modality: str, blocks: Mapping[str, Block]) -> dict[str, Block]:
@@ -215,28 +209,23 @@ def alone(modality: str) -> str:
 
 def chosen_rivals(
     names: Sequence[str] | None, modalities: Sequence[str], rows: int
-) -> tuple[list[str], dict[str, tuple[Any, Any]], dict[str, str]]:
-    """Return the named rivals' readers, those with a pretrained model, and left-out rivals with reasons."""
+) -> tuple[list[str], dict[str, str]]:
+    """Return the named rivals' readers, and the rivals that are left out with reasons."""
     requested = list(RIVALS) if names is None or "all" in names else list(dict.fromkeys(names))
     for name in requested:
         if name not in RIVALS:
             raise ConfigurationError(unknown("rival", name, [*RIVALS, "all"]))
-    chosen, pretrained, left_out = [], {}, {}
+    chosen, left_out = [], {}
     for name in requested:
         if name == "single":
             chosen += [alone(modality) for modality in modalities]
-        elif name in PRETRAINED:
-            reason = _unusable(name, rows)
-            if reason:
-                left_out[name] = reason
-            else:
-                pretrained[name] = estimators(name)
-                chosen.append(name)
+        elif name in PRETRAINED and (reason := _unusable(name, rows)):
+            left_out[name] = reason
         elif name == "late fusion" and len(modalities) < 2:
             left_out[name] = "there is only one modality"
         else:
             chosen.append(name)
-    return chosen, pretrained, left_out
+    return chosen, left_out
 
 
 def estimators(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
