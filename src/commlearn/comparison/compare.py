@@ -24,10 +24,9 @@ from PIL import Image as PIL
 
 from commlearn.batch import as_names
 from commlearn.comparison.answers.readouts import (
-    READOUTS,
-    ReadoutJob,
     clear_material,
     missing_readers,
+    shares_of,
     units_of,
     write_material,
 )
@@ -298,19 +297,19 @@ def _answer(
             runs[run_name(job.method, job.seed)] = job.folder
     modalities, readers = list(data.train.specs), questions.readers
     missing = [
-        task
+        (readout, lacking)
         for task in questions.tasks
-        if any(
-            missing_readers(readout.path(out), names)
-            for readout, names in units_of(task, questions.budgets, modalities, readers, list(runs))
-        )
+        for readout, names in units_of(task, questions.budgets, modalities, readers, list(runs))
+        if (lacking := missing_readers(readout.path(out), names))
     ]
     if missing:
+        targets = {readout.target for readout, _ in missing}
+        tasks = [task for task in questions.tasks if task.name in targets]
         trainings = f"{len(runs)} training{'s' if len(runs) != 1 else ''}"
-        tell(f"predicting {', '.join(task.name for task in missing)} from {trainings} and by rivals")
+        tell(f"predicting {', '.join(task.name for task in tasks)} from {trainings} and by rivals")
         network = with_method(experiment, source.method_options("comm", experiment))
-        write_material(out, vectors_of(network, data, runs, "untrained" in readers), missing)
-        shares = [_share(questions, out, part, at_a_time) for part in range(at_a_time)]
+        write_material(out, vectors_of(network, data, runs, "untrained" in readers), tasks)
+        shares = shares_of(missing, out, at_a_time)
         errors = work_on(source, shares, at_a_time, tell, data.files, experiment.training.threads)
         for share, reason in errors.items():
             raise RunError(f"{share} failed: {reason}. Its output is in {share.folder / 'output.txt'}.")
@@ -318,18 +317,6 @@ def _answer(
     verdict = verdict_of(out, questions.tasks, questions.budgets, modalities, readers, list(runs), not_tried)
     write_atomically(out / "verdict.json", json_text(verdict).encode())
     return verdict
-
-
-def _share(questions: _Questions, out: Path, part: int, parts: int) -> ReadoutJob:
-    options = {
-        "out": str(out),
-        "part": part,
-        "of": parts,
-        "readers": questions.readers,
-        "budgets": questions.budgets,
-    }
-    names = tuple(task.name for task in questions.tasks)
-    return ReadoutJob(READOUTS, part, "", names, out / READOUTS / f"process{part}", options)
 
 
 def _check_replaced(out: Path, recipe: object, table: object) -> None:
