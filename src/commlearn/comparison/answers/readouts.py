@@ -129,10 +129,7 @@ def write_material(out: Path, vectors: Mapping[Key, Block], tasks: Sequence[Task
         attributes = {part.name: getattr(task, part.name) for part in fields(Task)}
         arrays = {name: value for name, value in attributes.items() if isinstance(value, np.ndarray)}
         np.savez(folder / f"task{number}.npz", **arrays)  # type: ignore[arg-type]
-    descriptions = [
-        {"name": task.name, "sort": task.sort, "measure": task.measure, "labels": task.labels}
-        for task in tasks
-    ]
+    descriptions = [{"name": task.name, "sort": task.sort, "measure": task.measure} for task in tasks]
     index = {"vectors": [list(key) for key in vectors], "tasks": descriptions}
     write_atomically(folder / INDEX, json.dumps(index).encode())
 
@@ -209,8 +206,7 @@ def _read_material(folder: Path) -> tuple[dict[Key, Block], dict[str, Task]]:
     tasks = {}
     for number, description in enumerate(index["tasks"]):
         arrays: dict[str, Any] = arrays_of(folder / f"task{number}.npz")
-        task = Task(**{**description, "labels": tuple(description["labels"]), **arrays})
-        tasks[task.name] = task
+        tasks[description["name"]] = Task(**description, **arrays)
     return vectors, tasks
 
 
