@@ -174,20 +174,18 @@ def table_from(
     sorts = chosen_targets(data, sorted(targets_of(scores)), "linear")
     steps = experiment.training.epochs * (len(data.train) // experiment.training.batch_size)
     rows: dict[str, Any] = {}
-    draws: dict[str, dict[str, dict[int, np.ndarray]]] = {}
+    draws: dict[str, dict[str, dict[int, np.ndarray]]] = {name: {} for name in scores}  # by score and member
     factors = dict.fromkeys(scores, 1.0)  # widen the draws' intervals; the largest over seeds and targets
     for member in members:
         member_jobs = [job for job in jobs if job.method == member.name]
         results = {job: job.probes() for job in member_jobs}
         scored = {name: _by_seed(results, score, sorts) for name, score in scores.items()}
-        draws[member.name] = {}
         for name, values in scored.items():
-            predictions = {seed: _predictions(results, scores[name], seed) for seed in values}
-            draws[member.name][name] = {
-                seed: values_of_draws(by_target, sorts) for seed, by_target in predictions.items()
-            }
-            for by_target in predictions.values():
-                for target, prediction in by_target.items():
+            draws[name][member.name] = {}
+            for seed in values:
+                predictions = _predictions(results, scores[name], seed)
+                draws[name][member.name][seed] = values_of_draws(predictions, sorts)
+                for target, prediction in predictions.items():
                     strata = measures.strata_of(sorts[target], prediction.truth)
                     factors[name] = max(factors[name], widening(strata, prediction.groups))
         costs = [values_of_file(job.folder / COST) for job in member_jobs if (job.folder / COST).exists()]
@@ -202,7 +200,7 @@ def table_from(
             "errors": {str(job): errors[job] for job in member_jobs if job in errors},
         }
     for name in scores:
-        _compare(name, rows, {member: values[name] for member, values in draws.items()}, factors[name])
+        _compare(name, rows, draws[name], factors[name])
     metrics = {MEASURES[MEASURE_OF[sort]] for sort in sorts.values()}
     return {
         "recipe": experiment.name,
@@ -224,9 +222,10 @@ def _by_seed(results: Results, score: Score, sorts: Mapping[str, str]) -> dict[i
     """Return the score of each seed for which all targets of the score were measured."""
     by_seed: dict[int, dict[str, float]] = {}
     for job, probes in results.items():
-        for target in score.targets if probes and job.variant == score.variant else ():
-            value = probes[target][MEASURE_OF[sorts[target]]] if probes and target in job.targets else None
-            if value is not None:
+        if probes is None or job.variant != score.variant:
+            continue
+        for target in score.targets:
+            if target in job.targets and (value := probes[target][MEASURE_OF[sorts[target]]]) is not None:
                 by_seed.setdefault(job.seed, {})[target] = value
     return {
         seed: 100 * float(np.mean([values[target] for target in score.targets]))
