@@ -288,12 +288,11 @@ def _answer(
     """Compute the missing readouts, and write and return the verdict."""
     not_tried = dict(questions.not_tried)
     runs: dict[str, Path] = {}
-    by_name = {member.name: member for member in members}
+    roles = {member.name: member.role for member in members}
     for job in jobs:
-        member = by_name[job.method]
-        if member.baseline is None and member.labels:
-            not_tried[member.name] = "it learns from the labels of all training rows"
-        elif member.baseline is None and job.probes() is not None:
+        if roles[job.method] == "method with labels":
+            not_tried[job.method] = "it learns from the labels of all training rows"
+        elif roles[job.method] == "method" and job.probes() is not None:
             runs[run_name(job.method, job.seed)] = job.folder
     modalities, readers = list(data.train.specs), questions.readers
     missing = [
