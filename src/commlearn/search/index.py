@@ -26,7 +26,7 @@ from commlearn.kinds.base import Cells
 from commlearn.kinds.rows import Unreadable
 from commlearn.probes.nearest import unit
 from commlearn.probes.retrieval import comparable_vectors
-from commlearn.records import Records, presence
+from commlearn.records import Records
 from commlearn.seeds import numpy_generator
 from commlearn.storage.locks import atomic_file
 from commlearn.storage.plain_files import plain_file
@@ -34,7 +34,7 @@ from commlearn.tables.schema import Schema
 from commlearn.tables.splits import cell_keys
 from commlearn.tables.table import Table
 from commlearn.trained.artifact import to_parts
-from commlearn.trained.embed import embed, naming_rows
+from commlearn.trained.embed import embed, naming_rows, rows_with_any
 from commlearn.trained.model import Trained
 from commlearn.trained.stream import chunk_rows
 
@@ -69,7 +69,7 @@ class Likeness:
     @classmethod
     def learn(cls, model: Any, records: Records, by: Subset, modalities: Subset) -> Likeness:
         """Calibrate on some records of a table, which must be in random order."""
-        rows = np.flatnonzero(has_any_modality(records, by) & has_any_modality(records, modalities))
+        rows = np.intersect1d(rows_with_any(records, by), rows_with_any(records, modalities))
         records = records.choose(rows)
         empty = np.zeros(0)
         likeness = cls(by, modalities, empty, empty, empty)
@@ -112,11 +112,6 @@ class Likeness:
 def raw_vectors(model: Any, records: Records, names: Subset, same: bool) -> np.ndarray:
     """Return vectors to compare with those of the same modalities, or of other ones, (records, dim)."""
     return embed(model, records, names) if same else comparable_vectors(model, records, names)
-
-
-def has_any_modality(records: Records, names: Sequence[str]) -> np.ndarray:
-    """Return which records have at least one of these modalities, (records,) bool."""
-    return np.any([presence(records.columns[name]) for name in names], axis=0)
 
 
 def in_words(above: dict[str, float]) -> str:
@@ -162,7 +157,7 @@ def build(model: Trained, table: Table, by: Subset, modalities: Subset, tell: Ca
         positions = np.arange(start, min(start + chunk, len(table)))
         records = records_of(model, table, positions, (), modalities, unreadable)
         unreadable.judge(at_end=False)
-        present = np.flatnonzero(has_any_modality(records, modalities))
+        present = rows_with_any(records, modalities)
         if len(present):
             cells = Cells(table.frame.iloc[positions[present]].reset_index(drop=True), table.root, start)
             with naming_rows(cells, model.reader()[0].id):

@@ -18,12 +18,11 @@ from commlearn.kinds.base import Cells
 from commlearn.kinds.rows import WAY_OUT, is_empty
 from commlearn.probes.nearest import nearest
 from commlearn.probes.readout_rows import own_table
-from commlearn.records import Records
+from commlearn.records import Records, presence
 from commlearn.search.index import (
     Index,
     build,
     file_name,
-    has_any_modality,
     in_words,
     model_identity,
     read,
@@ -35,7 +34,7 @@ from commlearn.seeds import numpy_generator
 from commlearn.tables.schema import Schema
 from commlearn.tables.splits import name_keys
 from commlearn.tables.table import Source, Table, convert_like, read_table
-from commlearn.trained.embed import method_owner
+from commlearn.trained.embed import method_owner, rows_with_any
 from commlearn.trained.model import Trained
 from commlearn.trained.run import Run
 
@@ -150,7 +149,7 @@ class Searcher:
         else:
             row = row_of(query, self.table, self.schema)
             query_record = records_of(self.model, self.table, np.array([row]), self.by, ())
-        if not has_any_modality(query_record, self.by)[0]:
+        if not len(rows_with_any(query_record, self.by)):
             subject = "The query" if row is None else f"Row {row}"
             raise DataError(
                 f"{subject} has none of {', '.join(self.by)}. Choose modalities that it has: by=[...]."
@@ -190,10 +189,10 @@ class Searcher:
         """Return each hit's cosine by modality, NaN if one side lacks it, and which hits are copies."""
         scores, copies = {}, np.full(len(records), self.by == self.modalities)
         for name, likeness in self.index.each.items():
-            in_query = bool(has_any_modality(query_record, likeness.by)[0])
-            in_records = has_any_modality(records, [name])
+            in_query = len(rows_with_any(query_record, likeness.by)) > 0
+            in_records = presence(records.columns[name])
             scores[name] = np.full(len(records), np.nan)
-            hits = np.flatnonzero(in_records) if in_query else np.zeros(0, dtype=np.int64)
+            hits = np.flatnonzero(in_records & in_query)
             if len(hits):
                 vector = likeness.vectors(self.model, query_record, likeness.by)
                 candidates = likeness.vectors(self.model, records.choose(hits), likeness.modalities)
