@@ -11,7 +11,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,19 +72,19 @@ class Likeness:
         rows = np.intersect1d(rows_with_any(records, by), rows_with_any(records, modalities))
         records = records.choose(rows)
         empty = np.zeros(0)
-        likeness = cls(by, modalities, empty, empty, empty)
+        likeness = cls(by, modalities, center=empty, scale=empty, typical=empty)
         if by == modalities and len(rows):
             scaler = StandardScaler().fit(embed(model, records, by))
             size = np.maximum(np.abs(scaler.mean_), np.median(np.abs(scaler.mean_)))
             scale = np.where(scaler.scale_ > ROUNDING * size, scaler.scale_, 1.0)  # 1 if all are the same
-            likeness = cls(by, modalities, scaler.mean_, scale, empty)
+            likeness = replace(likeness, center=scaler.mean_, scale=scale)
         if len(rows) < 2:
             return likeness
         queries = likeness.vectors(model, records, by)
         candidates = likeness.vectors(model, records, modalities)
         shifts = range(1, min(len(rows), 1 + -(-PAIRS // len(rows))))
         cosines = [(queries * np.roll(candidates, shift, axis=0)).sum(axis=1) for shift in shifts]
-        return cls(by, modalities, likeness.center, likeness.scale, np.sort(np.concatenate(cosines)))
+        return replace(likeness, typical=np.sort(np.concatenate(cosines)))
 
     def vectors(self, model: Any, records: Records, side: Subset) -> np.ndarray:
         """Return the vectors of records on one side, scaled to length 1, (records, dim) float32."""
@@ -155,7 +155,7 @@ def build(model: Trained, table: Table, by: Subset, modalities: Subset, tell: Ca
     chunk = chunk_rows({name: model.specs[name] for name in modalities})
     for start in range(0, len(table), chunk):
         positions = np.arange(start, min(start + chunk, len(table)))
-        records = records_of(model, table, positions, (), modalities, unreadable)
+        records = records_of(model, table, positions, modalities, unreadable)
         unreadable.judge(at_end=False)
         present = rows_with_any(records, modalities)
         if len(present):
@@ -174,7 +174,7 @@ def build(model: Trained, table: Table, by: Subset, modalities: Subset, tell: Ca
         )
     tell("comparing random pairs")
     sample_rows = numpy_generator(0, "search").permutation(len(table))[:SAMPLE]
-    sample = records_of(model, table, sample_rows, by, modalities)
+    sample = records_of(model, table, sample_rows, (*by, *modalities))
     whole = Likeness.learn(model, sample, by, modalities)
     each = {name: Likeness.learn(model, sample, *_sides(by, name)) for name in modalities}
     vectors = np.concatenate([whole.normalised(part) for part in parts])
@@ -187,21 +187,16 @@ def _sides(by: Subset, name: str) -> tuple[Subset, Subset]:
 
 
 def records_of(
-    model: Trained,
-    table: Table,
-    rows: np.ndarray,
-    by: Sequence[str],
-    modalities: Sequence[str],
-    unreadable: Unreadable | None = None,
+    model: Trained, table: Table, rows: np.ndarray, names: Sequence[str], unreadable: Unreadable | None = None
 ) -> Records:
     """Return some rows of a table as records with these modalities, including rows that have none of them.
 
     Cells that cannot be read count as missing if the schema says so, however many; they are added to
     `unreadable`, if given.
     """
-    names = [name for name in model.specs if name in by or name in modalities]
+    modalities = [name for name in model.specs if name in names]
     cells = Cells(table.frame.iloc[rows].reset_index(drop=True), table.root, int(rows[0]) if len(rows) else 0)
-    return model.records(cells, modalities=names, empty=True, unreadable=unreadable or Unreadable(100))
+    return model.records(cells, modalities=modalities, empty=True, unreadable=unreadable or Unreadable(100))
 
 
 def model_identity(model: Trained) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from commlearn.batch import Subset
+from commlearn.batch import Subset, as_names
 from commlearn.errors import ConfigurationError, DataError, RunError, unknown
 from commlearn.errors import nearest as nearest_name
 from commlearn.kinds.base import Cells
@@ -148,7 +148,7 @@ class Searcher:
             query_record = records_of_cells(self.model, cells_of(query, self.schema), self.by)
         else:
             row = row_of(query, self.table, self.schema)
-            query_record = records_of(self.model, self.table, np.array([row]), self.by, ())
+            query_record = records_of(self.model, self.table, np.array([row]), self.by)
         if not len(rows_with_any(query_record, self.by)):
             subject = "The query" if row is None else f"Row {row}"
             raise DataError(
@@ -171,7 +171,7 @@ class Searcher:
             if column is not None and column in cells:
                 columns[name] = cells[column].to_numpy()
         columns |= {"score": cosines, "above": self.index.whole.above(cosines)}
-        records = records_of(self.model, self.table, rows, (), self.modalities)
+        records = records_of(self.model, self.table, rows, self.modalities)
         scores, copies = self._scores(query_record, records)
         above = {name: self.index.each[name].above(scores[name]) for name in self.modalities}
         for name in self.modalities if len(self.modalities) > 1 else ():
@@ -263,7 +263,7 @@ def _sides(
 
 
 def _names(model: Trained, names: Sequence[str] | str | None) -> list[str]:
-    chosen = [names] if isinstance(names, str) else list(names or ())
+    chosen = as_names(names) or []
     for name in chosen:
         if name not in model.specs:
             raise ConfigurationError(unknown("modality", name, model.specs))
