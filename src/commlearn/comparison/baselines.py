@@ -155,12 +155,7 @@ def _frequent(records: Records, name: str, spec: Spec) -> Callable[[Modality, Sp
     return tf_idf
 
 
-_FLAT: dict[str, Callable[[Modality, Spec], Tensor]] = {
-    "image": _pixels,
-    "tabular": _cells,
-    "series": _steps,
-    "audio": _steps,
-}
+_FLAT: dict[str, Callable[[Modality, Spec], Tensor]] = {"image": _pixels, "tabular": _cells}
 
 
 RIDGE = 0.1  # added to the variance of each direction of a modality; the variance of each feature is 1
