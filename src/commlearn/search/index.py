@@ -216,8 +216,8 @@ def table_identity(schema: Schema, table: Table, names: Sequence[str]) -> str:
     for kind in schema.modalities.values():
         for column in kind.columns() if hasattr(kind, "outside") else ():  # its cells may name files
             for cell in table.frame[column].tolist() if column in table.frame else ():
-                if isinstance(cell, str | Path) and (state := _state(table.root, cell)):
-                    digest.update(state)
+                if isinstance(cell, str | Path):
+                    digest.update(_state(table.root, cell))
     return digest.hexdigest()
 
 
