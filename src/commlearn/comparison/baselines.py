@@ -74,18 +74,13 @@ def raw_parts(parts: Sequence[Records], names: Sequence[str]) -> dict[str, list[
         spec = parts[0].specs[name]
         flat = _frequent(parts[0], name, spec) if spec.kind == "text" else _FLAT.get(spec.kind, _flatten)
         rows = [_read(records, name, flat, spec) for records in parts]
-        features_of[name] = flagged([values for values, _ in rows], [present for _, present in rows])
+        features_of[name] = [values for values, _ in rows]
+        if not all(present.all() for _, present in rows):
+            features_of[name] = [
+                np.concatenate([values * present[:, None], ~present[:, None]], axis=1, dtype=np.float32)
+                for values, present in rows
+            ]
     return features_of
-
-
-def flagged(parts: Sequence[np.ndarray], present: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Make features of absent records zero and append a flag of absence, if any record is absent."""
-    if all(mask.all() for mask in present):
-        return list(parts)
-    return [
-        np.concatenate([values * mask[:, None], ~mask[:, None]], axis=1, dtype=np.float32)
-        for values, mask in zip(parts, present, strict=True)
-    ]
 
 
 def _read(
