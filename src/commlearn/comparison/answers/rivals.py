@@ -19,7 +19,7 @@ from commlearn.comparison.answers import readers
 from commlearn.comparison.answers.readers import Block, Reading
 from commlearn.comparison.answers.task import Labelled, Task
 from commlearn.comparison.baselines import raw_parts
-from commlearn.config.build import build_features, build_method, pretrained_of
+from commlearn.config.build import build_method, pretrained_of
 from commlearn.config.configuration import Experiment
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.models.features import FeatureBlocks, feature_column
@@ -72,8 +72,7 @@ def vectors_of(
         for absent, names in subsets.items():
             vectors[Key("learned", run, absent)] = Block(*(_embedded(model, part, names) for part in parts))
     if untrained:
-        uses_features = build_features(experiment, data.train.specs, data.state) is not None
-        blocks = fixed if uses_features else None
+        blocks = fixed if experiment.model.features == "fixed" else None
         initial = build_method(experiment, data.train.specs, data.state, features=blocks).eval()
         vectors[Key("untrained")] = Block(*(embed(initial, part, blocks="learned") for part in parts))
     return vectors
