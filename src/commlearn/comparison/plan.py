@@ -139,7 +139,6 @@ def with_method(experiment: Experiment, options: Mapping[str, Any]) -> Experimen
 
 PROBES, PREDICTIONS = "probes.json", "predictions.npz"
 LONGEST = 200  # bytes of a target's name in the name of a folder
-FAILED, DIVERGED = 2, 3  # exit codes of a job that failed
 
 
 @dataclass(frozen=True)
