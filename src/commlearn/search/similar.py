@@ -97,15 +97,8 @@ def similar(
 class Searcher:
     """A table for several searches, which is read, embedded and indexed once.
 
-    Args:
-        model: as for `similar`; so are the other arguments.
-        table: rows to search.
-        query: the first query, or one like all others: its cells determine `by` and `modalities`.
-        modalities: modalities of the table's records that count.
-        by: modalities of the queries that count.
-        index: folder of the index.
-        approximate: search through faiss lists.
-        tell: function that receives progress messages.
+    The arguments are those of `similar`, where `query` is the first query, or one like all others: its cells
+    determine `by` and `modalities`.
     """
 
     def __init__(
