@@ -225,7 +225,6 @@ def fixed_features(given: BaselineInputs, parts: Sequence[Records]) -> list[np.n
 def random_network(given: BaselineInputs, parts: Sequence[Records]) -> list[np.ndarray]:
     """Return embeddings from the initial weights of the seed, without training."""
     method, _ = _initial(given)
-    method.eval()
     return [embed(method, records) for records in parts]
 
 
