@@ -134,21 +134,6 @@ def values_of_draws(predictions: Predictions, sorts: Mapping[str, str]) -> np.nd
     return 100 * np.mean(by_target, axis=0)
 
 
-def difference(
-    own: Mapping[int, np.ndarray],
-    other: Mapping[int, np.ndarray],
-    pairs: Sequence[tuple[int, int]],
-    centre: float | None = None,
-    factor: float = 1.0,
-) -> tuple[float, float]:
-    """Return the 95 % interval of own minus other, over draws of test records and over pairs of seeds.
-
-    The draws are spread by `factor` about `centre`, the difference on the original records.
-    """
-    gaps = np.stack([own[own_seed] - other[other_seed] for own_seed, other_seed in pairs])  # (pairs, draws)
-    return interval_over_repeats(gaps, float(np.nanmean(gaps)) if centre is None else centre, factor)
-
-
 def seed_pairs(own: Collection[int], other: Collection[int]) -> list[tuple[int, int]]:
     """Pair equal seeds; if one side has a single seed or none are equal, pair every seed with every other.
 
@@ -244,9 +229,12 @@ def _cell(values: Mapping[int, float]) -> dict[str, Any]:
 
 
 def _compare(
-    score: str, rows: dict[str, Any], draws: Mapping[str, Mapping[int, np.ndarray]], factor: float = 1.0
+    score: str, rows: dict[str, Any], draws: Mapping[str, Mapping[int, np.ndarray]], factor: float
 ) -> None:
-    """Add each row's difference from the best label-free baseline or, without one, the best other member."""
+    """Add each row's difference from the best label-free baseline or, without one, the best other member.
+
+    Its interval is over draws of test records, spread by `factor`, and over pairs of seeds.
+    """
     means = {name: row["scores"][score]["mean"] for name, row in rows.items()}
     scored = [name for name, mean in means.items() if mean is not None]
     simple = [name for name in scored if rows[name]["role"] in ("baseline", "floor")]
@@ -258,10 +246,11 @@ def _compare(
         pairs = seed_pairs(draws[name], draws[best])
         values, best_values = (rows[key]["scores"][score]["values"] for key in (name, best))
         mean = float(np.mean([values[str(key)] - best_values[str(best_key)] for key, best_key in pairs]))
+        gaps = np.stack([draws[name][key] - draws[best][best_key] for key, best_key in pairs])
         rows[name]["scores"][score]["difference"] = {
             "to": best,
             "mean": mean,
-            "interval": list(difference(draws[name], draws[best], pairs, mean, factor)),
+            "interval": list(interval_over_repeats(gaps, mean, factor)),
         }
 
 
