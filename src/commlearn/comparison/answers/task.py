@@ -13,7 +13,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 from commlearn.errors import ConfigurationError
 from commlearn.probes import measures
 from commlearn.probes.linear import as_outputs, label_matrix, label_names
-from commlearn.probes.measures import draws, widening
+from commlearn.probes.measures import draws
 from commlearn.probes.probe import has_label
 from commlearn.records import Dataset, Records
 from commlearn.seeds import numpy_generator
@@ -60,10 +60,6 @@ class Task:
     def strata(self) -> np.ndarray:
         """Strata of the bootstrap, which keep the class frequencies fixed."""
         return self.test.argmax(axis=1) if self.sort == "class" else np.zeros(len(self.test), dtype=np.int64)
-
-    def widening(self, level: float) -> float:
-        """Return the factor that widens bootstrap intervals, too narrow with few rows or groups."""
-        return widening(self.strata, self.test_groups, level)
 
     def scores(
         self, truth: np.ndarray, predicted: np.ndarray, prior: np.ndarray, weights: np.ndarray | None = None
