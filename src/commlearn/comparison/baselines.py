@@ -172,10 +172,8 @@ def cca(given: BaselineInputs, parts: Sequence[Records]) -> list[np.ndarray]:
     scaled = [_standardised(rows) for rows in columns.values()]
     with threadpool_limits(limits=1):
         maps, _ = common_directions([rows[0] for rows in scaled], COMMON)
-        return [
-            np.concatenate([rows[part] @ matrix for rows, matrix in zip(scaled, maps, strict=True)], axis=1)
-            for part in range(len(parts))
-        ]
+        projected = [[part @ matrix for part in rows] for rows, matrix in zip(scaled, maps, strict=True)]
+    return [np.concatenate(rows, axis=1) for rows in zip(*projected, strict=True)]
 
 
 def _standardised(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
