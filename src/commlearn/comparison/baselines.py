@@ -212,9 +212,10 @@ def fixed_features(given: BaselineInputs, parts: Sequence[Records]) -> list[np.n
     """Return all modalities' fixed features side by side; raw ones where a pretrained encoder reads them."""
     pretrained = pretrained_of(given.data.state)
     specs = {name: spec for name, spec in given.data.train.specs.items() if name not in pretrained}
-    blocks = FeatureBlocks(specs, given.experiment.model.networks).learn(parts[0], 0)
+    networks = given.experiment.model.networks
+    blocks = FeatureBlocks(specs, networks).learn(parts[0], 0).each if specs else {}
     rows = raw_parts(parts, list(pretrained))
-    for name, block in blocks.each.items():
+    for name, block in blocks.items():
         columns = [feature_column(block, records.columns[name]) for records in parts]
         rows[name] = [column.take(np.arange(len(column))).values.numpy() for column in columns]
     return [np.concatenate([arrays[part] for arrays in rows.values()], axis=1) for part in range(len(parts))]
