@@ -116,8 +116,6 @@ class Prediction(NamedTuple):
 
 Predictions = dict[str, Prediction]
 """Predictions by target."""
-Results = dict[Job, dict[str, Any] | None]
-"""What each job's probes gave; None if it has not finished."""
 
 
 def values_of_draws(predictions: Predictions, sorts: Mapping[str, str]) -> np.ndarray:
@@ -164,11 +162,13 @@ def table_from(
     for member in members:
         member_jobs = [job for job in jobs if job.method == member.name]
         results = {job: job.probes() for job in member_jobs}
-        scored = {name: _by_seed(results, score, sorts) for name, score in scores.items()}
-        for name, values in scored.items():
+        scored = {}
+        for name, score in scores.items():
+            own = {job: probes for job, probes in results.items() if probes and job.variant == score.variant}
+            scored[name] = _by_seed(own, score.targets, sorts)
             draws[name][member.name] = {}
-            for seed in values:
-                predictions = _predictions(results, scores[name], seed)
+            for seed in scored[name]:
+                predictions = _predictions([job for job in own if job.seed == seed], score.targets)
                 draws[name][member.name][seed] = values_of_draws(predictions, sorts)
                 for target, prediction in predictions.items():
                     strata = measures.strata_of(sorts[target], prediction.truth)
@@ -203,19 +203,19 @@ def table_from(
     }
 
 
-def _by_seed(results: Results, score: Score, sorts: Mapping[str, str]) -> dict[int, float]:
+def _by_seed(
+    results: Mapping[Job, Mapping[str, Any]], targets: Sequence[str], sorts: Mapping[str, str]
+) -> dict[int, float]:
     """Return the score of each seed for which all targets of the score were measured."""
     by_seed: dict[int, dict[str, float]] = {}
     for job, probes in results.items():
-        if probes is None or job.variant != score.variant:
-            continue
-        for target in score.targets:
+        for target in targets:
             if target in job.targets and (value := probes[target][MEASURE_OF[sorts[target]]]) is not None:
                 by_seed.setdefault(job.seed, {})[target] = value
     return {
-        seed: 100 * float(np.mean([values[target] for target in score.targets]))
+        seed: 100 * float(np.mean([values[target] for target in targets]))
         for seed, values in by_seed.items()
-        if set(score.targets) <= set(values)
+        if set(targets) <= set(values)
     }
 
 
@@ -254,13 +254,11 @@ def _compare(
         }
 
 
-def _predictions(results: Results, score: Score, seed: int) -> Predictions:
+def _predictions(jobs: Sequence[Job], targets: Sequence[str]) -> Predictions:
     predictions: Predictions = {}
-    for job, probes in results.items():
-        if job.seed != seed or job.variant != score.variant or probes is None:
-            continue
+    for job in jobs:
         arrays = arrays_of(job.folder / PREDICTIONS)
-        for target in score.targets:
+        for target in targets:
             if target in job.targets:
                 names = [f"{target}/{part}" for part in ("truth", "predicted", "groups")]
                 predictions[target] = Prediction(*(arrays[name] for name in names if name in arrays))
