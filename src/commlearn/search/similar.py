@@ -388,10 +388,9 @@ class Lists:
 
     Args:
         vectors: (records, dim) float32.
-        visited: number of lists that a query searches; more lists find more, but take longer.
     """
 
-    def __init__(self, vectors: np.ndarray, visited: int | None = None) -> None:
+    def __init__(self, vectors: np.ndarray) -> None:
         try:
             import faiss
         except ImportError as problem:
@@ -399,12 +398,11 @@ class Lists:
                 f"approximate=True needs faiss: {EXTRA}. Exact search needs no extra package."
             ) from problem
         count = max(1, min(int(LISTS * math.sqrt(len(vectors))), len(vectors) // 40))
-        self.visited = visited or max(FEWEST, int(VISITED * count))
         self.index = faiss.index_factory(vectors.shape[1], f"IVF{count},Flat", faiss.METRIC_INNER_PRODUCT)
         examples = numpy_generator(0, "lists").permutation(len(vectors))[: EXAMPLES * count]
         self.index.train(np.ascontiguousarray(vectors[np.sort(examples)]))
         self.index.add(np.ascontiguousarray(vectors))
-        self.index.nprobe = self.visited
+        self.index.nprobe = max(FEWEST, int(VISITED * count))  # more lists find more, but take longer
 
     def nearest(self, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return positions and cosines of similar vectors, (rows, count) each.
