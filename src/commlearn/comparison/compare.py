@@ -302,12 +302,11 @@ def _answer(
         if (lacking := missing_readers(readout.path(out), names))
     ]
     if missing:
-        targets = {readout.target for readout, _ in missing}
-        tasks = [task for task in questions.tasks if task.name in targets]
+        targets = dict.fromkeys(readout.target for readout, _ in missing)
         trainings = f"{len(runs)} training{'s' if len(runs) != 1 else ''}"
-        tell(f"predicting {', '.join(task.name for task in tasks)} from {trainings} and by rivals")
+        tell(f"predicting {', '.join(targets)} from {trainings} and by rivals")
         network = with_method(experiment, source.method_options("comm", experiment))
-        write_material(out, vectors_of(network, data, runs, "untrained" in readers), tasks)
+        write_material(out, vectors_of(network, data, runs, "untrained" in readers), questions.tasks)
         shares = shares_of(missing, out, at_a_time)
         errors = work_on(source, shares, at_a_time, tell, data.files, experiment.training.threads)
         for share, reason in errors.items():
