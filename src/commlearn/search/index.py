@@ -194,9 +194,8 @@ def records_of(
     Cells that cannot be read count as missing if the schema says so, however many; they are added to
     `unreadable`, if given.
     """
-    modalities = [name for name in model.specs if name in names]
     cells = Cells(table.frame.iloc[rows].reset_index(drop=True), table.root, int(rows[0]) if len(rows) else 0)
-    return model.records(cells, modalities=modalities, empty=True, unreadable=unreadable or Unreadable(100))
+    return model.records(cells, modalities=names, empty=True, unreadable=unreadable or Unreadable(100))
 
 
 def model_identity(model: Trained) -> str:

@@ -214,10 +214,9 @@ class Searcher:
             return build(self.model, self.table, self.by, self.modalities, tell)
         location = str(Path(self.source).resolve()) if isinstance(self.source, str | Path) else ""
         name = file_name(location, self.by, self.modalities)
-        names = [part for part in self.schema.modalities if part in self.by or part in self.modalities]
         identity = {
             "model": model_identity(self.model),
-            "table": table_identity(self.schema, self.table, names),
+            "table": table_identity(self.schema, self.table, (*self.by, *self.modalities)),
         }
         index, reason = read(directory / name, identity, self.by, self.modalities, len(self.table))
         if index is not None:
