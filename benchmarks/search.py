@@ -59,7 +59,8 @@ def cost(records: int) -> None:
     start = time.process_time()
     lists = Lists(vectors)
     print(f"{lists.index.nlist} lists: {time.process_time() - start:.0f} s of processor time to build")
-    for visited in (lists.visited // 4, lists.visited, 4 * lists.visited):
+    usual = lists.index.nprobe
+    for visited in (usual // 4, usual, 4 * usual):
         lists.index.nprobe = visited
         start = time.process_time()
         close = np.concatenate([lists.nearest(queries[[row]], 11)[0] for row in range(QUERIES)])

@@ -65,6 +65,14 @@ def test_the_seed_matters_where_it_is_said_to(name, data, tmp_path):
     assert np.allclose(one, other) is not baseline.drawn
 
 
+def test_fixed_features_are_raw_ones_if_pretrained_encoders_read_everything(data, tmp_path):
+    pretrained = replace(data, state={name: {"encoder": {}} for name in data.train.specs})
+    fixed, raw = (
+        BASELINES[name].make(given(pretrained, tmp_path), [data.train]) for name in ("fixed", "raw")
+    )
+    np.testing.assert_array_equal(fixed, raw)
+
+
 def test_labels_are_seen_by_none_but_those_that_say_so(data, tmp_path):
     blank = replace(data, train=Records(data.train.columns), test=Records(data.test.columns))
     for name, baseline in BASELINES.items():

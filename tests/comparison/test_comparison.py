@@ -17,7 +17,7 @@ from commlearn.comparison import job, table, workers
 from commlearn.comparison.baselines import BASELINES
 from commlearn.comparison.compare import compare
 from commlearn.comparison.plan import ComparisonSource, Job, Member, members_of, plan, with_method
-from commlearn.comparison.table import Prediction, difference, seed_pairs, values_of_draws
+from commlearn.comparison.table import Prediction, values_of_draws
 from commlearn.config.build import build_method, learned_features
 from commlearn.config.configuration import Score, read_experiment
 from commlearn.errors import ConfigurationError, DataError, RunError
@@ -294,6 +294,17 @@ def test_a_job_that_was_begun_goes_on_with_the_threads_that_it_had(tmp_path, mon
     assert started == [1] * 5
 
 
+def difference(own, other):
+    """Return how a method differs from a baseline, from the draws of each by seed."""
+    draws, rows = {"own": own, "raw": other}, {}
+    for name, by_seed in draws.items():
+        values = {str(seed): float(drawn.mean()) for seed, drawn in by_seed.items()}
+        score = {"mean": np.mean([*values.values()]), "values": values}
+        rows[name] = {"role": "baseline" if name == "raw" else "method", "scores": {"y": score}}
+    table._compare("y", rows, draws, 1.0)
+    return rows["own"]["scores"]["y"]["difference"]
+
+
 def test_a_paired_interval_is_narrow_where_two_err_on_the_same_records():
     generator = np.random.default_rng(0)
     truth = generator.integers(2, size=500)
@@ -305,7 +316,7 @@ def test_a_paired_interval_is_narrow_where_two_err_on_the_same_records():
         {0: values_of_draws({"y": Prediction(truth, predicted)}, {"y": "class"})}
         for predicted in (better, base)
     )
-    low, high = difference(one, other, [(0, 0)])
+    low, high = difference(one, other)["interval"]
     assert 0 < low < 5 < high
     assert high - low < np.ptp(np.quantile(one[0], [0.025, 0.975]))
 
@@ -313,32 +324,18 @@ def test_a_paired_interval_is_narrow_where_two_err_on_the_same_records():
 def test_seeds_widen_the_interval():
     spread = {seed: np.full(1000, 50.0 + 5 * seed) for seed in range(3)}
     one = {0: np.full(1000, 40.0)}
-    low, high = difference(spread, one, seed_pairs(spread, one))
+    low, high = difference(spread, one)["interval"]
     assert low < 12
     assert high > 18
-    back = difference(one, spread, seed_pairs(one, spread))
-    assert back == pytest.approx((-high, -low))  # a single seed is paired with all the others, on either side
+    back = difference(one, spread)["interval"]
+    assert back == pytest.approx([-high, -low])  # a single seed is paired with all the others, on either side
 
 
 def test_the_interval_is_that_of_the_difference_that_is_told():
     """Mean and interval use the seeds that both have; one that diverged for either is left out."""
-    values = {"own": {0: 50.0, 1: 50.0, 2: 80.0}, "raw": {0: 40.0, 1: 40.0}}
-    rows = {
-        name: {
-            "role": "baseline" if name == "raw" else "method",
-            "scores": {
-                "y": {
-                    "mean": np.mean([*by_seed.values()]),
-                    "values": {str(s): v for s, v in by_seed.items()},
-                }
-            },
-        }
-        for name, by_seed in values.items()
-    }
-    draws = {name: {s: np.full(1000, v) for s, v in by_seed.items()} for name, by_seed in values.items()}
-    table._compare("y", rows, draws)
-    difference = rows["own"]["scores"]["y"]["difference"]
-    assert difference == {"to": "raw", "mean": 10.0, "interval": [10.0, 10.0]}
+    own = {seed: np.full(1000, score) for seed, score in enumerate((50.0, 50.0, 80.0))}
+    raw = {seed: np.full(1000, 40.0) for seed in range(2)}
+    assert difference(own, raw) == {"to": "raw", "mean": 10.0, "interval": [10.0, 10.0]}
 
 
 def fabricated(methods=12):

@@ -40,7 +40,7 @@ def task_with(labels, test_labels, sort="class", measure="balanced_accuracy", **
     codes = len(np.unique(labels))
     train, test = (np.eye(codes, dtype=np.float32)[each] for each in (labels, test_labels))
     rows, test_rows = np.arange(len(train)), np.arange(len(test))
-    return Task("y", sort, measure, tuple(map(str, range(codes))), rows, test_rows, train, test, **more)
+    return Task("y", sort, measure, rows, test_rows, train, test, **more)
 
 
 def quiet(line):
@@ -392,7 +392,7 @@ def test_every_reader_reads_every_sort_of_target(sort):
     measure = {"class": "balanced_accuracy", "multilabel": "auroc", "number": "r2"}[sort]
     places = np.arange(150)
     values = truth.astype(np.float64)
-    task = Task("y", sort, measure, ("0", "1"), places, places, values[:150], values[150:])
+    task = Task("y", sort, measure, places, places, values[:150], values[150:])
     labelled, block = labelled_rows(task, "all"), Block(rows[:150], rows[150:])
     readings = [read({"x": block}, labelled) for read in (linear, boosted, network)]
     readings.append(stacked(readings[:2], labelled))
@@ -459,7 +459,7 @@ def test_one_label_of_what_has_no_classes_is_read_as_two(sort, grouped):
     values = np.random.default_rng(0).normal(size=(40, 1))
     values = (values > 0).astype(float) if sort == "multilabel" else values
     places, groups = np.arange(40), np.zeros(40, dtype=np.uint64) if grouped else None
-    task = Task("y", sort, "r2", ("0",), places, places, values, values, groups)
+    task = Task("y", sort, "r2", places, places, values, values, groups)
     labelled = labelled_rows(task, "1")
     assert len(labelled.rows) == 2
     assert [len(fit) for fit, _ in labelled.parts()] == [1, 1]
@@ -502,7 +502,7 @@ def test_a_modality_that_no_test_row_has_is_zeros(schema, tmp_path):
 
 def test_a_pretrained_rival_that_is_not_there_is_skipped_with_a_word(monkeypatch):
     monkeypatch.setattr(rivals.importlib.util, "find_spec", lambda name: None)
-    chosen, _, left_out = chosen_rivals(["features", "tabicl"], ["a", "b"], 100)
+    chosen, left_out = chosen_rivals(["features", "tabicl"], ["a", "b"], 100)
     assert chosen == ["features"]
     assert "commlearn[tabular]" in left_out["tabicl"]
 
@@ -512,7 +512,7 @@ def test_a_pretrained_rival_that_is_not_there_is_skipped_with_a_word(monkeypatch
 
     monkeypatch.setattr(rivals.importlib.util, "find_spec", lambda name: True)
     monkeypatch.setattr(rivals, "estimators", lambda name: (Broken, Broken))
-    _, _, left_out = chosen_rivals(["tabicl"], ["a", "b"], 100)
+    _, left_out = chosen_rivals(["tabicl"], ["a", "b"], 100)
     assert "no weights here" in left_out["tabicl"]
 
 
@@ -521,7 +521,7 @@ def test_a_pretrained_rival_reads_like_any_other(monkeypatch):
 
     monkeypatch.setattr(rivals.importlib.util, "find_spec", lambda name: True)
     monkeypatch.setattr(rivals, "estimators", lambda name: (KNeighborsClassifier, KNeighborsRegressor))
-    chosen, pretrained, _ = chosen_rivals(["tabicl"], ["a"], 100)
+    chosen, _ = chosen_rivals(["tabicl"], ["a"], 100)
     assert chosen == ["tabicl"]
     generator = np.random.default_rng(0)
     rows = generator.normal(size=(200, 2)).astype(np.float32)
@@ -529,7 +529,7 @@ def test_a_pretrained_rival_reads_like_any_other(monkeypatch):
     task = task_with(labels[:100], labels[100:])
     block = Block(rows[:100], rows[100:])
     blocks = {Key("alone", "a"): block, Key("beside", "a"): block}
-    unit = Unit(blocks, labelled_rows(task, "all"), pretrained=pretrained)
+    unit = Unit(blocks, labelled_rows(task, "all"))
     assert float(task.scores(task.test, unit.reading("tabicl").test, np.full(2, 0.5))[0]) > 0.8
 
 

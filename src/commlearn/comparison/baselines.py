@@ -74,18 +74,13 @@ def raw_parts(parts: Sequence[Records], names: Sequence[str]) -> dict[str, list[
         spec = parts[0].specs[name]
         flat = _frequent(parts[0], name, spec) if spec.kind == "text" else _FLAT.get(spec.kind, _flatten)
         rows = [_read(records, name, flat, spec) for records in parts]
-        features_of[name] = flagged([values for values, _ in rows], [present for _, present in rows])
+        features_of[name] = [values for values, _ in rows]
+        if not all(present.all() for _, present in rows):
+            features_of[name] = [
+                np.concatenate([values * present[:, None], ~present[:, None]], axis=1, dtype=np.float32)
+                for values, present in rows
+            ]
     return features_of
-
-
-def flagged(parts: Sequence[np.ndarray], present: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Make features of absent records zero and append a flag of absence, if any record is absent."""
-    if all(mask.all() for mask in present):
-        return list(parts)
-    return [
-        np.concatenate([values * mask[:, None], ~mask[:, None]], axis=1, dtype=np.float32)
-        for values, mask in zip(parts, present, strict=True)
-    ]
 
 
 def _read(
@@ -155,12 +150,7 @@ def _frequent(records: Records, name: str, spec: Spec) -> Callable[[Modality, Sp
     return tf_idf
 
 
-_FLAT: dict[str, Callable[[Modality, Spec], Tensor]] = {
-    "image": _pixels,
-    "tabular": _cells,
-    "series": _steps,
-    "audio": _steps,
-}
+_FLAT: dict[str, Callable[[Modality, Spec], Tensor]] = {"image": _pixels, "tabular": _cells}
 
 
 RIDGE = 0.1  # added to the variance of each direction of a modality; the variance of each feature is 1
@@ -182,10 +172,8 @@ def cca(given: BaselineInputs, parts: Sequence[Records]) -> list[np.ndarray]:
     scaled = [_standardised(rows) for rows in columns.values()]
     with threadpool_limits(limits=1):
         maps, _ = common_directions([rows[0] for rows in scaled], COMMON)
-        return [
-            np.concatenate([rows[part] @ matrix for rows, matrix in zip(scaled, maps, strict=True)], axis=1)
-            for part in range(len(parts))
-        ]
+        projected = [[part @ matrix for part in rows] for rows, matrix in zip(scaled, maps, strict=True)]
+    return [np.concatenate(rows, axis=1) for rows in zip(*projected, strict=True)]
 
 
 def _standardised(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -224,9 +212,10 @@ def fixed_features(given: BaselineInputs, parts: Sequence[Records]) -> list[np.n
     """Return all modalities' fixed features side by side; raw ones where a pretrained encoder reads them."""
     pretrained = pretrained_of(given.data.state)
     specs = {name: spec for name, spec in given.data.train.specs.items() if name not in pretrained}
-    blocks = FeatureBlocks(specs, given.experiment.model.networks).learn(parts[0], 0)
+    networks = given.experiment.model.networks
+    blocks = FeatureBlocks(specs, networks).learn(parts[0], 0).each if specs else {}
     rows = raw_parts(parts, list(pretrained))
-    for name, block in blocks.each.items():
+    for name, block in blocks.items():
         columns = [feature_column(block, records.columns[name]) for records in parts]
         rows[name] = [column.take(np.arange(len(column))).values.numpy() for column in columns]
     return [np.concatenate([arrays[part] for arrays in rows.values()], axis=1) for part in range(len(parts))]
@@ -235,7 +224,6 @@ def fixed_features(given: BaselineInputs, parts: Sequence[Records]) -> list[np.n
 def random_network(given: BaselineInputs, parts: Sequence[Records]) -> list[np.ndarray]:
     """Return embeddings from the initial weights of the seed, without training."""
     method, _ = _initial(given)
-    method.eval()
     return [embed(method, records) for records in parts]
 
 

@@ -24,10 +24,9 @@ from PIL import Image as PIL
 
 from commlearn.batch import as_names
 from commlearn.comparison.answers.readouts import (
-    READOUTS,
-    ReadoutJob,
     clear_material,
     missing_readers,
+    shares_of,
     units_of,
     write_material,
 )
@@ -239,7 +238,6 @@ class _Questions:
     tasks: tuple[Task, ...]  # one for each target
     budgets: tuple[str, ...]  # budgets of labels
     readers: tuple[str, ...]  # names of the rivals' readers
-    pretrained: tuple[str, ...]  # those of them that were trained on other tables
     not_tried: dict[str, str]  # members that are left out, with the reason for each
 
 
@@ -263,7 +261,7 @@ def _questions(
             "another variant, or the targets that the verdict is about."
         )
     sorts = chosen_targets(data, targets_of(own_scores), "linear")
-    readers, pretrained, left_out = chosen_rivals(as_names(rivals), list(data.train.specs), len(data.fit))
+    readers, left_out = chosen_rivals(as_names(rivals), list(data.train.specs), len(data.fit))
     if not readers:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ConfigurationError(f"None of the rivals can be used ({reasons}). Name others.")
@@ -273,7 +271,7 @@ def _questions(
         if name not in own_scores
     }
     tasks = tuple(task_of(data, name, sort) for name, sort in sorts.items())
-    return _Questions(tasks, checked_budgets(budgets), tuple(readers), tuple(pretrained), left_out)
+    return _Questions(tasks, checked_budgets(budgets), tuple(readers), left_out)
 
 
 def _answer(
@@ -290,28 +288,26 @@ def _answer(
     """Compute the missing readouts, and write and return the verdict."""
     not_tried = dict(questions.not_tried)
     runs: dict[str, Path] = {}
-    by_name = {member.name: member for member in members}
+    roles = {member.name: member.role for member in members}
     for job in jobs:
-        member = by_name[job.method]
-        if member.baseline is None and member.labels:
-            not_tried[member.name] = "it learns from the labels of all training rows"
-        elif member.baseline is None and job.probes() is not None:
+        if roles[job.method] == "method with labels":
+            not_tried[job.method] = "it learns from the labels of all training rows"
+        elif roles[job.method] == "method" and job.probes() is not None:
             runs[run_name(job.method, job.seed)] = job.folder
     modalities, readers = list(data.train.specs), questions.readers
     missing = [
-        task
+        (readout, lacking)
         for task in questions.tasks
-        if any(
-            missing_readers(readout.path(out), names)
-            for readout, names in units_of(task, questions.budgets, modalities, readers, list(runs))
-        )
+        for readout, names in units_of(task, questions.budgets, modalities, readers, list(runs))
+        if (lacking := missing_readers(readout.path(out), names))
     ]
     if missing:
+        targets = dict.fromkeys(readout.target for readout, _ in missing)
         trainings = f"{len(runs)} training{'s' if len(runs) != 1 else ''}"
-        tell(f"predicting {', '.join(task.name for task in missing)} from {trainings} and by rivals")
+        tell(f"predicting {', '.join(targets)} from {trainings} and by rivals")
         network = with_method(experiment, source.method_options("comm", experiment))
-        write_material(out, vectors_of(network, data, runs, "untrained" in readers), missing)
-        shares = [_share(questions, out, part, at_a_time) for part in range(at_a_time)]
+        write_material(out, vectors_of(network, data, runs, "untrained" in readers), questions.tasks)
+        shares = shares_of(missing, out, at_a_time)
         errors = work_on(source, shares, at_a_time, tell, data.files, experiment.training.threads)
         for share, reason in errors.items():
             raise RunError(f"{share} failed: {reason}. Its output is in {share.folder / 'output.txt'}.")
@@ -319,19 +315,6 @@ def _answer(
     verdict = verdict_of(out, questions.tasks, questions.budgets, modalities, readers, list(runs), not_tried)
     write_atomically(out / "verdict.json", json_text(verdict).encode())
     return verdict
-
-
-def _share(questions: _Questions, out: Path, part: int, parts: int) -> ReadoutJob:
-    options = {
-        "out": str(out),
-        "part": part,
-        "of": parts,
-        "readers": questions.readers,
-        "budgets": questions.budgets,
-        "pretrained": questions.pretrained,
-    }
-    names = tuple(task.name for task in questions.tasks)
-    return ReadoutJob(READOUTS, part, "", names, out / READOUTS / f"process{part}", options)
 
 
 def _check_replaced(out: Path, recipe: object, table: object) -> None:

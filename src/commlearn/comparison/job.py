@@ -21,15 +21,7 @@ import torch
 
 from commlearn.comparison.answers.readouts import READOUTS, read_share
 from commlearn.comparison.baselines import BaselineInputs, find_baseline
-from commlearn.comparison.plan import (
-    DIVERGED,
-    FAILED,
-    PREDICTIONS,
-    PROBES,
-    ComparisonSource,
-    arrays_of,
-    with_method,
-)
+from commlearn.comparison.plan import PREDICTIONS, PROBES, ComparisonSource, arrays_of, with_method
 from commlearn.comparison.workers import peak_memory
 from commlearn.config.configuration import Experiment
 from commlearn.errors import CommlearnError, DivergedError
@@ -45,6 +37,7 @@ from commlearn.trained.training_rows import check_same_data
 from commlearn.training.callbacks import Lines
 from commlearn.training.train import train
 
+FAILED, DIVERGED = 2, 3  # exit codes
 PATIENCE = 60.0  # seconds to wait until a job of a killed comparison has written its last checkpoint
 
 

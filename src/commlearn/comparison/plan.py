@@ -51,8 +51,7 @@ class ComparisonSource:
         """Read the experiment of a recipe's variant or a schema, and its records, no record in two parts."""
         overrides = self.without_method_options({**self.overrides, **(more or {})})
         if is_schema(self.recipe):  # open settings are chosen once for all methods, as CoMM needs them
-            method = None if self.stated_method().get("name") == "comm" else "comm"
-            experiment, data, _ = read_own(self.recipe, self.table, overrides, method)
+            experiment, data, _ = read_own(self.recipe, self.table, overrides, "comm")
         elif self.table:
             raise ConfigurationError(
                 f"table: {self.recipe} is a recipe, not a schema; it names its own data."
@@ -139,7 +138,6 @@ def with_method(experiment: Experiment, options: Mapping[str, Any]) -> Experimen
 
 PROBES, PREDICTIONS = "probes.json", "predictions.npz"
 LONGEST = 200  # bytes of a target's name in the name of a folder
-FAILED, DIVERGED = 2, 3  # exit codes of a job that failed
 
 
 @dataclass(frozen=True)

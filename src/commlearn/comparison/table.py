@@ -116,8 +116,6 @@ class Prediction(NamedTuple):
 
 Predictions = dict[str, Prediction]
 """Predictions by target."""
-Results = dict[Job, dict[str, Any] | None]
-"""What each job's probes gave; None if it has not finished."""
 
 
 def values_of_draws(predictions: Predictions, sorts: Mapping[str, str]) -> np.ndarray:
@@ -132,21 +130,6 @@ def values_of_draws(predictions: Predictions, sorts: Mapping[str, str]) -> np.nd
             scores = [measures.main_score(sorts[target], truth, predicted, weights) for weights in blocks]
         by_target.append(np.concatenate(scores))
     return 100 * np.mean(by_target, axis=0)
-
-
-def difference(
-    own: Mapping[int, np.ndarray],
-    other: Mapping[int, np.ndarray],
-    pairs: Sequence[tuple[int, int]],
-    centre: float | None = None,
-    factor: float = 1.0,
-) -> tuple[float, float]:
-    """Return the 95 % interval of own minus other, over draws of test records and over pairs of seeds.
-
-    The draws are spread by `factor` about `centre`, the difference on the original records.
-    """
-    gaps = np.stack([own[own_seed] - other[other_seed] for own_seed, other_seed in pairs])  # (pairs, draws)
-    return interval_over_repeats(gaps, float(np.nanmean(gaps)) if centre is None else centre, factor)
 
 
 def seed_pairs(own: Collection[int], other: Collection[int]) -> list[tuple[int, int]]:
@@ -174,20 +157,20 @@ def table_from(
     sorts = chosen_targets(data, sorted(targets_of(scores)), "linear")
     steps = experiment.training.epochs * (len(data.train) // experiment.training.batch_size)
     rows: dict[str, Any] = {}
-    draws: dict[str, dict[str, dict[int, np.ndarray]]] = {}
+    draws: dict[str, dict[str, dict[int, np.ndarray]]] = {name: {} for name in scores}  # by score and member
     factors = dict.fromkeys(scores, 1.0)  # widen the draws' intervals; the largest over seeds and targets
     for member in members:
         member_jobs = [job for job in jobs if job.method == member.name]
         results = {job: job.probes() for job in member_jobs}
-        scored = {name: _by_seed(results, score, sorts) for name, score in scores.items()}
-        draws[member.name] = {}
-        for name, values in scored.items():
-            predictions = {seed: _predictions(results, scores[name], seed) for seed in values}
-            draws[member.name][name] = {
-                seed: values_of_draws(by_target, sorts) for seed, by_target in predictions.items()
-            }
-            for by_target in predictions.values():
-                for target, prediction in by_target.items():
+        scored = {}
+        for name, score in scores.items():
+            own = {job: probes for job, probes in results.items() if probes and job.variant == score.variant}
+            scored[name] = _by_seed(own, score.targets, sorts)
+            draws[name][member.name] = {}
+            for seed in scored[name]:
+                predictions = _predictions([job for job in own if job.seed == seed], score.targets)
+                draws[name][member.name][seed] = values_of_draws(predictions, sorts)
+                for target, prediction in predictions.items():
                     strata = measures.strata_of(sorts[target], prediction.truth)
                     factors[name] = max(factors[name], widening(strata, prediction.groups))
         costs = [values_of_file(job.folder / COST) for job in member_jobs if (job.folder / COST).exists()]
@@ -202,7 +185,7 @@ def table_from(
             "errors": {str(job): errors[job] for job in member_jobs if job in errors},
         }
     for name in scores:
-        _compare(name, rows, {member: values[name] for member, values in draws.items()}, factors[name])
+        _compare(name, rows, draws[name], factors[name])
     metrics = {MEASURES[MEASURE_OF[sort]] for sort in sorts.values()}
     return {
         "recipe": experiment.name,
@@ -220,18 +203,19 @@ def table_from(
     }
 
 
-def _by_seed(results: Results, score: Score, sorts: Mapping[str, str]) -> dict[int, float]:
+def _by_seed(
+    results: Mapping[Job, Mapping[str, Any]], targets: Sequence[str], sorts: Mapping[str, str]
+) -> dict[int, float]:
     """Return the score of each seed for which all targets of the score were measured."""
     by_seed: dict[int, dict[str, float]] = {}
     for job, probes in results.items():
-        for target in score.targets if probes and job.variant == score.variant else ():
-            value = probes[target][MEASURE_OF[sorts[target]]] if probes and target in job.targets else None
-            if value is not None:
+        for target in targets:
+            if target in job.targets and (value := probes[target][MEASURE_OF[sorts[target]]]) is not None:
                 by_seed.setdefault(job.seed, {})[target] = value
     return {
-        seed: 100 * float(np.mean([values[target] for target in score.targets]))
+        seed: 100 * float(np.mean([values[target] for target in targets]))
         for seed, values in by_seed.items()
-        if set(score.targets) <= set(values)
+        if set(targets) <= set(values)
     }
 
 
@@ -245,9 +229,12 @@ def _cell(values: Mapping[int, float]) -> dict[str, Any]:
 
 
 def _compare(
-    score: str, rows: dict[str, Any], draws: Mapping[str, Mapping[int, np.ndarray]], factor: float = 1.0
+    score: str, rows: dict[str, Any], draws: Mapping[str, Mapping[int, np.ndarray]], factor: float
 ) -> None:
-    """Add each row's difference from the best label-free baseline or, without one, the best other member."""
+    """Add each row's difference from the best label-free baseline or, without one, the best other member.
+
+    Its interval is over draws of test records, spread by `factor`, and over pairs of seeds.
+    """
     means = {name: row["scores"][score]["mean"] for name, row in rows.items()}
     scored = [name for name, mean in means.items() if mean is not None]
     simple = [name for name in scored if rows[name]["role"] in ("baseline", "floor")]
@@ -259,20 +246,19 @@ def _compare(
         pairs = seed_pairs(draws[name], draws[best])
         values, best_values = (rows[key]["scores"][score]["values"] for key in (name, best))
         mean = float(np.mean([values[str(key)] - best_values[str(best_key)] for key, best_key in pairs]))
+        gaps = np.stack([draws[name][key] - draws[best][best_key] for key, best_key in pairs])
         rows[name]["scores"][score]["difference"] = {
             "to": best,
             "mean": mean,
-            "interval": list(difference(draws[name], draws[best], pairs, mean, factor)),
+            "interval": list(interval_over_repeats(gaps, mean, factor)),
         }
 
 
-def _predictions(results: Results, score: Score, seed: int) -> Predictions:
+def _predictions(jobs: Sequence[Job], targets: Sequence[str]) -> Predictions:
     predictions: Predictions = {}
-    for job, probes in results.items():
-        if job.seed != seed or job.variant != score.variant or probes is None:
-            continue
+    for job in jobs:
         arrays = arrays_of(job.folder / PREDICTIONS)
-        for target in score.targets:
+        for target in targets:
             if target in job.targets:
                 names = [f"{target}/{part}" for part in ("truth", "predicted", "groups")]
                 predictions[target] = Prediction(*(arrays[name] for name in names if name in arrays))

@@ -81,18 +81,18 @@ def settings_to_try(over: Mapping[str, Values], budget: int | None, seed: int) -
     settings: list[Setting] = [{}]
     grid = [values for values in over.values() if isinstance(values, list)]
     is_grid = len(grid) == len(over)
-    size = math.prod(len(values) for values in grid)
     if budget is None and not is_grid:
         raise ConfigurationError(
             "A range has infinitely many settings; give budget=, the number of settings to try."
         )
-    if budget is not None and budget < 1:
-        raise ConfigurationError(f"budget is {budget}; give the number of settings to try, 1 or more.")
+    size = len(settings) + math.prod(len(values) for values in grid)
+    limit = size if budget is None else budget
+    if limit < 1:
+        raise ConfigurationError(f"budget is {limit}; give the number of settings to try, 1 or more.")
     if not over:
         return settings
-    if is_grid and (budget is None or size + len(settings) <= budget):
+    if is_grid and size <= limit:
         return settings + [dict(zip(over, values, strict=True)) for values in itertools.product(*grid)]
-    limit = budget or 0
     generator = numpy_generator(seed, "settings to try")
     for _ in range(TRIES * limit):
         if len(settings) >= limit:

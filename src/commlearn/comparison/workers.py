@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import torch
 
-from commlearn.comparison.plan import DIVERGED, ComparisonSource, Job
+from commlearn.comparison.plan import ComparisonSource, Job
 from commlearn.cores import cores, free_cores, stated_threads
 from commlearn.trained.run_folder import JOB, OUTPUT, RunFolder
 
@@ -128,8 +128,6 @@ def _reason(job: Job, code: int) -> str:
         name = signal.Signals(-code).name
         hint = "; did it run out of memory? Try jobs=1" if -code == signal.SIGKILL else ""
         return f"ended by {name}{hint}"
-    if code == DIVERGED:
-        return last_words
     return last_words or f"exited with code {code} and printed nothing"
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from commlearn.kinds.base import Cells
 from commlearn.kinds.rows import Unreadable
 from commlearn.probes.nearest import unit
 from commlearn.probes.retrieval import comparable_vectors
-from commlearn.records import Records, presence
+from commlearn.records import Records
 from commlearn.seeds import numpy_generator
 from commlearn.storage.locks import atomic_file
 from commlearn.storage.plain_files import plain_file
@@ -34,7 +34,7 @@ from commlearn.tables.schema import Schema
 from commlearn.tables.splits import cell_keys
 from commlearn.tables.table import Table
 from commlearn.trained.artifact import to_parts
-from commlearn.trained.embed import embed, naming_rows
+from commlearn.trained.embed import embed, naming_rows, rows_with_any
 from commlearn.trained.model import Trained
 from commlearn.trained.stream import chunk_rows
 
@@ -69,22 +69,22 @@ class Likeness:
     @classmethod
     def learn(cls, model: Any, records: Records, by: Subset, modalities: Subset) -> Likeness:
         """Calibrate on some records of a table, which must be in random order."""
-        rows = np.flatnonzero(has_any_modality(records, by) & has_any_modality(records, modalities))
+        rows = np.intersect1d(rows_with_any(records, by), rows_with_any(records, modalities))
         records = records.choose(rows)
         empty = np.zeros(0)
-        likeness = cls(by, modalities, empty, empty, empty)
+        likeness = cls(by, modalities, center=empty, scale=empty, typical=empty)
         if by == modalities and len(rows):
             scaler = StandardScaler().fit(embed(model, records, by))
             size = np.maximum(np.abs(scaler.mean_), np.median(np.abs(scaler.mean_)))
             scale = np.where(scaler.scale_ > ROUNDING * size, scaler.scale_, 1.0)  # 1 if all are the same
-            likeness = cls(by, modalities, scaler.mean_, scale, empty)
+            likeness = replace(likeness, center=scaler.mean_, scale=scale)
         if len(rows) < 2:
             return likeness
         queries = likeness.vectors(model, records, by)
         candidates = likeness.vectors(model, records, modalities)
         shifts = range(1, min(len(rows), 1 + -(-PAIRS // len(rows))))
         cosines = [(queries * np.roll(candidates, shift, axis=0)).sum(axis=1) for shift in shifts]
-        return cls(by, modalities, likeness.center, likeness.scale, np.sort(np.concatenate(cosines)))
+        return replace(likeness, typical=np.sort(np.concatenate(cosines)))
 
     def vectors(self, model: Any, records: Records, side: Subset) -> np.ndarray:
         """Return the vectors of records on one side, scaled to length 1, (records, dim) float32."""
@@ -112,11 +112,6 @@ class Likeness:
 def raw_vectors(model: Any, records: Records, names: Subset, same: bool) -> np.ndarray:
     """Return vectors to compare with those of the same modalities, or of other ones, (records, dim)."""
     return embed(model, records, names) if same else comparable_vectors(model, records, names)
-
-
-def has_any_modality(records: Records, names: Sequence[str]) -> np.ndarray:
-    """Return which records have at least one of these modalities, (records,) bool."""
-    return np.any([presence(records.columns[name]) for name in names], axis=0)
 
 
 def in_words(above: dict[str, float]) -> str:
@@ -160,9 +155,9 @@ def build(model: Trained, table: Table, by: Subset, modalities: Subset, tell: Ca
     chunk = chunk_rows({name: model.specs[name] for name in modalities})
     for start in range(0, len(table), chunk):
         positions = np.arange(start, min(start + chunk, len(table)))
-        records = records_of(model, table, positions, (), modalities, unreadable)
+        records = records_of(model, table, positions, modalities, unreadable)
         unreadable.judge(at_end=False)
-        present = np.flatnonzero(has_any_modality(records, modalities))
+        present = rows_with_any(records, modalities)
         if len(present):
             cells = Cells(table.frame.iloc[positions[present]].reset_index(drop=True), table.root, start)
             with naming_rows(cells, model.reader()[0].id):
@@ -179,7 +174,7 @@ def build(model: Trained, table: Table, by: Subset, modalities: Subset, tell: Ca
         )
     tell("comparing random pairs")
     sample_rows = numpy_generator(0, "search").permutation(len(table))[:SAMPLE]
-    sample = records_of(model, table, sample_rows, by, modalities)
+    sample = records_of(model, table, sample_rows, (*by, *modalities))
     whole = Likeness.learn(model, sample, by, modalities)
     each = {name: Likeness.learn(model, sample, *_sides(by, name)) for name in modalities}
     vectors = np.concatenate([whole.normalised(part) for part in parts])
@@ -192,19 +187,13 @@ def _sides(by: Subset, name: str) -> tuple[Subset, Subset]:
 
 
 def records_of(
-    model: Trained,
-    table: Table,
-    rows: np.ndarray,
-    by: Sequence[str],
-    modalities: Sequence[str],
-    unreadable: Unreadable | None = None,
+    model: Trained, table: Table, rows: np.ndarray, names: Sequence[str], unreadable: Unreadable | None = None
 ) -> Records:
     """Return some rows of a table as records with these modalities, including rows that have none of them.
 
     Cells that cannot be read count as missing if the schema says so, however many; they are added to
     `unreadable`, if given.
     """
-    names = [name for name in model.specs if name in by or name in modalities]
     cells = Cells(table.frame.iloc[rows].reset_index(drop=True), table.root, int(rows[0]) if len(rows) else 0)
     return model.records(cells, modalities=names, empty=True, unreadable=unreadable or Unreadable(100))
 
@@ -226,8 +215,8 @@ def table_identity(schema: Schema, table: Table, names: Sequence[str]) -> str:
     for kind in schema.modalities.values():
         for column in kind.columns() if hasattr(kind, "outside") else ():  # its cells may name files
             for cell in table.frame[column].tolist() if column in table.frame else ():
-                if isinstance(cell, str | Path) and (state := _state(table.root, cell)):
-                    digest.update(state)
+                if isinstance(cell, str | Path):
+                    digest.update(_state(table.root, cell))
     return digest.hexdigest()
 
 

@@ -11,19 +11,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from commlearn.batch import Subset
+from commlearn.batch import Subset, as_names
 from commlearn.errors import ConfigurationError, DataError, RunError, unknown
 from commlearn.errors import nearest as nearest_name
 from commlearn.kinds.base import Cells
 from commlearn.kinds.rows import WAY_OUT, is_empty
 from commlearn.probes.nearest import nearest
 from commlearn.probes.readout_rows import own_table
-from commlearn.records import Records
+from commlearn.records import Records, presence
 from commlearn.search.index import (
     Index,
     build,
     file_name,
-    has_any_modality,
     in_words,
     model_identity,
     read,
@@ -35,7 +34,7 @@ from commlearn.seeds import numpy_generator
 from commlearn.tables.schema import Schema
 from commlearn.tables.splits import name_keys
 from commlearn.tables.table import Source, Table, convert_like, read_table
-from commlearn.trained.embed import method_owner
+from commlearn.trained.embed import method_owner, rows_with_any
 from commlearn.trained.model import Trained
 from commlearn.trained.run import Run
 
@@ -98,15 +97,8 @@ def similar(
 class Searcher:
     """A table for several searches, which is read, embedded and indexed once.
 
-    Args:
-        model: as for `similar`; so are the other arguments.
-        table: rows to search.
-        query: the first query, or one like all others: its cells determine `by` and `modalities`.
-        modalities: modalities of the table's records that count.
-        by: modalities of the queries that count.
-        index: folder of the index.
-        approximate: search through faiss lists.
-        tell: function that receives progress messages.
+    The arguments are those of `similar`, where `query` is the first query, or one like all others: its cells
+    determine `by` and `modalities`.
     """
 
     def __init__(
@@ -149,8 +141,8 @@ class Searcher:
             query_record = records_of_cells(self.model, cells_of(query, self.schema), self.by)
         else:
             row = row_of(query, self.table, self.schema)
-            query_record = records_of(self.model, self.table, np.array([row]), self.by, ())
-        if not has_any_modality(query_record, self.by)[0]:
+            query_record = records_of(self.model, self.table, np.array([row]), self.by)
+        if not len(rows_with_any(query_record, self.by)):
             subject = "The query" if row is None else f"Row {row}"
             raise DataError(
                 f"{subject} has none of {', '.join(self.by)}. Choose modalities that it has: by=[...]."
@@ -172,7 +164,7 @@ class Searcher:
             if column is not None and column in cells:
                 columns[name] = cells[column].to_numpy()
         columns |= {"score": cosines, "above": self.index.whole.above(cosines)}
-        records = records_of(self.model, self.table, rows, (), self.modalities)
+        records = records_of(self.model, self.table, rows, self.modalities)
         scores, copies = self._scores(query_record, records)
         above = {name: self.index.each[name].above(scores[name]) for name in self.modalities}
         for name in self.modalities if len(self.modalities) > 1 else ():
@@ -190,10 +182,10 @@ class Searcher:
         """Return each hit's cosine by modality, NaN if one side lacks it, and which hits are copies."""
         scores, copies = {}, np.full(len(records), self.by == self.modalities)
         for name, likeness in self.index.each.items():
-            in_query = bool(has_any_modality(query_record, likeness.by)[0])
-            in_records = has_any_modality(records, [name])
+            in_query = len(rows_with_any(query_record, likeness.by)) > 0
+            in_records = presence(records.columns[name])
             scores[name] = np.full(len(records), np.nan)
-            hits = np.flatnonzero(in_records) if in_query else np.zeros(0, dtype=np.int64)
+            hits = np.flatnonzero(in_records & in_query)
             if len(hits):
                 vector = likeness.vectors(self.model, query_record, likeness.by)
                 candidates = likeness.vectors(self.model, records.choose(hits), likeness.modalities)
@@ -222,10 +214,9 @@ class Searcher:
             return build(self.model, self.table, self.by, self.modalities, tell)
         location = str(Path(self.source).resolve()) if isinstance(self.source, str | Path) else ""
         name = file_name(location, self.by, self.modalities)
-        names = [part for part in self.schema.modalities if part in self.by or part in self.modalities]
         identity = {
             "model": model_identity(self.model),
-            "table": table_identity(self.schema, self.table, names),
+            "table": table_identity(self.schema, self.table, (*self.by, *self.modalities)),
         }
         index, reason = read(directory / name, identity, self.by, self.modalities, len(self.table))
         if index is not None:
@@ -264,7 +255,7 @@ def _sides(
 
 
 def _names(model: Trained, names: Sequence[str] | str | None) -> list[str]:
-    chosen = [names] if isinstance(names, str) else list(names or ())
+    chosen = as_names(names) or []
     for name in chosen:
         if name not in model.specs:
             raise ConfigurationError(unknown("modality", name, model.specs))
@@ -396,10 +387,9 @@ class Lists:
 
     Args:
         vectors: (records, dim) float32.
-        visited: number of lists that a query searches; more lists find more, but take longer.
     """
 
-    def __init__(self, vectors: np.ndarray, visited: int | None = None) -> None:
+    def __init__(self, vectors: np.ndarray) -> None:
         try:
             import faiss
         except ImportError as problem:
@@ -407,12 +397,11 @@ class Lists:
                 f"approximate=True needs faiss: {EXTRA}. Exact search needs no extra package."
             ) from problem
         count = max(1, min(int(LISTS * math.sqrt(len(vectors))), len(vectors) // 40))
-        self.visited = visited or max(FEWEST, int(VISITED * count))
         self.index = faiss.index_factory(vectors.shape[1], f"IVF{count},Flat", faiss.METRIC_INNER_PRODUCT)
         examples = numpy_generator(0, "lists").permutation(len(vectors))[: EXAMPLES * count]
         self.index.train(np.ascontiguousarray(vectors[np.sort(examples)]))
         self.index.add(np.ascontiguousarray(vectors))
-        self.index.nprobe = self.visited
+        self.index.nprobe = max(FEWEST, int(VISITED * count))  # more lists find more, but take longer
 
     def nearest(self, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return positions and cosines of similar vectors, (rows, count) each.

@@ -60,7 +60,7 @@ def forecast(
     check_targets(data, sorts)  # a sample may have no labels of a rare target
     modalities = list(data.train.specs)
     vectors = vectors_of(experiment, data, {}, untrained=False)
-    readers, _, _ = chosen_rivals(READERS, modalities, len(data.fit))
+    readers, _ = chosen_rivals(READERS, modalities, len(data.fit))
     forecasts = {}
     for name, sort in sorts.items():
         tell(f"predicting {name} from the features of {len(data.fit)} rows")

@@ -51,21 +51,20 @@ def linear(blocks: Mapping[str, Block], labelled: Labelled) -> Reading:
     parts = [_standardised(block) for block in blocks.values()]
     widths = np.array([part.train.shape[1] for part in parts])
 
-    def evaluate(scales: np.ndarray, strength: float) -> tuple[float, np.ndarray]:
+    def evaluated(scales: np.ndarray, strength: float) -> tuple[float, np.ndarray, np.ndarray, float]:
         rows = _side_by_side([part.train[labelled.rows] for part in parts], scales)
         out_of_fold = _held_out(_fit_linear(sort, strength), rows, labelled)
-        return labelled.mean_loss(out_of_fold), out_of_fold
+        return labelled.mean_loss(out_of_fold), out_of_fold, scales, strength
 
     even = np.sqrt(widths.mean() / widths)
     starts = [np.ones(len(parts))] if np.allclose(even, 1) else [np.ones(len(parts)), even]
-    entries = [(*evaluate(scales, strength), scales, strength) for scales in starts for strength in STRENGTHS]
+    entries = [evaluated(scales, strength) for scales in starts for strength in STRENGTHS]
     best = min(entries, key=lambda entry: entry[0])
     for index in range(len(parts) if len(parts) > 1 else 0):
         for factor in FACTORS:
             scales = best[2].copy()
             scales[index] *= factor
-            entry = (*evaluate(scales, best[3]), scales, best[3])
-            best = min(best, entry, key=lambda entry: entry[0])
+            best = min(best, evaluated(scales, best[3]), key=lambda entry: entry[0])
     _, out_of_fold, scales, strength = best
     train, test = (_side_by_side([part[side] for part in parts], scales) for side in (0, 1))
     return _reading(_fit_linear(sort, strength), train, test, labelled, out_of_fold)

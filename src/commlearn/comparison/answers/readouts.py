@@ -1,7 +1,7 @@
 """Readouts of a comparison: every reader on every draw of labelled rows, computed in several processes.
 
-The comparison writes the vectors and the targets once. Each process takes its share of the units and writes
-one complete file for each. Units whose file exists are not computed again.
+The comparison writes the vectors and the targets once, and gives each process a share of what is missing.
+The process writes one complete file for each readout.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from commlearn.comparison.answers.readers import Block
-from commlearn.comparison.answers.rivals import REFIT, Key, Unit, alone, estimators, of_task
+from commlearn.comparison.answers.rivals import PRETRAINED, REFIT, Key, Unit, alone, estimators, of_task
 from commlearn.comparison.answers.task import ALL, DRAWS, Task, budgets_of, labelled_rows
 from commlearn.comparison.plan import Job, arrays_of
 from commlearn.comparison.workers import forget_peak, peak_memory
@@ -58,6 +59,16 @@ class ReadoutJob(Job):
 
     def __str__(self) -> str:
         return f"readouts, part {self.options['part'] + 1} of {self.options['of']}"
+
+
+def shares_of(missing: Sequence[tuple[Readout, list[str]]], out: Path, parts: int) -> list[ReadoutJob]:
+    """Divide readouts, with the names of the readers that each lacks, between several processes."""
+    jobs = []
+    for part in range(parts):
+        units = [(asdict(readout), readers) for readout, readers in missing[part::parts]]
+        options = {"out": str(out), "part": part, "of": parts, "units": units}
+        jobs.append(ReadoutJob(READOUTS, part, "", (), out / READOUTS / f"process{part}", options))
+    return jobs
 
 
 class Result(NamedTuple):
@@ -115,13 +126,9 @@ def write_material(out: Path, vectors: Mapping[Key, Block], tasks: Sequence[Task
         for side, values in zip(("train", "test"), block, strict=True):
             np.save(folder / f"{number}-{side}.npy", np.ascontiguousarray(values, dtype=np.float32))
     for number, task in enumerate(tasks):
-        attributes = {part.name: getattr(task, part.name) for part in fields(Task)}
-        arrays = {name: value for name, value in attributes.items() if isinstance(value, np.ndarray)}
+        arrays = {name: value for name, value in asdict(task).items() if isinstance(value, np.ndarray)}
         np.savez(folder / f"task{number}.npz", **arrays)  # type: ignore[arg-type]
-    descriptions = [
-        {"name": task.name, "sort": task.sort, "measure": task.measure, "labels": task.labels}
-        for task in tasks
-    ]
+    descriptions = [{"name": task.name, "sort": task.sort, "measure": task.measure} for task in tasks]
     index = {"vectors": [list(key) for key in vectors], "tasks": descriptions}
     write_atomically(folder / INDEX, json.dumps(index).encode())
 
@@ -137,26 +144,21 @@ def clear_material(out: Path) -> None:
 
 
 def read_share(out: Path, options: Mapping[str, Any]) -> None:
-    """Compute the missing readouts among the units that belong to this process's share."""
+    """Compute the readouts of a process's share."""
     vectors, tasks = _read_material(out / READOUTS / VECTORS)
-    modalities = [key.name for key in vectors if key.sort == "alone"]
-    runs = [key.name for key in vectors if key.sort == "learned" and not key.without]
-    pretrained = {name: estimators(name) for name in options["pretrained"]}
-    number = 0
+    units = [(Readout(**readout), readers) for readout, readers in options["units"]]
+    for name in PRETRAINED.keys() & {reader for _, readers in units for reader in readers}:
+        estimators(name)  # imports its module before its reader is timed
     with threadpool_limits(limits=1):  # small products: threads only wait for each other
-        for task in tasks:
-            own_vectors: dict[Key, Block] = {}
-            for readout, readers in units_of(task, options["budgets"], modalities, options["readers"], runs):
-                missing = missing_readers(readout.path(out), readers)
-                number += 1
-                if not missing or number % options["of"] != options["part"]:
-                    continue
-                own_vectors = own_vectors or of_task(vectors, task)
+        for target, own_units in groupby(units, lambda unit: unit[0].target):
+            task = tasks[target]
+            own_vectors = of_task(vectors, task)
+            for readout, readers in own_units:
                 print(f"reading {readout}", flush=True)
                 absences = readout.budget == ALL and not readout.without
                 labelled = labelled_rows(task, readout.budget, readout.draw)
-                unit = Unit(own_vectors, labelled, readout.without, absences, pretrained)
-                _keep(readout.path(out), {**results_in(readout.path(out)), **results_of_unit(unit, missing)})
+                unit = Unit(own_vectors, labelled, readout.without, absences)
+                _keep(readout.path(out), {**results_in(readout.path(out)), **results_of_unit(unit, readers)})
 
 
 def results_of_unit(unit: Unit, readers: Sequence[str]) -> dict[tuple[str, str], Result]:
@@ -191,7 +193,8 @@ def _keep(path: Path, results: Mapping[tuple[str, str], Result]) -> None:
     write_atomically(path, content.getvalue())
 
 
-def _read_material(folder: Path) -> tuple[dict[Key, Block], list[Task]]:
+def _read_material(folder: Path) -> tuple[dict[Key, Block], dict[str, Task]]:
+    """Return the vectors, and the tasks by the names of their targets."""
     index = values_of_file(folder / INDEX)
     vectors = {
         Key(*key): Block(
@@ -199,10 +202,10 @@ def _read_material(folder: Path) -> tuple[dict[Key, Block], list[Task]]:
         )
         for number, key in enumerate(index["vectors"])
     }
-    tasks = []
+    tasks = {}
     for number, description in enumerate(index["tasks"]):
         arrays: dict[str, Any] = arrays_of(folder / f"task{number}.npz")
-        tasks.append(Task(**{**description, "labels": tuple(description["labels"]), **arrays}))
+        tasks[description["name"]] = Task(**description, **arrays)
     return vectors, tasks
 
 

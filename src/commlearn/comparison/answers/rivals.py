@@ -18,12 +18,12 @@ import torch
 from commlearn.comparison.answers import readers
 from commlearn.comparison.answers.readers import Block, Reading
 from commlearn.comparison.answers.task import Labelled, Task
-from commlearn.comparison.baselines import flagged, raw_parts
-from commlearn.config.build import build_features, build_method, pretrained_of
+from commlearn.comparison.baselines import raw_parts
+from commlearn.config.build import build_method, pretrained_of
 from commlearn.config.configuration import Experiment
 from commlearn.errors import ConfigurationError, unknown
 from commlearn.models.features import FeatureBlocks, feature_column
-from commlearn.records import Column, Dataset, Records, presence
+from commlearn.records import Dataset, Records
 from commlearn.tables.streamed import StreamedRecords
 from commlearn.trained.artifact import load
 from commlearn.trained.embed import embed, embed_with_gaps, rows_with_any
@@ -56,56 +56,44 @@ def vectors_of(
     pretrained = pretrained_of(data.state)
     plain = {name: spec for name, spec in data.train.specs.items() if name not in pretrained}
     fixed = FeatureBlocks(plain, experiment.model.networks).learn(train, experiment.seed) if plain else None
-    columns = {
-        name: [feature_column(block, records.columns[name]) for records in parts]
-        for name, block in (fixed.each if fixed else {}).items()
-    }
-    raw = raw_parts(parts, [name for name in modalities if name not in plain])
-    vectors: dict[Key, Block] = {}
-    for name in modalities:  # zeros if absent, with a flag if any record lacks it
-        sides = raw.get(name) or flagged(
-            [column.take(np.arange(len(column))).values.numpy() for column in columns[name]],
-            [presence(records.columns[name]) for records in parts],
-        )
-        vectors[Key("alone", name)] = Block(*sides)
+    featured = [_with_features(fixed, records) for records in parts]
+    features = raw_parts(featured, modalities)  # zeros if absent, with a flag if any record lacks it
+    vectors = {Key("alone", name): Block(*sides) for name, sides in features.items()}
     for absent, names in subsets.items():
-        features = [_beside(fixed, columns, raw, names, side, len(parts[side])) for side in range(2)]
-        for name in modalities:  # for an absent one: what the others predict
-            vectors[Key("beside", name, absent)] = Block(*(side[name] for side in features))
+        expected = [_beside(fixed, records, names) for records in featured] if fixed else []
+        for name in modalities:  # for an absent one: what the others predict, or zeros
+            if name in plain:
+                sides = [side[name] for side in expected]
+            else:
+                sides = features[name] if name in names else [np.zeros_like(side) for side in features[name]]
+            vectors[Key("beside", name, absent)] = Block(*sides)
     for run, folder in runs.items():
         model = load(folder)
         for absent, names in subsets.items():
             vectors[Key("learned", run, absent)] = Block(*(_embedded(model, part, names) for part in parts))
     if untrained:
-        uses_features = build_features(experiment, data.train.specs, data.state) is not None
-        blocks = fixed if uses_features else None
+        blocks = fixed if experiment.model.features == "fixed" else None
         initial = build_method(experiment, data.train.specs, data.state, features=blocks).eval()
         vectors[Key("untrained")] = Block(*(embed(initial, part, blocks="learned") for part in parts))
     return vectors
 
 
-def _beside(
-    fixed: FeatureBlocks | None,
-    columns: Mapping[str, Sequence[Column]],
-    raw: Mapping[str, Sequence[np.ndarray]],
-    names: Sequence[str],
-    side: int,
-    records: int,
-) -> dict[str, np.ndarray]:
-    """Return every modality's features, as an embedding of only the named modalities holds them."""
-    features = {
-        name: values[side] if name in names else np.zeros_like(values[side]) for name, values in raw.items()
-    }
-    if fixed is None:
-        return features
-    used = [name for name in names if name in columns] or list(columns)[:1]
+def _with_features(fixed: FeatureBlocks | None, records: Records) -> Records:
+    """Return the records with the fixed features of a modality, if it has any, in place of its values."""
+    blocks = fixed.each if fixed else {}
+    columns = {name: feature_column(block, records.columns[name]) for name, block in blocks.items()}
+    return Records({**records.columns, **columns})
+
+
+def _beside(fixed: FeatureBlocks, records: Records, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return every modality's fixed features, as an embedding of only the named modalities holds them."""
+    used = [name for name in names if name in fixed.dims] or list(fixed.dims)[:1]
     batches = []
-    for start in range(0, records, AT_A_TIME):
-        rows = np.arange(start, min(start + AT_A_TIME, records))
-        view = {name: columns[name][side].take(rows) for name in used}
+    for start in range(0, len(records), AT_A_TIME):
+        view = records.view(slice(start, start + AT_A_TIME), used)
         batches.append(fixed(view, [name for name in used if name in names]))
     values, ends = torch.cat(batches).numpy(), np.cumsum(list(fixed.dims.values()))[:-1]
-    return features | dict(zip(fixed.dims, np.split(values, ends, axis=1), strict=True))
+    return dict(zip(fixed.dims, np.split(values, ends, axis=1), strict=True))
 
 
 def _embedded(model: Any, records: Records, names: Sequence[str]) -> np.ndarray:
@@ -146,18 +134,12 @@ class Unit:
     """
 
     def __init__(
-        self,
-        vectors: Mapping[Key, Block],
-        labelled: Labelled,
-        without: str = "",
-        absences: bool = False,
-        pretrained: Mapping[str, tuple[Any, Any]] | None = None,
+        self, vectors: Mapping[Key, Block], labelled: Labelled, without: str = "", absences: bool = False
     ) -> None:
         self.vectors, self.labelled, self.without = vectors, labelled, without
         self.modalities = [key.name for key in vectors if key.sort == "alone"]
         self.runs = {key.name for key in vectors if key.sort == "learned"}
         self.absences = self.modalities if absences and len(self.modalities) > 1 else []
-        self.pretrained = pretrained or {}
         self._readings: dict[str, Reading] = {}
 
     def reading(self, name: str) -> Reading:
@@ -190,8 +172,8 @@ class Unit:
             return readers.linear({"components": readers.components(beside)}, labelled)
         if name == "untrained":
             return readers.linear({EMBEDDING: self.vectors[Key("untrained")], **beside}, labelled)
-        if name in self.pretrained:
-            return readers.in_context(beside, labelled, *self.pretrained[name])
+        if name in PRETRAINED:
+            return readers.in_context(beside, labelled, *estimators(name))
         return {"boosting": readers.boosted, "network": readers.network}[name](beside, labelled)
 
     def _left_out(self, run: str, modality: str, blocks: Mapping[str, Block]) -> dict[str, Block]:
@@ -215,28 +197,23 @@ def alone(modality: str) -> str:
 
 def chosen_rivals(
     names: Sequence[str] | None, modalities: Sequence[str], rows: int
-) -> tuple[list[str], dict[str, tuple[Any, Any]], dict[str, str]]:
-    """Return the named rivals' readers, those with a pretrained model, and left-out rivals with reasons."""
+) -> tuple[list[str], dict[str, str]]:
+    """Return the named rivals' readers, and the rivals that are left out with reasons."""
     requested = list(RIVALS) if names is None or "all" in names else list(dict.fromkeys(names))
     for name in requested:
         if name not in RIVALS:
             raise ConfigurationError(unknown("rival", name, [*RIVALS, "all"]))
-    chosen, pretrained, left_out = [], {}, {}
+    chosen, left_out = [], {}
     for name in requested:
         if name == "single":
             chosen += [alone(modality) for modality in modalities]
-        elif name in PRETRAINED:
-            reason = _unusable(name, rows)
-            if reason:
-                left_out[name] = reason
-            else:
-                pretrained[name] = estimators(name)
-                chosen.append(name)
+        elif name in PRETRAINED and (reason := _unusable(name, rows)):
+            left_out[name] = reason
         elif name == "late fusion" and len(modalities) < 2:
             left_out[name] = "there is only one modality"
         else:
             chosen.append(name)
-    return chosen, pretrained, left_out
+    return chosen, left_out
 
 
 def estimators(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:

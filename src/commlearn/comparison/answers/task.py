@@ -13,7 +13,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 from commlearn.errors import ConfigurationError
 from commlearn.probes import measures
 from commlearn.probes.linear import as_outputs, label_matrix, label_names
-from commlearn.probes.measures import draws, widening
+from commlearn.probes.measures import draws
 from commlearn.probes.probe import has_label
 from commlearn.records import Dataset, Records
 from commlearn.seeds import numpy_generator
@@ -37,7 +37,6 @@ class Task:
     name: str
     sort: str  # class, number or multilabel
     measure: str  # balanced_accuracy, auroc or r2
-    labels: tuple[str, ...]  # names of the outputs
     train_rows: np.ndarray  # positions, among the rows to fit on, of those that have the target
     test_rows: np.ndarray  # the same among the rows to score
     train: np.ndarray  # (rows, outputs): one-hot classes, 0/1 labels or standardised numbers
@@ -48,7 +47,7 @@ class Task:
     @property
     def chance(self) -> float:
         """Score of a guess."""
-        return {"balanced_accuracy": 1 / max(len(self.labels), 1), "auroc": 0.5, "r2": 0.0}[self.measure]
+        return {"balanced_accuracy": 1 / self.train.shape[1], "auroc": 0.5, "r2": 0.0}[self.measure]
 
     @cached_property
     def weights(self) -> np.ndarray:
@@ -61,10 +60,6 @@ class Task:
     def strata(self) -> np.ndarray:
         """Strata of the bootstrap, which keep the class frequencies fixed."""
         return self.test.argmax(axis=1) if self.sort == "class" else np.zeros(len(self.test), dtype=np.int64)
-
-    def widening(self, level: float) -> float:
-        """Return the factor that widens bootstrap intervals, too narrow with few rows or groups."""
-        return widening(self.strata, self.test_groups, level)
 
     def scores(
         self, truth: np.ndarray, predicted: np.ndarray, prior: np.ndarray, weights: np.ndarray | None = None
@@ -86,7 +81,7 @@ class Task:
                 guess = np.where(prior > 0, predicted / np.maximum(prior, 1e-9), -1.0).argmax(axis=1)
                 codes = truth.argmax(axis=1)
                 return measures.mean_recall(guess == codes, codes, weights)
-            columns = slice(1, None) if self.sort == "class" and len(self.labels) == 2 else slice(None)
+            columns = slice(1, None) if self.sort == "class" and truth.shape[1] == 2 else slice(None)
             positive = truth[:, columns] > 0
             return measures.mean_over_labels(measures.auroc, predicted[:, columns], positive, weights)
 
@@ -209,14 +204,13 @@ def task_of(data: Dataset, name: str, sort: str) -> Task:
     groups, test_groups = data.fit.held_together, data.test.resampled
     groups = None if groups is None else groups[train_rows]
     test_groups = None if test_groups is None else test_groups[test_rows]
-    labels: tuple[str, ...]
     train: np.ndarray
     test: np.ndarray
     if sort == "class":
         all_values = np.concatenate([train_values, test_values])
         all_values = all_values.astype(str) if all_values.dtype == object else all_values
         classes, codes = np.unique(all_values, return_inverse=True)
-        labels, one_hot = tuple(map(str, classes)), np.eye(len(classes), dtype=np.float32)[codes]
+        one_hot = np.eye(len(classes), dtype=np.float32)[codes]
         train, test = one_hot[: len(train_values)], one_hot[len(train_values) :]
         rare = np.count_nonzero(test.sum(axis=0)) > 1 and train.mean(axis=0).max() > RARE
         measure = "auroc" if rare else "balanced_accuracy"
@@ -229,8 +223,8 @@ def task_of(data: Dataset, name: str, sort: str) -> Task:
         train_numbers, test_numbers = as_outputs(train_values), as_outputs(test_values)
         centre, scale = train_numbers.mean(axis=0), np.maximum(train_numbers.std(axis=0), 1e-12)
         train, test = (train_numbers - centre) / scale, (test_numbers - centre) / scale
-        labels, measure = tuple(map(str, range(train.shape[1]))), "r2"
-    return Task(name, sort, measure, labels, train_rows, test_rows, train, test, groups, test_groups)
+        measure = "r2"
+    return Task(name, sort, measure, train_rows, test_rows, train, test, groups, test_groups)
 
 
 def _labelled(records: Records, name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ import numpy as np
 from commlearn.comparison.answers.readouts import Readout, Result, results_in, units_of
 from commlearn.comparison.answers.rivals import ALONE
 from commlearn.comparison.answers.task import ALL, Task, labelled_rows
-from commlearn.probes.measures import NO_SPREAD, interval_over_repeats, unseen_errors
+from commlearn.probes.measures import NO_SPREAD, interval_over_repeats, unseen_errors, widening
 from commlearn.probes.results import MEASURES
 
 LEAST = 1.0  # smallest difference, in points, that is worth a sentence
@@ -242,7 +242,7 @@ class TargetVerdict:
     ) -> tuple[float, float]:
         """Return the interval over samples of test rows, draws of labels and seeds."""
         centre = float(scores[..., 0].mean())
-        factor = self.task.widening(level)
+        factor = widening(self.task.strata, self.task.test_groups, level)
         low, high = interval_over_repeats(scores[..., 1:], centre, factor, limits, level)
         if high - low < NO_SPREAD and self.task.measure != "r2":
             margin = unseen_errors(self.task.strata, self.task.test_groups)
