@@ -100,7 +100,7 @@ def embed(
         with naming_rows(table, model.reader()[0].id):
             table_records = model.records(table, modalities=modalities, empty=modalities is not None)
             return embed(model, table_records, modalities, batch_size, blocks)
-    method = model if isinstance(model, Method) else model.method
+    method = method_of(model)
     device = next(method.parameters()).device
     training = method.training
     names = [name for name in modalities or method.modalities if name in records.columns]
@@ -278,9 +278,7 @@ def with_tokens(model: Any, records: Records) -> Records:
 
     Values from which an embedding's fixed features are computed stay.
     """
-    model = method_owner(model)
-    method = model if isinstance(model, Method) else model.method
-    features, batch_size = features_of(model), records_per_batch(records)
+    method, features, batch_size = method_of(model), features_of(model), records_per_batch(records)
     learned_names = [
         name
         for name in method.modalities
@@ -357,6 +355,12 @@ def feature_encoders(method: Method) -> dict[str, FeatureEncoder]:
 def method_owner(model: Any) -> Any:
     """Return the object that holds the method: an Embedder's trained model, or the model itself."""
     return model.trained if hasattr(type(model), "trained") else getattr(model, "trained", model)
+
+
+def method_of(model: Any) -> Method:
+    """Return the method of a run, an artifact or an Embedder, or the method itself."""
+    model = method_owner(model)
+    return model if isinstance(model, Method) else model.method
 
 
 def _refuse_empty(view: View, start: int) -> None:
