@@ -19,7 +19,7 @@ from commlearn.methods.base import absent_as_zero, pooled
 from commlearn.probes.measures import SHARE, accuracy, measured
 from commlearn.probes.nearest import unit
 from commlearn.records import Records, presence
-from commlearn.trained.embed import Blocks, embed, features_of, method_of
+from commlearn.trained.embed import Blocks, embed, evaluating, features_of, method_of
 
 BLOCK = 1024  # queries processed at once
 TOP = (1, 5, 10)
@@ -163,15 +163,10 @@ def comparable_vectors(
 
 
 def _in_the_space_of_the_loss(method: Method, records: Records, names: Sequence[str]) -> np.ndarray:
-    device = next(method.parameters()).device
-    training = method.training
-    method.eval()
-    try:
-        parts = []
+    device, parts = next(method.parameters()).device, []
+    with evaluating(method):
         for start in range(0, len(records), 256):
             rows = np.arange(start, min(start + 256, len(records)))
             view = to_device(records.view(rows, names), device)
             parts.append(comparable(method, view, method.subset(names, view)).float().cpu().numpy())
-    finally:
-        method.train(training)
     return np.concatenate(parts)

@@ -102,7 +102,6 @@ def embed(
             return embed(model, table_records, modalities, batch_size, blocks)
     method = method_of(model)
     device = next(method.parameters()).device
-    training = method.training
     names = [name for name in modalities or method.modalities if name in records.columns]
     method.subset(modalities, records.view(slice(0), names))
     positions = rows_with_any(records, None if modalities is None else names)
@@ -111,9 +110,8 @@ def embed(
         return embed_with_gaps(model, records, positions, modalities, batch_size, blocks)
     features = None if features is None else features.to(device)
     batch_size = batch_size or records_per_batch(records)
-    method.eval()
-    try:
-        embeddings: np.ndarray | None = None
+    embeddings: np.ndarray | None = None
+    with evaluating(method):
         feature_columns = _feature_columns(method, features, records, names, blocks)
         columns = {  # what encoders read: fixed features, tokens of distinct images, or the values
             name: feature_columns[name]
@@ -139,8 +137,6 @@ def embed(
             if embeddings is None:
                 embeddings = np.empty((len(records), vectors.shape[1]), dtype=np.float32)
             torch.from_numpy(embeddings[rows[0] : rows[-1] + 1]).copy_(vectors)
-    finally:
-        method.train(training)
     if embeddings is None:
         return np.zeros((0, 0), dtype=np.float32)
     rows = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
@@ -308,14 +304,11 @@ def _encode_once(method: Method, name: str, records: Records, batch_size: int) -
 
 @torch.inference_mode()
 def _tokens(method: Method, name: str, column: Column, rows: np.ndarray, batch_size: int) -> TokensColumn:
-    device, training, parts = next(method.parameters()).device, method.training, []
-    method.eval()
-    try:
+    device, parts = next(method.parameters()).device, []
+    with evaluating(method):
         for start in range(0, len(rows), batch_size):
             view = to_device({name: column.take(rows[start : start + batch_size])}, device)
             parts.append(method.encode(view, [name])[name])
-    finally:
-        method.train(training)
     return TokensColumn(cast(Tokens, joined(parts)), np.arange(len(rows)))
 
 
@@ -361,6 +354,17 @@ def method_of(model: Any) -> Method:
     """Return the method of a run, an artifact or an Embedder, or the method itself."""
     model = method_owner(model)
     return model if isinstance(model, Method) else model.method
+
+
+@contextmanager
+def evaluating(method: Method) -> Iterator[None]:
+    """Put a method into evaluation mode within the block."""
+    training = method.training
+    method.eval()
+    try:
+        yield
+    finally:
+        method.train(training)
 
 
 def _refuse_empty(view: View, start: int) -> None:
