@@ -125,7 +125,7 @@ def test_every_way_to_keep_a_model_keeps_its_features_to_the_bit(fitted, tmp_pat
 
 
 def test_chunks_of_a_file_are_embedded_as_the_whole(fitted, tmp_path, monkeypatch):
-    monkeypatch.setattr(stream, "chunk_rows", lambda specs: 17)
+    monkeypatch.setattr(stream, "chunk_rows", lambda model, modalities: 17)
     table().to_parquet(tmp_path / "t.parquet")
     np.testing.assert_allclose(
         fitted.transform(tmp_path / "t.parquet"), fitted.transform(table()), atol=1e-4, rtol=1e-4

@@ -157,7 +157,7 @@ def build(model: Trained, table: Table, by: Subset, modalities: Subset, tell: Ca
     """Embed a table's rows, chunk by chunk, and calibrate likeness on random pairs of them."""
     rows, parts = [], []
     unreadable = Unreadable(model.reader()[0].unreadable_limit)  # of the whole table, not of each chunk
-    chunk = chunk_rows({name: model.specs[name] for name in modalities})
+    chunk = chunk_rows(model, modalities)
     for start in range(0, len(table), chunk):
         positions = np.arange(start, min(start + chunk, len(table)))
         records = records_of(model, table, positions, (), modalities, unreadable)

@@ -193,7 +193,7 @@ def _chunks(
     model: Trained, table: GroupedTable, groups: range, modalities: Sequence[str] | None
 ) -> Iterator[Table]:
     columns, reading = model.columns(modalities=modalities)
-    chunk_size = chunk_rows({name: model.specs[name] for name in modalities or model.reader()[0].modalities})
+    chunk_size = chunk_rows(model, modalities or model.reader()[0].modalities)
     offsets = np.cumsum(table.sizes) - np.asarray(table.sizes)
     for group in groups:
         frame = reading.emptied(table.read(group, columns))

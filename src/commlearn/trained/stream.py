@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from commlearn.batch import Spec, as_names
+from commlearn.batch import as_names
 from commlearn.errors import ConfigurationError, DataError, DataWarning
 from commlearn.escapes import spreadsheet_text
 from commlearn.kinds.rows import Unreadable
@@ -69,7 +69,7 @@ def embed_table(
     modalities = as_names(modalities)
     columns, reading = model.columns(modalities=modalities)
     schema = model.reader()[0].only(modalities)
-    rows = chunk_rows({name: model.specs[name] for name in schema.modalities})
+    rows = chunk_rows(model, schema.modalities)
     total, absent = 0, 0
     tables = map(model.at_root, iterate_table(source, rows, columns, reading))
     for table, vectors in embed_chunks(model, tables, modalities, blocks):
@@ -319,10 +319,10 @@ def _without_objects(values: np.ndarray) -> np.ndarray:
     return np.array(["" if value is None else str(value) for value in values])
 
 
-def chunk_rows(specs: Mapping[str, Spec]) -> int:
+def chunk_rows(model: Trained, modalities: Iterable[str]) -> int:
     """Return the number of rows per chunk, which is smaller if records are large."""
     size = 0
-    for spec in specs.values():
+    for spec in (model.specs[name] for name in modalities):
         if spec.kind == "image":
             size += math.prod(spec.shape)
         elif spec.kind in ("series", "audio"):
