@@ -33,9 +33,10 @@ from commlearn.storage.plain_files import plain_file
 from commlearn.tables.schema import Schema
 from commlearn.tables.splits import cell_keys
 from commlearn.tables.table import Table
-from commlearn.trained.artifact import to_parts
+from commlearn.trained.artifact import TENSORS, to_parts
 from commlearn.trained.embed import embed, naming_rows
 from commlearn.trained.model import Trained
+from commlearn.trained.run_folder import FEATURES
 from commlearn.trained.stream import chunk_rows
 
 FORMAT = "1"
@@ -211,11 +212,9 @@ def records_of(
 
 def model_identity(model: Trained) -> str:
     """Return a digest of everything that turns a table into vectors."""
-    config, tensors = to_parts(model)
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode() + tensors)
-    if model.features is not None:
-        digest.update(model.features.to_bytes())
-    return digest.hexdigest()
+    config, files = to_parts(model)
+    parts = (json.dumps(config, sort_keys=True).encode(), files[TENSORS], files.get(FEATURES, b""))
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def table_identity(schema: Schema, table: Table, names: Sequence[str]) -> str:
