@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 
@@ -132,15 +133,17 @@ def test_chunks_of_a_file_are_embedded_as_the_whole(fitted, tmp_path, monkeypatc
     )
 
 
-@pytest.mark.parametrize("damage", ["cut", "another", "not finite", "gone"])
+@pytest.mark.parametrize("damage", ["cut", "another", "not finite", "gone", "pipe"])
 def test_damage_in_a_run_is_named(fitted, tmp_path, damage):
     folder = tmp_path / "run"
     shutil.copytree(fitted.out, folder)
     file = folder / "features.safetensors"
     content = file.read_bytes()
     tensors = load(content)
-    if damage == "gone":
+    if damage in ("gone", "pipe"):
         file.unlink()
+        if damage == "pipe":
+            os.mkfifo(file)  # whoever opens it waits for a writer
     elif damage == "cut":
         file.write_bytes(content[:-9])
     elif damage == "another":

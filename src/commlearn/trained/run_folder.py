@@ -326,7 +326,7 @@ class RunFolder:
         if built is None:
             return None
         with naming_damaged_file(self.path / FEATURES):
-            return built.from_bytes((self.path / FEATURES).read_bytes())
+            return built.from_bytes(plain_file(self.path / FEATURES).read_bytes())
 
     def frozen(self) -> dict[str, Tensor] | None:
         """Read the weights of frozen encoders; None if the folder does not hold them."""
