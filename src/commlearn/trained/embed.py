@@ -121,7 +121,7 @@ def embed(
         }
         for start in range(0, len(records), batch_size):
             rows = np.arange(start, min(start + batch_size, len(records)))
-            view = {name: column.take(rows) for name, column in columns.items()}
+            view = to_device({name: column.take(rows) for name, column in columns.items()}, device)
             feature_view: View = {
                 name: feature_columns[name].take(rows) for name in names if name in feature_columns
             }
@@ -130,7 +130,7 @@ def embed(
             feature_view = feature_view or view or {names[0]: records.columns[names[0]].take(rows)}
             parts = []
             if blocks != "features":
-                parts.append(method.embed(to_device(view, device), modalities))
+                parts.append(method.embed(view, modalities))
             if features is not None:
                 parts.append(features(to_device(feature_view, device), names))
             vectors = torch.cat(parts, dim=1)
