@@ -369,12 +369,10 @@ def evaluating(method: Method) -> Iterator[None]:
 
 def _refuse_empty(view: View, start: int) -> None:
     """Refuse records without any of the modalities, which have no embedding."""
-    masks = [modality.present for modality in view.values()]
-    defined = [mask for mask in masks if mask is not None]
-    if not masks or len(defined) < len(masks):
+    if not view:
         return
-    empty = (~torch.stack(defined).any(dim=0)).nonzero().flatten().tolist()
-    if empty:
+    present = torch.stack([modality.presence for modality in view.values()]).any(dim=0)
+    if empty := (~present).nonzero().flatten().tolist():
         positions = ", ".join(str(start + row) for row in empty[:10]) + (", ..." if len(empty) > 10 else "")
         raise DataError(
             f"Records {positions} have none of {', '.join(view)}. Leave them out, or add a value for at "
