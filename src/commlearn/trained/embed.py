@@ -18,7 +18,7 @@ from commlearn.methods.base import Method
 from commlearn.models.encoders.tabular import FeatureEncoder
 from commlearn.models.features import FeatureBlocks, feature_column
 from commlearn.models.tokens import Tokens
-from commlearn.records import Column, Dataset, Records, image_numbers, presence
+from commlearn.records import Chosen, Column, Dataset, Records, image_numbers, presence
 from commlearn.tables.streamed import StreamedRecords
 from commlearn.tables.table import Source, Table
 from commlearn.trained.model import Trained
@@ -241,10 +241,9 @@ def records_per_batch(records: Records) -> int:
 
 @dataclass(frozen=True)
 class TokensColumn:
-    """Tokens in place of the values they were made from; an image that many records share is encoded once."""
+    """Tokens in place of the values they were made from."""
 
-    tokens: Tokens  # tokens of the distinct images, or of every record
-    index: np.ndarray  # (records,): position of each record's tokens
+    tokens: Tokens
 
     @property
     def spec(self) -> Spec:
@@ -254,13 +253,13 @@ class TokensColumn:
     def present(self) -> np.ndarray | None:
         """(records,): which records have the modality; None if all do."""
         mask = self.tokens.present
-        return None if mask is None else mask.cpu().numpy()[self.index]
+        return None if mask is None else mask.cpu().numpy()
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.tokens)
 
     def take(self, rows: np.ndarray) -> Tokens:
-        indices = torch.from_numpy(self.index[rows]).to(self.tokens.values.device)
+        indices = torch.as_tensor(rows, device=self.tokens.values.device)
         tokens = self.tokens.apply(lambda tensor: tensor[indices])
         if tokens.padding is None:
             return tokens
@@ -287,11 +286,11 @@ def with_tokens(model: Any, records: Records) -> Records:
     return replace(records, columns={**records.columns, **encoded})
 
 
-def _encode_once(method: Method, name: str, records: Records, batch_size: int) -> TokensColumn | None:
+def _encode_once(method: Method, name: str, records: Records, batch_size: int) -> Chosen | None:
     """Encode each image of a column once if most are shared by several records; None for other columns."""
     column = records.columns[name]
     numbers = image_numbers(column)
-    if numbers is None or name not in method.encoders:
+    if numbers is None:
         return None
     _, first, index = np.unique(numbers, return_index=True, return_inverse=True)
     if 2 * len(first) > len(index):
@@ -299,7 +298,7 @@ def _encode_once(method: Method, name: str, records: Records, batch_size: int) -
     sample = _tokens(method, name, column, first[:1], batch_size)
     if sample.tokens.values.nbytes * len(first) > TOKENS_IN_MEMORY:
         return None
-    return TokensColumn(_tokens(method, name, column, first, batch_size).tokens, index)
+    return Chosen(_tokens(method, name, column, first, batch_size), index)
 
 
 @torch.inference_mode()
@@ -309,7 +308,7 @@ def _tokens(method: Method, name: str, column: Column, rows: np.ndarray, batch_s
         for start in range(0, len(rows), batch_size):
             view = to_device({name: column.take(rows[start : start + batch_size])}, device)
             parts.append(method.encode(view, [name])[name])
-    return TokensColumn(cast(Tokens, joined(parts)), np.arange(len(rows)))
+    return TokensColumn(cast(Tokens, joined(parts)))
 
 
 def with_features(
