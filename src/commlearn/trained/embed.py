@@ -110,21 +110,24 @@ def embed(
         return embed_with_gaps(model, records, positions, modalities, batch_size, blocks)
     features = None if features is None else features.to(device)
     batch_size = batch_size or records_per_batch(records)
+    records = replace(records, columns={name: records.columns[name] for name in names})
     embeddings: np.ndarray | None = None
     with evaluating(method):
-        feature_columns = _feature_columns(method, features, records, names, blocks)
-        columns = {  # what encoders read: fixed features, tokens of distinct images, or the values
-            name: feature_columns[name]
-            if name in feature_encoders(method)
-            else _encode_once(method, name, records, batch_size) or records.columns[name]
-            for name in ([] if blocks == "features" else names)
+        columns: dict[str, Column] = {}
+        if blocks != "features":
+            records = with_encoder_features(records, method, device)
+            columns = {  # what encoders read: fixed features, tokens of distinct images, or the values
+                name: _encode_once(method, name, column, batch_size) or column
+                for name, column in records.columns.items()
+            }
+        each = {} if features is None else features.each
+        feature_columns = {
+            name: feature_column(each[name], records.columns[name], device) for name in names if name in each
         }
         for start in range(0, len(records), batch_size):
             rows = np.arange(start, min(start + batch_size, len(records)))
             view = to_device({name: column.take(rows) for name, column in columns.items()}, device)
-            feature_view: View = {
-                name: feature_columns[name].take(rows) for name in names if name in feature_columns
-            }
+            feature_view: View = {name: column.take(rows) for name, column in feature_columns.items()}
             _refuse_empty(view or feature_view, start)
             # without fixed features, as with a pretrained encoder, values show how many records there are
             feature_view = feature_view or view or {names[0]: records.columns[names[0]].take(rows)}
@@ -218,21 +221,6 @@ def dimension_names(model: Any, dim: int, blocks: Blocks = "all") -> list[str]:
     return [*(f"{method}{index}" for index in range(dim - len(feature_names))), *feature_names]
 
 
-def _feature_columns(
-    method: Method, features: FeatureBlocks | None, records: Records, names: Sequence[str], blocks: Blocks
-) -> dict[str, Column]:
-    """Compute the fixed features of each modality for which the embedding needs them, once."""
-    sources = {} if features is None else features.each
-    if blocks != "features":
-        sources = sources | {name: encoder.features for name, encoder in feature_encoders(method).items()}
-    device = next(method.parameters()).device
-    return {
-        name: feature_column(block, records.columns[name], device)
-        for name, block in sources.items()
-        if name in names
-    }
-
-
 def records_per_batch(records: Records) -> int:
     """Return a batch size that keeps first layers in the processor's cache but allows large products."""
     size = sum(modality.values.nbytes for modality in records.view(slice(0, 1)).values())
@@ -286,9 +274,8 @@ def with_tokens(model: Any, records: Records) -> Records:
     return replace(records, columns={**records.columns, **encoded})
 
 
-def _encode_once(method: Method, name: str, records: Records, batch_size: int) -> Chosen | None:
+def _encode_once(method: Method, name: str, column: Column, batch_size: int) -> Chosen | None:
     """Encode each image of a column once if most are shared by several records; None for other columns."""
-    column = records.columns[name]
     numbers = image_numbers(column)
     if numbers is None:
         return None
