@@ -168,9 +168,10 @@ def hold(folder: Path, doing: str, shared: bool = False, patience: float = 0.0) 
     except OSError as problem:
         raise RunError(f"Cannot write to {folder}: {problem.strerror}.") from problem
     try:
-        while not (acquired := without_locks() or lock(file.fileno(), shared=shared)):
+        while not (without_locks() or lock(file.fileno(), shared=shared)):
             if time.monotonic() > end:
-                break
+                file.close()
+                raise RunError(f"Another process is {doing} in {folder}. Wait for it, or use another out=.")
             time.sleep(0.1)
     except OSError as problem:
         file.close()
@@ -179,9 +180,6 @@ def hold(folder: Path, doing: str, shared: bool = False, patience: float = 0.0) 
             f"Give a folder on another one; or set {SWITCH}=off, and make sure that only one process at a "
             "time works there."
         ) from problem
-    if not acquired:
-        file.close()
-        raise RunError(f"Another process is {doing} in {folder}. Wait for it, or use another out=.")
     return file
 
 
