@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +27,7 @@ from commlearn.models.encoders.tabular import FeatureEncoder
 from commlearn.models.features.raw import Words
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.file_list import FileList
-from commlearn.storage.plain_json import values_of_file
+from commlearn.storage.plain_json import json_text, values_of_file
 from commlearn.trained.artifact import GRAPHS, trained_model
 from commlearn.trained.model import Trained
 from commlearn.trained.run_folder import make_folder
@@ -101,7 +100,7 @@ def export_onnx(
         write_atomically(file, _to_onnx(program, [entry.name for entry in inputs]))
         descriptions[file.name] = {entry.name: entry.described() for entry in inputs}
         written.append(file)
-    write_atomically(path / INPUTS, (json.dumps(descriptions, indent=1) + "\n").encode())
+    write_atomically(path / INPUTS, json_text(descriptions, 1).encode())
     return written
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from commlearn.storage.file_list import FileList
 from commlearn.storage.fingerprint import EMBEDDINGS, PLAN, check_part, differences, file_digest, fingerprint
 from commlearn.storage.locks import hold
 from commlearn.storage.plain_files import plain_file
-from commlearn.storage.plain_json import parse_json
+from commlearn.storage.plain_json import json_text, parse_json
 from commlearn.tables.formats.table_files import GroupedTable, open_groups
 from commlearn.tables.table import Table
 from commlearn.trained.embed import Blocks, dimension_names, features_of
@@ -122,7 +121,7 @@ def _opened(files: FileList, plan: Mapping[str, Any], parts: Sequence[Path], alo
             names = [PLAN, *(part.name for part in parts)]
             files.claim(*names)
             files.add(*names)
-            write_atomically(path, (json.dumps(plan, indent=1) + "\n").encode())
+            write_atomically(path, json_text(plan, 1).encode())
         _check_plan(path, plan)
         files.remove_leftovers()
         yield
