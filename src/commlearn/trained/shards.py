@@ -15,7 +15,7 @@ import torch
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.file_list import FileList
-from commlearn.storage.fingerprint import EMBEDDINGS, PLAN, check_part, differences, file_digest, fingerprint
+from commlearn.storage.fingerprint import EMBEDDINGS, PLAN, check_part, differences, fingerprint
 from commlearn.storage.locks import hold
 from commlearn.storage.plain_files import plain_file
 from commlearn.storage.plain_json import json_text, parse_json
@@ -93,12 +93,7 @@ def write_shards(
                     without_absent(chunk, schema.id, vectors, modalities)
                     for chunk, vectors in embed_chunks(model, chunks, modalities, blocks)
                 )
-                write(
-                    path,
-                    parts,
-                    lambda dim: dimension_names(model, dim, blocks),
-                    lambda name, fresh: files.seal(name, file_digest(fresh)),
-                )
+                write(path, parts, lambda dim: dimension_names(model, dim, blocks), files.seal)
                 tell(f"wrote {path.name}, {number + 1} of {len(shards)}")
             metadata = pq.read_metadata(path)
             records += metadata.num_rows
