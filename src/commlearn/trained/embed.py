@@ -102,9 +102,9 @@ def embed(
             return embed(model, table_records, modalities, batch_size, blocks)
     method = method_of(model)
     device = next(method.parameters()).device
-    names = [name for name in modalities or method.modalities if name in records.columns]
-    method.subset(modalities, records.view(slice(0), names))
-    positions = rows_with_any(records, None if modalities is None else names)
+    method.subset(modalities, records.columns)  # refuses what it or the records lack
+    names = modalities or list(method.modalities)
+    positions = rows_with_any(records, modalities)
     if 0 < len(positions) < len(records):
         warn_of_absent(len(records) - len(positions), len(records), names)
         return embed_with_gaps(model, records, positions, modalities, batch_size, blocks)

@@ -137,7 +137,7 @@ def _checked(trained: Trained, subset: Sequence[str]) -> Subset:
 
     Encoders that read letters of texts or outputs of published networks, which graphs lack, are refused.
     """
-    ordered = trained.method.subset(tuple(subset), dict.fromkeys(trained.specs))  # type: ignore[arg-type]
+    ordered = trained.method.subset(tuple(subset), trained.specs)
     others = [name for name in trained.specs if not _reads_letters(trained, name)]
     for name in ordered:
         encoder = trained.method.encoders[name]
