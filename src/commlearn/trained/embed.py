@@ -280,7 +280,7 @@ def _encode_once(method: Method, name: str, column: Column, batch_size: int) -> 
     if numbers is None:
         return None
     _, first, index = np.unique(numbers, return_index=True, return_inverse=True)
-    if 2 * len(first) > len(index):
+    if not len(first) or 2 * len(first) > len(index):
         return None
     sample = _tokens(method, name, column, first[:1], batch_size)
     if sample.tokens.values.nbytes * len(first) > TOKENS_IN_MEMORY:
