@@ -38,16 +38,17 @@ from commlearn.tables.infer import infer, stated_targets
 from commlearn.tables.leaks import warn_of_answers, warn_of_likely_answers
 from commlearn.tables.schema import Schema, modules_of_schema, schema_with_modules
 from commlearn.tables.table import Table, as_pandas, is_frame, read_table
-from commlearn.trained.artifact import export, from_parts, load, push_to_hub, to_parts
+from commlearn.trained.artifact import TENSORS, export, from_parts, load, push_to_hub, to_parts
 from commlearn.trained.embed import Blocks, dimension_names, embed, embedding_dim
 from commlearn.trained.model import Trained
-from commlearn.trained.run_folder import by_dotted_key
+from commlearn.trained.run_folder import FEATURES, ROWS, by_dotted_key
 from commlearn.trained.stream import embed_table
 from commlearn.training.callbacks import Callback, progress_for
 
 ARRAY = "x"  # the column that a 2-D array becomes
 LABELS = "y"  # column name for labels without a name
 PLAIN = "commlearn schema"  # marks plain values that were a Schema
+PARTS = (TENSORS, ROWS, FEATURES)  # files whose contents a pickle holds, in this order
 ARGUMENTS = ("epochs", "batch_size", "learning_rate")  # settings of the training that are arguments
 MACHINE = ("accelerator", "devices", "nodes", "strategy", "threads")  # those of a machine, not of a model
 
@@ -317,11 +318,8 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             modules = modules_of_schema(self.schema)
             state["schema"] = {PLAIN: self.schema.to_mapping()} | ({"encoders": modules} if modules else {})
         if "trained_" in state:
-            trained = state["trained_"]
-            config, tensors = to_parts(trained)
-            rows = None if trained.rows is None else trained.rows.to_bytes()
-            features = None if trained.features is None else trained.features.to_bytes()
-            state["trained_"] = (json.dumps(config), tensors, rows, features)
+            config, files = to_parts(state["trained_"])
+            state["trained_"] = (json.dumps(config), *map(files.get, PARTS))
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -331,12 +329,11 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
             modules = state["schema"].get("encoders", {})
             state["schema"] = schema_with_modules(Schema.from_mapping(state["schema"][PLAIN]), modules)
         if "trained_" in state:
-            config, tensors, rows, features = (*state["trained_"], None, None)[:4]
+            config, *contents = state["trained_"]
+            files = {name: part for name, part in zip(PARTS, contents, strict=False) if part is not None}
             passed = {**modules, **(state.get("encoders") or {})}
             passed = {name: part for name, part in passed.items() if isinstance(part, nn.Module)}
-            state["trained_"] = from_parts(
-                json.loads(config), tensors, "The pickled Embedder", rows, features, encoders=passed
-            )
+            state["trained_"] = from_parts(json.loads(config), files, "The pickled Embedder", encoders=passed)
         super().__setstate__(state)
 
     def _keep(self, trained: Trained) -> None:

@@ -140,6 +140,7 @@ def test_images_that_many_records_show_embed_as_if_each_had_its_own(name):
     for subset in (None, ["image"]):
         for some, same in ((repeated, copied), (repeated.choose(backwards), copied.choose(backwards))):
             np.testing.assert_allclose(embed(method, some, subset), embed(method, same, subset), atol=1e-5)
+    assert not len(embed(method, repeated.choose(np.zeros(0, dtype=np.int64))))
 
 
 @two_and_three

@@ -22,7 +22,7 @@ from commlearn.storage.checkpoint import (
     write_atomically,
     write_checkpoint,
 )
-from commlearn.storage.locks import open_part
+from commlearn.storage.locks import atomic_file
 from commlearn.trained.run import open_folder
 from commlearn.trained.run_folder import RunFolder
 from commlearn.trained.stream import write
@@ -166,13 +166,13 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path):
 
 def test_what_a_killed_process_left_of_a_file_goes_when_the_file_is_written_again(tmp_path):
     """In any folder: no run clears up after an artifact, a report or a file of embeddings."""
-    abandoned, alive = tmp_path / ".x.json.1.part", tmp_path / ".x.json.2.part"
+    abandoned = tmp_path / ".x.json.1.part"
     foreign = [tmp_path / name for name in (".x.json.part", ".film.x.json.1.part", ".x.json.1.part.mkv")]
-    for path in (abandoned, *foreign):
-        path.write_text("half")
-    with open_part(alive):
+    with atomic_file(tmp_path / "x.json") as alive:
+        for path in (abandoned, *foreign):
+            path.write_text("half")
         write_atomically(tmp_path / "x.json", b"whole")
-        assert sorted(tmp_path.iterdir()) == sorted([alive, tmp_path / "x.json", *foreign])
+        assert sorted(tmp_path.iterdir()) == sorted([Path(alive.name), tmp_path / "x.json", *foreign])
 
 
 OUT_OF_MEMORY = """\

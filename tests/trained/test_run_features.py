@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 
@@ -125,22 +126,24 @@ def test_every_way_to_keep_a_model_keeps_its_features_to_the_bit(fitted, tmp_pat
 
 
 def test_chunks_of_a_file_are_embedded_as_the_whole(fitted, tmp_path, monkeypatch):
-    monkeypatch.setattr(stream, "chunk_rows", lambda specs: 17)
+    monkeypatch.setattr(stream, "chunk_rows", lambda model, modalities: 17)
     table().to_parquet(tmp_path / "t.parquet")
     np.testing.assert_allclose(
         fitted.transform(tmp_path / "t.parquet"), fitted.transform(table()), atol=1e-4, rtol=1e-4
     )
 
 
-@pytest.mark.parametrize("damage", ["cut", "another", "not finite", "gone"])
+@pytest.mark.parametrize("damage", ["cut", "another", "not finite", "gone", "pipe"])
 def test_damage_in_a_run_is_named(fitted, tmp_path, damage):
     folder = tmp_path / "run"
     shutil.copytree(fitted.out, folder)
     file = folder / "features.safetensors"
     content = file.read_bytes()
     tensors = load(content)
-    if damage == "gone":
+    if damage in ("gone", "pipe"):
         file.unlink()
+        if damage == "pipe":
+            os.mkfifo(file)  # whoever opens it waits for a writer
     elif damage == "cut":
         file.write_bytes(content[:-9])
     elif damage == "another":

@@ -6,7 +6,7 @@ the modalities.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import ClassVar
@@ -120,7 +120,7 @@ class Method(nn.Module):
             tokens[name] = part if isinstance(part, Tokens) else encode_present(self.encoders[name], part)
         return tokens
 
-    def subset(self, modalities: Sequence[str] | None, view: View) -> Subset:
+    def subset(self, modalities: Sequence[str] | None, view: Collection[str]) -> Subset:
         """Return the chosen modalities in schema order; reject those that were not trained or not given."""
         requested = self.modalities if modalities is None else tuple(modalities)
         for name in requested:

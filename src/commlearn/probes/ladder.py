@@ -12,7 +12,6 @@ import numpy as np
 
 from commlearn.batch import Subset, subset_name
 from commlearn.errors import ConfigurationError, DataError, DataWarning, unknown
-from commlearn.methods.base import Method
 from commlearn.probes.measures import main_score, measured, strata_of
 from commlearn.probes.probe import (
     Vectors,
@@ -29,6 +28,7 @@ from commlearn.records import Dataset, Records, presence
 from commlearn.trained.embed import (
     NotFiniteError,
     embed,
+    method_of,
     method_owner,
     records_per_batch,
     with_encoder_features,
@@ -163,8 +163,7 @@ def embed_subsets(
         else np.zeros(0, int)
         for subset in subsets
     }
-    trained = method_owner(model)
-    records = with_encoder_features(records, trained if isinstance(trained, Method) else trained.method)
+    records = with_encoder_features(records, method_of(model))
     parts: dict[Subset, list[np.ndarray]] = {subset: [] for subset in subsets}
     for start in range(0, max(len(records), 1), ENCODED):
         end = min(start + ENCODED, len(records))

@@ -19,7 +19,7 @@ from commlearn.methods.base import absent_as_zero, pooled
 from commlearn.probes.measures import SHARE, accuracy, measured
 from commlearn.probes.nearest import unit
 from commlearn.records import Records, presence
-from commlearn.trained.embed import Blocks, embed, features_of, method_owner
+from commlearn.trained.embed import Blocks, embed, evaluating, features_of, method_of
 
 BLOCK = 1024  # queries processed at once
 TOP = (1, 5, 10)
@@ -62,7 +62,7 @@ def retrieval(
         blocks: `learned` compares in the space of the loss, `features` compares the fixed features of each
             side and their prediction of the other side's, `all` does both.
     """
-    names = _checked(_method(model), records, query, gallery)
+    names = _checked(method_of(model), records, query, gallery)
     complete = np.all([presence(records.columns[name]) for name in names], axis=0)
     rows = np.flatnonzero(complete)
     if len(rows) < 2:
@@ -151,7 +151,9 @@ def comparable_vectors(
     model: Any, records: Records, names: Sequence[str], blocks: Blocks = "all"
 ) -> np.ndarray:
     """Return vectors of some modalities, (records, dim), comparable by cosine with those of others."""
-    parts = [] if blocks == "features" else [unit(_in_the_space_of_the_loss(_method(model), records, names))]
+    parts = []
+    if blocks != "features":
+        parts.append(unit(_in_the_space_of_the_loss(method_of(model), records, names)))
     if features_of(model, blocks) is not None:
         parts.append(FEATURES * unit(embed(model, records, names, blocks="features")))
     vectors = np.concatenate(parts, axis=1)
@@ -161,20 +163,10 @@ def comparable_vectors(
 
 
 def _in_the_space_of_the_loss(method: Method, records: Records, names: Sequence[str]) -> np.ndarray:
-    device = next(method.parameters()).device
-    training = method.training
-    method.eval()
-    try:
-        parts = []
+    device, parts = next(method.parameters()).device, []
+    with evaluating(method):
         for start in range(0, len(records), 256):
             rows = np.arange(start, min(start + 256, len(records)))
             view = to_device(records.view(rows, names), device)
             parts.append(comparable(method, view, method.subset(names, view)).float().cpu().numpy())
-    finally:
-        method.train(training)
     return np.concatenate(parts)
-
-
-def _method(model: Any) -> Method:
-    model = method_owner(model)
-    return model if isinstance(model, Method) else model.method

@@ -33,9 +33,10 @@ from commlearn.storage.plain_files import plain_file
 from commlearn.tables.schema import Schema
 from commlearn.tables.splits import cell_keys
 from commlearn.tables.table import Table
-from commlearn.trained.artifact import to_parts
+from commlearn.trained.artifact import TENSORS, to_parts
 from commlearn.trained.embed import embed, naming_rows, rows_with_any
 from commlearn.trained.model import Trained
+from commlearn.trained.run_folder import FEATURES
 from commlearn.trained.stream import chunk_rows
 
 FORMAT = "1"
@@ -152,7 +153,7 @@ def build(model: Trained, table: Table, by: Subset, modalities: Subset, tell: Ca
     """Embed a table's rows, chunk by chunk, and calibrate likeness on random pairs of them."""
     rows, parts = [], []
     unreadable = Unreadable(model.reader()[0].unreadable_limit)  # of the whole table, not of each chunk
-    chunk = chunk_rows({name: model.specs[name] for name in modalities})
+    chunk = chunk_rows(model, modalities)
     for start in range(0, len(table), chunk):
         positions = np.arange(start, min(start + chunk, len(table)))
         records = records_of(model, table, positions, modalities, unreadable)
@@ -200,11 +201,9 @@ def records_of(
 
 def model_identity(model: Trained) -> str:
     """Return a digest of everything that turns a table into vectors."""
-    config, tensors = to_parts(model)
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode() + tensors)
-    if model.features is not None:
-        digest.update(model.features.to_bytes())
-    return digest.hexdigest()
+    config, files = to_parts(model)
+    parts = (json.dumps(config, sort_keys=True).encode(), files[TENSORS], files.get(FEATURES, b""))
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def table_identity(schema: Schema, table: Table, names: Sequence[str]) -> str:

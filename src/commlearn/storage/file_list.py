@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from commlearn.storage.checkpoint import CHECKPOINTS, is_checkpoint, write_atomi
 from commlearn.storage.fingerprint import LIST
 from commlearn.storage.locks import LOCK, PART, remove_if_abandoned, turn
 from commlearn.storage.plain_files import plain_file
-from commlearn.storage.plain_json import parse_json
+from commlearn.storage.plain_json import json_text, parse_json
 
 RUN, FORMAT = "run folder", 1
 EVENTS = "tensorboard/events.out.tfevents.*.commlearn"  # TensorBoard fills in the star
@@ -188,7 +187,7 @@ class FileList:
         stored: dict[str, Any] = {"commlearn": self.kind, "format": FORMAT, "files": sorted(names)}
         if sums := {name: sums[name] for name in sorted(names & sums.keys())}:
             stored["sha256"] = sums
-        write_atomically(self.path, (json.dumps(stored, indent=1) + "\n").encode())
+        write_atomically(self.path, json_text(stored, 1).encode())
 
     def _unusable(self, reason: str) -> RunError:
         return RunError(

@@ -118,8 +118,6 @@ def check_parts(paths: Sequence[str | Path], whole: bool) -> None:
     """
     folder = Path(paths[0]).parent
     sums = _checksums(folder / LIST)
-    if sums is None:
-        return
     missing = [name for name in sorted(sums) if whole and not (folder / name).exists()]
     if missing:
         raise DataError(
@@ -151,18 +149,18 @@ def _digest_of(path: Path, size: int, modified: int) -> str:
     return file_digest(path)
 
 
-def _checksums(path: Path) -> dict[str, str] | None:
-    """Return each expected part's checksum ("" if it has none); None if no embeddings are listed there."""
+def _checksums(path: Path) -> dict[str, str]:
+    """Return each expected part's checksum, "" if it has none; nothing if no embeddings are listed there."""
     try:
         stored = parse_json(plain_file(path).read_text(encoding="utf-8"))
     except OSError:
-        return None
+        return {}
     except ValueError as problem:
         if not path.with_name(PLAN).exists():  # the file is not ours
-            return None
+            return {}
         raise DataError(f"{path} is damaged: it is not JSON. Embed into another folder.") from problem
     if not isinstance(stored, dict) or stored.get("commlearn") != EMBEDDINGS:
-        return None
+        return {}
     names, sums = stored.get("files"), stored.get("sha256", {})
     if not isinstance(names, list) or not isinstance(sums, dict):
         raise DataError(f"{path} is damaged: it lists no files. Embed into another folder.")

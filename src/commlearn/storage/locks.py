@@ -77,61 +77,12 @@ def _lock_byte(handle: int, mode: int) -> None:
 
 
 @contextmanager
-def open_part(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file and lock it, so that others see it being written; remove it if it is left at the end.
-
-    Remains of the same file from processes that were killed are removed first.
-
-    Args:
-        path: path of the file, such as `.x.1.part` for `x`; an existing file is emptied.
-
-    Example:
-        >>> import tempfile
-        >>> folder = Path(tempfile.mkdtemp())
-        >>> with open_part(folder / ".x.1.part") as file:
-        ...     _ = file.write(b"whole")
-        ...     remove_if_abandoned(folder / ".x.1.part")
-        ...     os.listdir(folder)
-        ['.x.1.part']
-        >>> os.listdir(folder)
-        []
-    """
-    part = PART.fullmatch(path.name)
-    with suppress(OSError):  # opening the file reports it
-        for name in os.listdir(path.parent) if part else ():
-            other = PART.fullmatch(name)
-            if part and other and other[1] == part[1] and name != path.name:
-                remove_if_abandoned(path.with_name(name))
-    while True:
-        file = path.open("wb")
-        with suppress(OSError):  # some network disks have no locks
-            lock(file.fileno(), wait=True)
-        if _lies_at(file, path):  # otherwise it was removed as abandoned before the lock
-            break
-        file.close()
-    try:
-        yield file
-    finally:
-        unfinished = not file.closed and _lies_at(file, path)
-        with suppress(OSError):  # a full disk fails once more
-            file.close()
-        if unfinished:
-            path.unlink(missing_ok=True)
-
-
-def _lies_at(file: BinaryIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-@contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file that gets its name, and is safely on the disk, when the block ends without an error.
 
     Until then the name refers to what it did before. The folder's entry is written to the disk as well, so
-    that the new file survives a power failure.
+    that the new file survives a power failure. What was written is removed if the block ends with an error;
+    remains of the same file from processes that were killed are removed first.
 
     Args:
         path: path of the file; until the block ends, `file.name` in the same folder holds what was written.
@@ -144,20 +95,45 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         >>> os.listdir(folder)
         ['x']
     """
+    with suppress(OSError):  # opening the file reports it
+        for name in os.listdir(path.parent):
+            if (match := PART.fullmatch(name)) and match[1] == path.name:
+                remove_if_abandoned(path.with_name(name))
     number = secrets.randbelow(1 << 62)  # processes on two machines may have the same id
-    with open_part(path.with_name(f".{path.name}.{number}.part")) as file:
+    part = path.with_name(f".{path.name}.{number}.part")
+    while True:
+        file = part.open("wb")
+        with suppress(OSError):  # some network disks have no locks
+            lock(file.fileno(), wait=True)  # so that others see it being written
+        if _lies_at(file, part):  # otherwise it was removed as abandoned before the lock
+            break
+        file.close()
+    try:
         yield file
         file.flush()
         os.fsync(file.fileno())
         if os.name == "nt":  # an open file cannot be renamed there
             file.close()
-        os.replace(file.name, path)
+        os.replace(part, path)
         with suppress(OSError):  # some systems and disks cannot; the file has its name anyway
             folder = os.open(path.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+    finally:
+        unfinished = not file.closed and _lies_at(file, part)
+        with suppress(OSError):  # a full disk fails once more
+            file.close()
+        if unfinished:
+            part.unlink(missing_ok=True)
+
+
+def _lies_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def remove_if_abandoned(path: Path) -> None:
@@ -192,9 +168,10 @@ def hold(folder: Path, doing: str, shared: bool = False, patience: float = 0.0) 
     except OSError as problem:
         raise RunError(f"Cannot write to {folder}: {problem.strerror}.") from problem
     try:
-        while not (acquired := without_locks() or lock(file.fileno(), shared=shared)):
+        while not (without_locks() or lock(file.fileno(), shared=shared)):
             if time.monotonic() > end:
-                break
+                file.close()
+                raise RunError(f"Another process is {doing} in {folder}. Wait for it, or use another out=.")
             time.sleep(0.1)
     except OSError as problem:
         file.close()
@@ -203,9 +180,6 @@ def hold(folder: Path, doing: str, shared: bool = False, patience: float = 0.0) 
             f"Give a folder on another one; or set {SWITCH}=off, and make sure that only one process at a "
             "time works there."
         ) from problem
-    if not acquired:
-        file.close()
-        raise RunError(f"Another process is {doing} in {folder}. Wait for it, or use another out=.")
     return file
 
 

@@ -226,9 +226,7 @@ def restore_array(array: np.ndarray, state: Any, size: Size) -> None:
             raise ValueError(f"an array of shape {shape} needs a list of {count} values")
         size.take(8 * count)
     else:
-        content = _bytes(content)
-        _check_size(shape, dtype, len(content))
-        size.take(len(content))
+        content = _content(content, shape, dtype, size)
     setstate: Any = array.__setstate__
     setstate((1, shape, dtype, bool(by_columns), content))
 
@@ -260,18 +258,13 @@ def _reconstruct(size: Size, kind: Any, *_: Any) -> np.ndarray:
 def _frombuffer(size: Size, content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     if not isinstance(dtype, np.dtype) or dtype.hasobject or order not in ("C", "F"):
         raise ValueError("an array's buffer has no plain type")
-    content = _bytes(content)
-    size.take(len(content))
-    _check_size(shape, dtype, len(content))
-    return np.frombuffer(content, dtype).reshape(shape, order=order)
+    return np.frombuffer(_content(content, shape, dtype, size), dtype).reshape(shape, order=order)
 
 
 def _scalar(size: Size, dtype: Any, content: Any = b"") -> Any:
     if not isinstance(dtype, np.dtype) or dtype.hasobject:
         raise Refused("a number without a plain type")
-    content = _bytes(content)
-    _check_size((), dtype, len(content))
-    size.take(len(content))
+    content = _content(content, (), dtype, size)
     return np.frombuffer(content, dtype)[0] if content else dtype.type()
 
 
@@ -298,19 +291,22 @@ def _count(shape: Any) -> int:
     return math.prod(shape)
 
 
-def _bytes(content: Any) -> bytes | bytearray:
-    """Return content as bytes; those of Python 2 were read as Latin-1 text and are converted back."""
+def _content(content: Any, shape: Any, dtype: np.dtype, size: Size) -> bytes | bytearray:
+    """Return an array's content as bytes; those of Python 2 were read as Latin-1 text and are converted back.
+
+    There have to be as many bytes as its shape and type need.
+    """
     if isinstance(content, str):
-        return content.encode("latin-1")
+        content = content.encode("latin-1")
     if not isinstance(content, bytes | bytearray):
         raise ValueError(f"bytes were expected, not a {type(content).__name__}")
-    return content
-
-
-def _check_size(shape: Any, dtype: np.dtype, length: int) -> None:
     expected = _count(shape) * dtype.itemsize
-    if expected != length:
-        raise ValueError(f"an array of shape {shape} and type {dtype} needs {expected} bytes, got {length}")
+    if expected != len(content):
+        raise ValueError(
+            f"an array of shape {shape} and type {dtype} needs {expected} bytes, got {len(content)}"
+        )
+    size.take(len(content))
+    return content
 
 
 ADMITTED: dict[str, Callable[..., Any]] = {

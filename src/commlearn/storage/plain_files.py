@@ -100,11 +100,8 @@ def read_npy(source: Path | BinaryIO) -> np.ndarray:
         OSError: the file cannot be read.
     """
     try:
-        array = np.load(source, allow_pickle=False)
-    except (
-        *(*DAMAGED, MemoryError, zipfile.BadZipFile),
-        *(SyntaxError, tokenize.TokenError),  # the header is parsed as Python
-    ) as problem:
+        array = np.load(source, allow_pickle=False)  # parses the header as Python
+    except (*DAMAGED, MemoryError, zipfile.BadZipFile, SyntaxError, tokenize.TokenError) as problem:
         raise ValueError(str(problem) or type(problem).__name__) from problem
     if not isinstance(array, np.ndarray):
         raise ValueError("it is an archive of several arrays")

@@ -36,14 +36,19 @@ from commlearn.trained.model import Trained, adopt_frozen, checked_reasons, froz
 from commlearn.trained.model_card import hub_card, measured, model_card
 from commlearn.trained.run import Run, load_run
 from commlearn.trained.run_folder import CONFIG as RUN_CONFIG
-from commlearn.trained.run_folder import make_folder, naming_damaged_file, naming_newer_version
+from commlearn.trained.run_folder import (
+    FEATURES,
+    ROWS,
+    SCHEMA,
+    STATE,
+    make_folder,
+    naming_damaged_file,
+    naming_newer_version,
+)
 from commlearn.trained.training_rows import TrainingRows
 
 FORMAT = 1
 CONFIG, TENSORS, CARD = "config.json", "model.safetensors", "README.md"
-SCHEMA, STATE = "schema.json", "preprocessing.json"
-ROWS = "rows.safetensors"  # hashes of the rows that were trained on
-FEATURES = "features.safetensors"  # what fixed features learned from these rows
 GRAPHS = "set of ONNX graphs"  # in the folder `onnx` of an export
 NAMES = {CONFIG, TENSORS, CARD, SCHEMA, STATE, ROWS, FEATURES}
 
@@ -78,12 +83,9 @@ def export(trained: Any, folder: str | Path, rows: bool = True) -> Path:
     path = Path(folder)
     if (path / RUN_CONFIG).exists():
         raise RunError(f"{path} is a run folder. Export to another folder.")
-    config, tensors = to_parts(trained)
-    files = {TENSORS: tensors}
-    if trained.rows is not None and rows:
-        files[ROWS] = trained.rows.to_bytes()
-    if trained.features is not None:
-        files[FEATURES] = trained.features.to_bytes()
+    config, files = to_parts(trained)
+    if not rows:
+        files.pop(ROWS, None)
     for name, part in ((SCHEMA, config.pop("schema")), (STATE, config.pop("preprocessing"))):
         if part is not None:
             files[name] = _json(part)
@@ -95,7 +97,7 @@ def export(trained: Any, folder: str | Path, rows: bool = True) -> Path:
     _refuse_changed_card(path / CARD, file_list, files[CARD])
     file_list.claim(*files)
     file_list.add(*files)
-    if (path / TENSORS).exists() and (path / TENSORS).read_bytes() != tensors:
+    if (path / TENSORS).exists() and (path / TENSORS).read_bytes() != files[TENSORS]:
         _remove_graphs(path / "onnx")  # they compute what another model embeds
     for name, content in files.items():  # the configuration last: it completes the folder
         write_atomically(path / name, content)
@@ -212,13 +214,7 @@ def _load_artifact(
         if name in contents
     }
     return from_parts(
-        {"schema": None, "preprocessing": None, **config, **parts},
-        contents[TENSORS],
-        location,
-        contents.get(ROWS),
-        contents.get(FEATURES),
-        outside,
-        encoders,
+        {"schema": None, "preprocessing": None, **config, **parts}, contents, location, outside, encoders
     )
 
 
@@ -326,8 +322,8 @@ def push_to_hub(
     return str(Repository(repository.name, commit))
 
 
-def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
-    """Return a trained model as plain values and the bytes of its tensors."""
+def to_parts(trained: Trained) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return a trained model as plain values, and the content of its files of tensors by name."""
     tensors, aliases = _distinct({**trained.method.state_dict(), **frozen_tensors(trained.method)})
     experiment = to_mapping(resolved(trained.experiment, trained.specs, trained.state))
     experiment["data"] = data_without_places(experiment["data"])
@@ -342,24 +338,27 @@ def to_parts(trained: Trained) -> tuple[dict[str, Any], bytes]:
         "fine_tuned": trained.fine_tuned,
         **({} if trained.unused is None else {"unused": dict(trained.unused)}),
     }
-    return without_places(json.loads(json.dumps(config))), save_tensors(tensors)
+    files = {TENSORS: save_tensors(tensors)}
+    if trained.rows is not None:
+        files[ROWS] = trained.rows.to_bytes()
+    if trained.features is not None:
+        files[FEATURES] = trained.features.to_bytes()
+    return without_places(json.loads(json.dumps(config))), files
 
 
 def from_parts(
     config: Mapping[str, Any],
-    tensors: bytes,
+    files: Mapping[str, bytes],
     where: str,
-    rows: bytes | None = None,
-    features: bytes | None = None,
     outside: bool = True,
     encoders: Mapping[str, nn.Module] | None = None,
 ) -> Trained:
-    """Rebuild what `to_parts` took apart, with training rows and fixed features; ignore places of data."""
+    """Rebuild what `to_parts` took apart; ignore places of data."""
     _check_format(config["format"], where)
     with naming_newer_version(where, config.get("commlearn")):
         check_learned(config["preprocessing"], f"{where}, preprocessing")
         try:
-            training_rows = None if rows is None else TrainingRows.from_bytes(rows)
+            rows = TrainingRows.from_bytes(files[ROWS]) if ROWS in files else None
             settings = dict(config["experiment"])
             experiment = stored_experiment({**settings, "data": data_without_places(settings.get("data"))})
             specs = {name: Spec(kind, tuple(shape)) for name, (kind, *shape) in config["modalities"].items()}
@@ -370,10 +369,10 @@ def from_parts(
             schema = None if schema_values is None else Schema.from_mapping(schema_values, where)
             state = without_places(config["preprocessing"])
             unused = None if config.get("unused") is None else checked_reasons(config["unused"])
-            values = load_tensors(tensors)
+            values = load_tensors(files[TENSORS])
 
             def stored_features(built: FeatureBlocks) -> FeatureBlocks | None:
-                return None if features is None else built.from_bytes(features)
+                return built.from_bytes(files[FEATURES]) if FEATURES in files else None
 
             method, blocks = stored_method(
                 experiment, specs, state, values.values(), where, stored_features, encoders
@@ -401,7 +400,7 @@ def from_parts(
             state=state,
             fine_tuned=bool(config.get("fine_tuned", False)),
             unused=unused,
-            rows=training_rows,
+            rows=rows,
             features=blocks,
         )
 

@@ -18,7 +18,7 @@ from commlearn.methods.base import Method
 from commlearn.models.encoders.tabular import FeatureEncoder
 from commlearn.models.features import FeatureBlocks, feature_column
 from commlearn.models.tokens import Tokens
-from commlearn.records import Column, Dataset, Records, image_numbers, presence
+from commlearn.records import Chosen, Column, Dataset, Records, image_numbers, presence
 from commlearn.tables.streamed import StreamedRecords
 from commlearn.tables.table import Source, Table
 from commlearn.trained.model import Trained
@@ -100,47 +100,46 @@ def embed(
         with naming_rows(table, model.reader()[0].id):
             table_records = model.records(table, modalities=modalities, empty=modalities is not None)
             return embed(model, table_records, modalities, batch_size, blocks)
-    method = model if isinstance(model, Method) else model.method
+    method = method_of(model)
     device = next(method.parameters()).device
-    training = method.training
-    names = [name for name in modalities or method.modalities if name in records.columns]
-    method.subset(modalities, records.view(slice(0), names))
-    positions = rows_with_any(records, None if modalities is None else names)
+    method.subset(modalities, records.columns)  # refuses what it or the records lack
+    names = modalities or list(method.modalities)
+    positions = rows_with_any(records, modalities)
     if 0 < len(positions) < len(records):
         warn_of_absent(len(records) - len(positions), len(records), names)
         return embed_with_gaps(model, records, positions, modalities, batch_size, blocks)
     features = None if features is None else features.to(device)
     batch_size = batch_size or records_per_batch(records)
-    method.eval()
-    try:
-        embeddings: np.ndarray | None = None
-        feature_columns = _feature_columns(method, features, records, names, blocks)
-        columns = {  # what encoders read: fixed features, tokens of distinct images, or the values
-            name: feature_columns[name]
-            if name in feature_encoders(method)
-            else _encode_once(method, name, records, batch_size) or records.columns[name]
-            for name in ([] if blocks == "features" else names)
+    records = replace(records, columns={name: records.columns[name] for name in names})
+    embeddings: np.ndarray | None = None
+    with evaluating(method):
+        columns: dict[str, Column] = {}
+        if blocks != "features":
+            records = with_encoder_features(records, method, device)
+            columns = {  # what encoders read: fixed features, tokens of distinct images, or the values
+                name: _encode_once(method, name, column, batch_size) or column
+                for name, column in records.columns.items()
+            }
+        each = {} if features is None else features.each
+        feature_columns = {
+            name: feature_column(each[name], records.columns[name], device) for name in names if name in each
         }
         for start in range(0, len(records), batch_size):
             rows = np.arange(start, min(start + batch_size, len(records)))
-            view = {name: column.take(rows) for name, column in columns.items()}
-            feature_view: View = {
-                name: feature_columns[name].take(rows) for name in names if name in feature_columns
-            }
+            view = to_device({name: column.take(rows) for name, column in columns.items()}, device)
+            feature_view: View = {name: column.take(rows) for name, column in feature_columns.items()}
             _refuse_empty(view or feature_view, start)
             # without fixed features, as with a pretrained encoder, values show how many records there are
             feature_view = feature_view or view or {names[0]: records.columns[names[0]].take(rows)}
             parts = []
             if blocks != "features":
-                parts.append(method.embed(to_device(view, device), modalities))
+                parts.append(method.embed(view, modalities))
             if features is not None:
                 parts.append(features(to_device(feature_view, device), names))
             vectors = torch.cat(parts, dim=1)
             if embeddings is None:
                 embeddings = np.empty((len(records), vectors.shape[1]), dtype=np.float32)
             torch.from_numpy(embeddings[rows[0] : rows[-1] + 1]).copy_(vectors)
-    finally:
-        method.train(training)
     if embeddings is None:
         return np.zeros((0, 0), dtype=np.float32)
     rows = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
@@ -222,21 +221,6 @@ def dimension_names(model: Any, dim: int, blocks: Blocks = "all") -> list[str]:
     return [*(f"{method}{index}" for index in range(dim - len(feature_names))), *feature_names]
 
 
-def _feature_columns(
-    method: Method, features: FeatureBlocks | None, records: Records, names: Sequence[str], blocks: Blocks
-) -> dict[str, Column]:
-    """Compute the fixed features of each modality for which the embedding needs them, once."""
-    sources = {} if features is None else features.each
-    if blocks != "features":
-        sources = sources | {name: encoder.features for name, encoder in feature_encoders(method).items()}
-    device = next(method.parameters()).device
-    return {
-        name: feature_column(block, records.columns[name], device)
-        for name, block in sources.items()
-        if name in names
-    }
-
-
 def records_per_batch(records: Records) -> int:
     """Return a batch size that keeps first layers in the processor's cache but allows large products."""
     size = sum(modality.values.nbytes for modality in records.view(slice(0, 1)).values())
@@ -245,10 +229,9 @@ def records_per_batch(records: Records) -> int:
 
 @dataclass(frozen=True)
 class TokensColumn:
-    """Tokens in place of the values they were made from; an image that many records share is encoded once."""
+    """Tokens in place of the values they were made from."""
 
-    tokens: Tokens  # tokens of the distinct images, or of every record
-    index: np.ndarray  # (records,): position of each record's tokens
+    tokens: Tokens
 
     @property
     def spec(self) -> Spec:
@@ -258,13 +241,13 @@ class TokensColumn:
     def present(self) -> np.ndarray | None:
         """(records,): which records have the modality; None if all do."""
         mask = self.tokens.present
-        return None if mask is None else mask.cpu().numpy()[self.index]
+        return None if mask is None else mask.cpu().numpy()
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.tokens)
 
     def take(self, rows: np.ndarray) -> Tokens:
-        indices = torch.from_numpy(self.index[rows]).to(self.tokens.values.device)
+        indices = torch.as_tensor(rows, device=self.tokens.values.device)
         tokens = self.tokens.apply(lambda tensor: tensor[indices])
         if tokens.padding is None:
             return tokens
@@ -278,9 +261,7 @@ def with_tokens(model: Any, records: Records) -> Records:
 
     Values from which an embedding's fixed features are computed stay.
     """
-    model = method_owner(model)
-    method = model if isinstance(model, Method) else model.method
-    features, batch_size = features_of(model), records_per_batch(records)
+    method, features, batch_size = method_of(model), features_of(model), records_per_batch(records)
     learned_names = [
         name
         for name in method.modalities
@@ -293,32 +274,28 @@ def with_tokens(model: Any, records: Records) -> Records:
     return replace(records, columns={**records.columns, **encoded})
 
 
-def _encode_once(method: Method, name: str, records: Records, batch_size: int) -> TokensColumn | None:
+def _encode_once(method: Method, name: str, column: Column, batch_size: int) -> Chosen | None:
     """Encode each image of a column once if most are shared by several records; None for other columns."""
-    column = records.columns[name]
     numbers = image_numbers(column)
-    if numbers is None or name not in method.encoders:
+    if numbers is None:
         return None
     _, first, index = np.unique(numbers, return_index=True, return_inverse=True)
-    if 2 * len(first) > len(index):
+    if not len(first) or 2 * len(first) > len(index):
         return None
     sample = _tokens(method, name, column, first[:1], batch_size)
     if sample.tokens.values.nbytes * len(first) > TOKENS_IN_MEMORY:
         return None
-    return TokensColumn(_tokens(method, name, column, first, batch_size).tokens, index)
+    return Chosen(_tokens(method, name, column, first, batch_size), index)
 
 
 @torch.inference_mode()
 def _tokens(method: Method, name: str, column: Column, rows: np.ndarray, batch_size: int) -> TokensColumn:
-    device, training, parts = next(method.parameters()).device, method.training, []
-    method.eval()
-    try:
+    device, parts = next(method.parameters()).device, []
+    with evaluating(method):
         for start in range(0, len(rows), batch_size):
             view = to_device({name: column.take(rows[start : start + batch_size])}, device)
             parts.append(method.encode(view, [name])[name])
-    finally:
-        method.train(training)
-    return TokensColumn(cast(Tokens, joined(parts)), np.arange(len(rows)))
+    return TokensColumn(cast(Tokens, joined(parts)))
 
 
 def with_features(
@@ -359,14 +336,29 @@ def method_owner(model: Any) -> Any:
     return model.trained if hasattr(type(model), "trained") else getattr(model, "trained", model)
 
 
+def method_of(model: Any) -> Method:
+    """Return the method of a run, an artifact or an Embedder, or the method itself."""
+    model = method_owner(model)
+    return model if isinstance(model, Method) else model.method
+
+
+@contextmanager
+def evaluating(method: Method) -> Iterator[None]:
+    """Put a method into evaluation mode within the block."""
+    training = method.training
+    method.eval()
+    try:
+        yield
+    finally:
+        method.train(training)
+
+
 def _refuse_empty(view: View, start: int) -> None:
     """Refuse records without any of the modalities, which have no embedding."""
-    masks = [modality.present for modality in view.values()]
-    defined = [mask for mask in masks if mask is not None]
-    if not masks or len(defined) < len(masks):
+    if not view:
         return
-    empty = (~torch.stack(defined).any(dim=0)).nonzero().flatten().tolist()
-    if empty:
+    present = torch.stack([modality.presence for modality in view.values()]).any(dim=0)
+    if empty := (~present).nonzero().flatten().tolist():
         positions = ", ".join(str(start + row) for row in empty[:10]) + (", ..." if len(empty) > 10 else "")
         raise DataError(
             f"Records {positions} have none of {', '.join(view)}. Leave them out, or add a value for at "

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +27,7 @@ from commlearn.models.encoders.tabular import FeatureEncoder
 from commlearn.models.features.raw import Words
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.file_list import FileList
-from commlearn.storage.plain_json import values_of_file
+from commlearn.storage.plain_json import json_text, values_of_file
 from commlearn.trained.artifact import GRAPHS, trained_model
 from commlearn.trained.model import Trained
 from commlearn.trained.run_folder import make_folder
@@ -85,10 +84,7 @@ def export_onnx(
             f"Export to ONNX needs {' and '.join(missing)}. Install them: pip install 'commlearn[onnx]'"
         )
     trained = trained_model(trained)
-    names = tuple(trained.specs)
-    requested = [_in_order(trained, subset) for subset in subsets or single_and_all(names)]
-    for subset in requested:
-        _refuse_what_graphs_lack(trained, subset)
+    requested = [_checked(trained, subset) for subset in subsets or single_and_all(tuple(trained.specs))]
     path = Path(folder)
     make_folder(path)
     files = [INPUTS, *(f"{subset_name(subset)}.onnx" for subset in requested)]
@@ -104,7 +100,7 @@ def export_onnx(
         write_atomically(file, _to_onnx(program, [entry.name for entry in inputs]))
         descriptions[file.name] = {entry.name: entry.described() for entry in inputs}
         written.append(file)
-    write_atomically(path / INPUTS, (json.dumps(descriptions, indent=1) + "\n").encode())
+    write_atomically(path / INPUTS, json_text(descriptions, 1).encode())
     return written
 
 
@@ -122,8 +118,7 @@ def export_program(trained: Any, subset: Sequence[str]) -> ExportedProgram:
         60
     """
     trained = trained_model(trained)
-    ordered = _in_order(trained, subset)
-    _refuse_what_graphs_lack(trained, ordered)
+    ordered = _checked(trained, subset)
     device = next(trained.method.parameters()).device
     module = Embedding(trained.method, ordered, trained.specs).eval()
     inputs = inputs_of(ordered, trained.specs)
@@ -137,10 +132,14 @@ def export_program(trained: Any, subset: Sequence[str]) -> ExportedProgram:
     return program
 
 
-def _refuse_what_graphs_lack(trained: Trained, subset: Subset) -> None:
-    """Refuse encoders that read letters of texts or outputs of published networks, which graphs lack."""
+def _checked(trained: Trained, subset: Sequence[str]) -> Subset:
+    """Return the names in the method's order, whatever order they were given in.
+
+    Encoders that read letters of texts or outputs of published networks, which graphs lack, are refused.
+    """
+    ordered = trained.method.subset(tuple(subset), trained.specs)
     others = [name for name in trained.specs if not _reads_letters(trained, name)]
-    for name in subset:
+    for name in ordered:
         encoder = trained.method.encoders[name]
         raw = encoder.features.raw if isinstance(encoder, FeatureEncoder) else None
         if raw is not None and raw.network is not None and raw.uses_network:
@@ -154,16 +153,12 @@ def _refuse_what_graphs_lack(trained: Trained, subset: Subset) -> None:
                 f"The encoder of {name} reads the letters of texts, which a graph cannot do: {advice}"
                 "train with model.features=learned."
             )
+    return ordered
 
 
 def _reads_letters(trained: Trained, name: str) -> bool:
     encoder = trained.method.encoders[name]
     return isinstance(encoder, FeatureEncoder) and isinstance(encoder.features.raw, Words)
-
-
-def _in_order(trained: Trained, subset: Sequence[str]) -> Subset:
-    """Return the names in the method's order, whatever order they were given in."""
-    return trained.method.subset(tuple(subset), dict.fromkeys(trained.specs))  # type: ignore[arg-type]
 
 
 class Input(NamedTuple):

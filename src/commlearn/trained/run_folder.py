@@ -250,10 +250,7 @@ class RunFolder:
 
     def reader(self) -> tuple[Schema | None, dict[str, Any] | None]:
         """Read the schema of the training's table and what was learned; None for each that does not exist."""
-        mapping = learned = None
-        if (self.path / SCHEMA).exists():
-            with naming_damaged_file(self.path / SCHEMA):
-                mapping = parse_json(self._text(SCHEMA))
+        mapping, learned = self._optional(SCHEMA, parse_json), None
         with naming_damaged_file(self.path / STATE):
             if mapping is not None or (self.path / STATE).exists():
                 learned = parse_json(self._text(STATE))
@@ -329,7 +326,7 @@ class RunFolder:
         if built is None:
             return None
         with naming_damaged_file(self.path / FEATURES):
-            return built.from_bytes((self.path / FEATURES).read_bytes())
+            return built.from_bytes(plain_file(self.path / FEATURES).read_bytes())
 
     def frozen(self) -> dict[str, Tensor] | None:
         """Read the weights of frozen encoders; None if the folder does not hold them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,10 +15,10 @@ import torch
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.storage.checkpoint import write_atomically
 from commlearn.storage.file_list import FileList
-from commlearn.storage.fingerprint import EMBEDDINGS, PLAN, check_part, differences, file_digest, fingerprint
+from commlearn.storage.fingerprint import EMBEDDINGS, PLAN, check_part, differences, fingerprint
 from commlearn.storage.locks import hold
 from commlearn.storage.plain_files import plain_file
-from commlearn.storage.plain_json import parse_json
+from commlearn.storage.plain_json import json_text, parse_json
 from commlearn.tables.formats.table_files import GroupedTable, open_groups
 from commlearn.tables.table import Table
 from commlearn.trained.embed import Blocks, dimension_names, features_of
@@ -36,75 +35,6 @@ from commlearn.trained.stream import (
 )
 
 FORMAT = 2
-
-
-class EmbeddingFolder:
-    """A folder of parts that appear once complete, each with a checksum that later calls verify.
-
-    Args:
-        folder: where the parts are stored; made when it is opened.
-        plan: what the parts are made from, as plain values: `rows` of each part, `data` for the fingerprint
-            of the table, and whatever else must stay the same for a call to continue.
-    """
-
-    def __init__(self, folder: str | Path, plan: Mapping[str, Any]) -> None:
-        self.folder, self.plan = Path(folder), {"format": FORMAT, **plan}
-        self.files = FileList(self.folder, kind=EMBEDDINGS)
-
-    @property
-    def begun(self) -> bool:
-        return (self.folder / PLAN).exists()
-
-    @contextmanager
-    def opened(self, alone: bool) -> Iterator[None]:
-        """Make the folder, or check that it belongs to this plan; keep other calls out until it is closed.
-
-        With `alone`, no other process may share the work.
-        """
-        activity = "embedding" if alone else "embedding alone"
-        with closing(hold(self.folder, activity, shared=not alone)):
-            if not self.begun:
-                parts = [self.part(number).name for number in range(len(self.plan["rows"]))]
-                self.files.claim(PLAN, *parts)
-                self.files.add(PLAN, *parts)
-                write_atomically(self.folder / PLAN, (json.dumps(self.plan, indent=1) + "\n").encode())
-            self._compare()
-            self.files.remove_leftovers()
-            yield
-
-    def part(self, number: int) -> Path:
-        return self.folder / f"part-{number:05}.parquet"
-
-    def _compare(self) -> None:
-        try:
-            stored = parse_json(plain_file(self.folder / PLAN).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as problem:
-            raise DataError(f"{self.folder / PLAN} is damaged: {problem}. Give another folder.") from problem
-        if not isinstance(stored, dict) or stored.get("format") != FORMAT:
-            raise ConfigurationError(
-                f"{self.folder / PLAN} does not have format {FORMAT}, which records the table that is "
-                "embedded; another version or another program wrote it. Give another folder."
-            )
-        changes = [
-            self._difference(key, stored.get(key))
-            for key in sorted(stored.keys() | self.plan.keys())
-            if stored.get(key) != self.plan.get(key)
-        ]
-        if changes:
-            raise ConfigurationError(
-                f"{self.folder} holds embeddings of another model, table or choice of modalities: "
-                f"{'; '.join(changes)}. Give another folder."
-            )
-
-    def _difference(self, key: str, previous: Any) -> str:
-        current = self.plan.get(key)
-        if key == "data" and isinstance(previous, dict):
-            return differences(previous, self.plan["data"])
-        if key == "rows" and isinstance(previous, list):
-            return f"rows of the parts were {previous[:3]}..., but are now {self.plan['rows'][:3]}..."
-        return f"{key} was {str(previous)[:60]}, but is now {str(current)[:60]}"
-
-
 ROWS = 65_536  # most rows of a file, unless a single group of rows has more
 
 
@@ -138,7 +68,9 @@ def write_shards(
     refuse_input_as_output(source, out)
     table, schema = open_groups(str(source)), model.reader()[0]
     shards = list(_shards(table.sizes))
+    paths = [Path(out) / f"part-{number:05}.parquet" for number in range(len(shards))]
     plan: dict[str, Any] = {
+        "format": FORMAT,
         "data": fingerprint(source),
         "rows": [sum(table.sizes[group] for group in groups) for groups in shards],
         "modalities": list(modalities or schema.modalities),
@@ -146,27 +78,22 @@ def write_shards(
     }
     if features is not None or blocks != "all":
         plan |= {"blocks": blocks, "features": None if features is None else weights_digest(features)}
-    folder = EmbeddingFolder(out, plan)
-    if schema.id is not None and not folder.begun:
+    files = FileList(Path(out), kind=EMBEDDINGS)
+    if schema.id is not None and not (files.folder / PLAN).exists():
         check_ids(source, schema.id, schema.reading())
     records, dim = 0, 0
-    with folder.opened(alone=ranks == 1):
+    with _opened(files, plan, paths, alone=ranks == 1):
         for number in range(rank, len(shards), ranks):
-            path = folder.part(number)
+            path = paths[number]
             if path.exists():
-                check_part(path, folder.files.checksums().get(path.name, ""))
+                check_part(path, files.checksums().get(path.name, ""))
             else:
                 chunks = map(model.at_root, _chunks(model, table, shards[number], modalities))
                 parts = (
                     without_absent(chunk, schema.id, vectors, modalities)
                     for chunk, vectors in embed_chunks(model, chunks, modalities, blocks)
                 )
-                write(
-                    path,
-                    parts,
-                    lambda dim: dimension_names(model, dim, blocks),
-                    lambda name, fresh: folder.files.seal(name, file_digest(fresh)),
-                )
+                write(path, parts, lambda dim: dimension_names(model, dim, blocks), files.seal)
                 tell(f"wrote {path.name}, {number + 1} of {len(shards)}")
             metadata = pq.read_metadata(path)
             records += metadata.num_rows
@@ -175,6 +102,55 @@ def write_shards(
     if ranks == 1 or records:  # one of several ranks may have no row with any of them
         refuse_all_absent(rows - records, rows, plan["modalities"])
     return Written(str(out), records, dim)
+
+
+@contextmanager
+def _opened(files: FileList, plan: Mapping[str, Any], parts: Sequence[Path], alone: bool) -> Iterator[None]:
+    """Make the folder, or check that it belongs to this plan; keep other calls out until the block ends.
+
+    With `alone`, no other process may share the work.
+    """
+    path, activity = files.folder / PLAN, "embedding" if alone else "embedding alone"
+    with closing(hold(files.folder, activity, shared=not alone)):
+        if not path.exists():
+            names = [PLAN, *(part.name for part in parts)]
+            files.claim(*names)
+            files.add(*names)
+            write_atomically(path, json_text(plan, 1).encode())
+        _check_plan(path, plan)
+        files.remove_leftovers()
+        yield
+
+
+def _check_plan(path: Path, plan: Mapping[str, Any]) -> None:
+    """Refuse a folder whose plan differs: its parts were made from something else."""
+    try:
+        stored = parse_json(plain_file(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise DataError(f"{path} is damaged: {problem}. Give another folder.") from problem
+    if not isinstance(stored, dict) or stored.get("format") != FORMAT:
+        raise ConfigurationError(
+            f"{path} does not have format {FORMAT}, which records the table that is embedded; another "
+            "version or another program wrote it. Give another folder."
+        )
+    changes = [
+        _difference(key, stored.get(key), plan.get(key))
+        for key in sorted(stored.keys() | plan.keys())
+        if stored.get(key) != plan.get(key)
+    ]
+    if changes:
+        raise ConfigurationError(
+            f"{path.parent} holds embeddings of another model, table or choice of modalities: "
+            f"{'; '.join(changes)}. Give another folder."
+        )
+
+
+def _difference(key: str, previous: Any, current: Any) -> str:
+    if key == "data" and isinstance(previous, dict):
+        return differences(previous, current)
+    if key == "rows" and isinstance(previous, list):
+        return f"rows of the parts were {previous[:3]}..., but are now {current[:3]}..."
+    return f"{key} was {str(previous)[:60]}, but is now {str(current)[:60]}"
 
 
 def _shards(sizes: Sequence[int]) -> Iterator[range]:
@@ -193,7 +169,7 @@ def _chunks(
     model: Trained, table: GroupedTable, groups: range, modalities: Sequence[str] | None
 ) -> Iterator[Table]:
     columns, reading = model.columns(modalities=modalities)
-    chunk_size = chunk_rows({name: model.specs[name] for name in modalities or model.reader()[0].modalities})
+    chunk_size = chunk_rows(model, modalities or model.reader()[0].modalities)
     offsets = np.cumsum(table.sizes) - np.asarray(table.sizes)
     for group in groups:
         frame = reading.emptied(table.read(group, columns))

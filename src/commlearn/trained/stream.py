@@ -19,11 +19,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from commlearn.batch import Spec, as_names
+from commlearn.batch import as_names
 from commlearn.errors import ConfigurationError, DataError, DataWarning
 from commlearn.escapes import spreadsheet_text
 from commlearn.kinds.rows import Unreadable
 from commlearn.methods import METHODS
+from commlearn.storage.fingerprint import file_digest
 from commlearn.storage.locks import atomic_file
 from commlearn.storage.places import find_files, is_remote
 from commlearn.tables.formats.reading import Reading
@@ -69,7 +70,7 @@ def embed_table(
     modalities = as_names(modalities)
     columns, reading = model.columns(modalities=modalities)
     schema = model.reader()[0].only(modalities)
-    rows = chunk_rows({name: model.specs[name] for name in schema.modalities})
+    rows = chunk_rows(model, schema.modalities)
     total, absent = 0, 0
     tables = map(model.at_root, iterate_table(source, rows, columns, reading))
     for table, vectors in embed_chunks(model, tables, modalities, blocks):
@@ -138,7 +139,7 @@ def write(
     out: str | Path,
     parts: Iterator[tuple[Mapping[str, np.ndarray], np.ndarray]],
     names: Callable[[int], Sequence[str]],
-    seal: Callable[[str, Path], None] | None = None,
+    seal: Callable[[str, str], None] | None = None,
 ) -> Written:
     """Write columns and embeddings, part by part, to one file.
 
@@ -147,7 +148,7 @@ def write(
         parts: columns by name, and embeddings (records, dim).
         names: returns the names of the embedding's columns, given their number; used by formats that have
             one column per dimension.
-        seal: called with the file's name and its temporary path once it is complete, before it is renamed.
+        seal: called with the file's name and its SHA-256 once it is complete, before it gets that name.
     """
     path = Path(out)
     if path.suffix not in WRITERS:
@@ -171,7 +172,7 @@ def write(
                 with suppress(OSError):  # a full disk fails again here, and was already reported
                     writer.close()
             if seal is not None:
-                seal(path.name, temporary)
+                seal(path.name, file_digest(temporary))
     except OSError as problem:
         raise DataError(
             f"Cannot write {out}: {problem}. Free some space or choose another folder."
@@ -319,10 +320,10 @@ def _without_objects(values: np.ndarray) -> np.ndarray:
     return np.array(["" if value is None else str(value) for value in values])
 
 
-def chunk_rows(specs: Mapping[str, Spec]) -> int:
+def chunk_rows(model: Trained, modalities: Iterable[str]) -> int:
     """Return the number of rows per chunk, which is smaller if records are large."""
     size = 0
-    for spec in specs.values():
+    for spec in (model.specs[name] for name in modalities):
         if spec.kind == "image":
             size += math.prod(spec.shape)
         elif spec.kind in ("series", "audio"):

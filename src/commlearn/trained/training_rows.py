@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,13 +42,10 @@ class TrainingRows:
     def parts_of(self, keys: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
         """Return the part of each row, -1 if unknown to the training; a new row takes its group's part."""
         stored = np.where(self.parts == WITHOUT_LABELS, TRAIN, self.parts).astype(np.int8)
-        by_key = np.lexsort((stored, self.keys))  # as part 0, part 3 comes first
-        parts = _look_up(self.keys[by_key], stored[by_key], keys)
+        parts = _look_up(self.keys, stored, keys)
         if groups is None or self.groups is None:
             return parts
-        order = np.lexsort((stored, self.groups))
-        of_group = _look_up(self.groups[order], stored[order], groups)
-        return np.where(parts == UNKNOWN, of_group, parts)
+        return np.where(parts == UNKNOWN, _look_up(self.groups, stored, groups), parts)
 
     def used_in_training(self, keys: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
         """Return which rows, or rows of their group, were used to train or to stop training, (rows,) bool."""
@@ -60,19 +57,7 @@ class TrainingRows:
 
     def joined(self, other: TrainingRows | None) -> TrainingRows:
         """Return the rows of both trainings; of a row's parts, train goes before validation and test."""
-        if other is None:
-            return self
-        groups = None
-        if self.groups is not None or other.groups is not None:
-            pairs = [rows.keys if rows.groups is None else rows.groups for rows in (self, other)]
-            groups = np.concatenate(pairs)
-        keys, parts = np.concatenate([self.keys, other.keys]), np.concatenate([self.parts, other.parts])
-        joined = _sorted(keys, parts, groups, (*self.labels, *other.labels))
-        counts = [self.label_counts, other.label_counts]
-        maxima = {
-            name: max(mapping.get(name, 0) for mapping in counts) for name in {**counts[0], **counts[1]}
-        }
-        return replace(joined, label_counts=maxima)
+        return self if other is None else _joined(self, other)
 
     def after(self, earlier: TrainingRows | None) -> TrainingRows:
         """Return these rows of a fine-tuning, and those of the training before it, which saw no labels."""
@@ -113,7 +98,7 @@ class TrainingRows:
         lengths = {len(array) for array in (keys, parts, groups) if array is not None}
         if len(lengths) > 1 or parts.dtype != np.int8 or not all(isinstance(name, str) for name in labels):
             raise ValueError("its arrays do not fit together")
-        return replace(_sorted(keys, parts, groups, labels), label_counts=counts)
+        return _joined(TrainingRows(keys, parts, groups, tuple(labels), counts))
 
 
 def rows_of_dataset(data: Dataset, labels: Iterable[str] = ()) -> TrainingRows | None:
@@ -127,46 +112,52 @@ def rows_of_dataset(data: Dataset, labels: Iterable[str] = ()) -> TrainingRows |
         >>> bool(train.all()), bool(test.any())
         (True, False)
     """
-    parts_of_data = enumerate((data.train, data.validation, data.test))
-    keyed = [(code, part) for code, part in parts_of_data if part and part.keys is not None]
-    if not keyed:
-        return None
-    keys = np.concatenate([part.keys for _, part in keyed])
-    parts = np.concatenate([np.full(len(part), code, dtype=np.int8) for code, part in keyed])
-    groups = None
-    if any(part.groups is not None for _, part in keyed):
-        groups = np.concatenate([part.keys if part.groups is None else part.groups for _, part in keyed])
     labels = tuple(labels)
     counts = {name: _count_labels(data.train.targets[name]) for name in labels if name in data.train.targets}
-    return replace(_sorted(keys, parts, groups, labels), label_counts=counts)
+    rows = [
+        TrainingRows(part.keys, np.full(len(part), code, dtype=np.int8), part.groups, labels, counts)
+        for code, part in enumerate((data.train, data.validation, data.test))
+        if part and part.keys is not None
+    ]
+    return _joined(*rows) if rows else None
 
 
 def _count_labels(labels: np.ndarray) -> int:
     return int(pd.notna(labels).reshape(len(labels), -1).all(axis=1).sum())
 
 
-def _sorted(
-    keys: np.ndarray, parts: np.ndarray, groups: np.ndarray | None, labels: Iterable[str]
-) -> TrainingRows:
-    """Sort by key, and keep each pair of key and group once, with the smallest of its parts.
+def _joined(*several: TrainingRows) -> TrainingRows:
+    """Join rows, sort them by key, and keep each pair of key and group once, with the smallest of its parts.
 
-    Copies of a row may belong to several groups, all of which were trained on.
+    Copies of a row may belong to several groups, all of which were trained on. If only some rows have
+    groups, each of the others is a group of its own. Of a target's label counts, the larger one counts.
     """
+    keys = np.concatenate([rows.keys for rows in several])
+    parts = np.concatenate([rows.parts for rows in several])
+    pairs = {"key": keys}
+    groups = None
+    if any(rows.groups is not None for rows in several):
+        groups = np.concatenate([rows.keys if rows.groups is None else rows.groups for rows in several])
+        pairs["group"] = groups
     order = np.lexsort((parts, keys) if groups is None else (groups, parts, keys))
-    keys, parts = keys[order], parts[order].astype(np.int8)
-    ordered_groups = None if groups is None else groups[order]
-    pairs = {"key": keys} if ordered_groups is None else {"key": keys, "group": ordered_groups}
-    first = ~pd.DataFrame(pairs).duplicated().to_numpy()
-    unique_groups = None if ordered_groups is None else ordered_groups[first]
-    return TrainingRows(keys[first], parts[first], unique_groups, tuple(dict.fromkeys(labels)))
+    first = order[~pd.DataFrame(pairs).iloc[order].duplicated().to_numpy()]
+    counts: dict[str, int] = {}
+    for name, count in (entry for rows in several for entry in rows.label_counts.items()):
+        counts[name] = max(count, counts.get(name, 0))
+    labels = dict.fromkeys(name for rows in several for name in rows.labels)
+    return TrainingRows(
+        keys[first], parts[first], None if groups is None else groups[first], tuple(labels), counts
+    )
 
 
-def _look_up(ordered: np.ndarray, values: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """Return the value of the first equal entry in a sorted array, -1 if there is none."""
-    if not len(ordered):
+def _look_up(entries: np.ndarray, parts: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Return the smallest part of the entries that equal each query, -1 if there is none."""
+    if not len(entries):
         return np.full(len(queries), UNKNOWN, dtype=np.int8)
+    order = np.lexsort((parts, entries))
+    ordered = entries[order]
     index = np.minimum(np.searchsorted(ordered, queries), len(ordered) - 1)
-    return np.where(ordered[index] == queries, values[index], UNKNOWN).astype(np.int8)
+    return np.where(ordered[index] == queries, parts[order][index], UNKNOWN).astype(np.int8)
 
 
 LOOKED_AT = 64  # records whose values are compared

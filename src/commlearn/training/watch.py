@@ -30,7 +30,7 @@ from commlearn.methods.base import Method
 from commlearn.probes.nearest import nearest, unit
 from commlearn.records import Dataset, class_codes
 from commlearn.seeds import numpy_generator, torch_generator
-from commlearn.trained.embed import records_per_batch
+from commlearn.trained.embed import evaluating, records_per_batch
 from commlearn.trained.run_folder import METRICS, SPEED, RunFolder
 from commlearn.training.callbacks import Callbacks
 from commlearn.training.descent import Descent
@@ -242,9 +242,7 @@ class Diagnostics:
     @torch.no_grad()
     def look(self, epoch: int) -> Diagnosis:
         """Embed the records in every way that is needed; return the diagnostics and warnings."""
-        with self.around():
-            training = self.method.training
-            self.method.eval()
+        with self.around(), evaluating(self.method):
             plain, names = self.records.view(slice(None)), self.method.modalities
             # encoded once, for all embeddings of it
             view = merge([dict(self.method.encode(part)) for part in self._parts(plain)])
@@ -257,7 +255,6 @@ class Diagnostics:
             generator = torch_generator(self.seed, "diagnose", epoch)
             batch = make_batch(plain, {}, self.augmentations, generator, False, 2, self.records.specs)
             first, second = (self._embed(version) for version in batch.augmented)
-            self.method.train(training)
         values = {
             "rank": {"fused": effective_rank(fused)}
             | {name: effective_rank(rows) for name, rows in by_modality.items()},
