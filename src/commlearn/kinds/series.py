@@ -90,7 +90,7 @@ class Series(Kind):
             cells,
             rows,
             clock,
-            lambda array: standardise(_check_width(array, state["channels"]), state, self.max_length),
+            lambda array: standardise(array, state, self.max_length),
         )
         raise_errors(label(self.columns()), problems + array_problems)
         return Sequences.of("series", arrays, state["channels"] * (2 if state["gaps"] else 1))
@@ -228,6 +228,8 @@ def learn_sequences(name: str, arrays: Sequence[np.ndarray | None], max_length: 
 
 def standardise(array: np.ndarray, state: dict[str, Any], max_length: int) -> np.ndarray:
     """Average one series and scale it to the training rows' mean 0 and deviation 1, clipped; gaps are 0."""
+    if array.shape[1] != state["channels"]:
+        raise DataError(_wrong_width(array, state["channels"]))
     steps = _average(array, state["stride"], max_length)
     observed = ~np.isnan(steps)
     scaled = (steps - np.array(state["mean"])) / np.array(state["scale"])
@@ -281,12 +283,6 @@ def _steps(cell: Any, root: Path, outside: bool) -> np.ndarray | Steps | None:
     if steps is not None:
         return steps
     return array if array.ndim == 2 else array[:, None]
-
-
-def _check_width(array: np.ndarray, channels: int) -> np.ndarray:
-    if array.shape[1] != channels:
-        raise DataError(_wrong_width(array, channels))
-    return array
 
 
 def _wrong_width(array: np.ndarray, channels: int) -> str:
