@@ -25,8 +25,8 @@ from commlearn.kinds.pretrained import Pretrained, ids_of
 from commlearn.kinds.rows import brief, column_name, first_ten, is_empty, map_rows, raise_errors, store_whole
 from commlearn.models.features import Texts
 
-PADDING, MASK, UNKNOWN = 0, 1, 2
-RESERVED = 3  # number of ids before those of words
+UNKNOWN = 2  # the id of a text without words
+RESERVED = 3  # number of ids before those of words: padding, the mask and UNKNOWN
 HASHED = 1024  # number of ids for character 3-grams
 WORD = re.compile(r"\w+|[^\w\s]")
 
