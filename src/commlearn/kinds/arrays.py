@@ -170,7 +170,7 @@ def flat_lists(column: pd.Series) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def cells_of(column: pd.Series) -> list[Any]:
-    """Return the cells of a column; those of Arrow lists of numbers as arrays of the type of these."""
+    """Return the cells of a column; Arrow lists of numbers become arrays of the same type."""
     flat = flat_lists(column)
     if flat is None:
         return column.tolist()

@@ -208,9 +208,9 @@ class Sentences:
 def _concatenate(
     lists: list[list[int]], ids: int, reserved: tuple[int, ...] = (), texts: Sequence[str] = ()
 ) -> Sentences:
-    lengths = np.fromiter((len(tokens) for tokens in lists), dtype=np.int64, count=len(lists))
-    flat = np.fromiter((token for tokens in lists for token in tokens), np.int32, int(lengths.sum()))
-    return Sentences(flat, np.concatenate([[0], lengths.cumsum()]), ids, reserved, tuple(texts))
+    starts = np.cumsum([0, *map(len, lists)], dtype=np.int64)
+    flat = np.fromiter((token for tokens in lists for token in tokens), np.int32, int(starts[-1]))
+    return Sentences(flat, starts, ids, reserved, tuple(texts))
 
 
 def _text_of(cell: Any) -> str:
