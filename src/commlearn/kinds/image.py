@@ -164,13 +164,12 @@ def _distinct(cells: list[Any]) -> tuple[list[Any], np.ndarray]:
 
 def _measure(decoder: Decoder, cell: Any) -> tuple[int, int, int]:
     """Return width, height and, for an image of more than 8 bits, its largest value (otherwise 0)."""
-    if isinstance(cell, np.ndarray | list):
-        brightest = cell.max(initial=0) if isinstance(cell, np.ndarray) and cell.dtype == np.uint16 else 0
-        with decoder.open(cell) as picture:
-            return picture.width, picture.height, int(brightest)
     with decoder.open(cell) as picture:
-        deep = is_deep(picture) and picture.mode != "F"
-        return picture.width, picture.height, _largest(picture) if deep else 0
+        if isinstance(cell, np.ndarray) and cell.dtype == np.uint16:
+            brightest = int(cell.max(initial=0))
+        else:
+            brightest = _largest(picture) if is_deep(picture) else 0
+        return picture.width, picture.height, brightest
 
 
 def _largest(picture: PIL.Image) -> int:
@@ -392,8 +391,8 @@ def unreadable_image_problems(
 
 
 def is_deep(picture: PIL.Image) -> bool:
-    """Return whether an image has more than 8 bits a pixel: PIL's own conversion would clip its values."""
-    return picture.mode.startswith("I") or picture.mode == "F"
+    """Return whether whole numbers have more than 8 bits a pixel: PIL's own conversion would clip them."""
+    return picture.mode.startswith("I")
 
 
 def shown(cell: Any) -> str:
