@@ -124,16 +124,12 @@ class Audio(Kind):
         self, cells: Cells, change: Callable[[np.ndarray], Any], full_scale: float = FULL_SCALES[0]
     ) -> tuple[list[Any], list[Problem]]:
         """Apply `change` to each row's mono samples; return results (None without sound) and problems."""
-        return map_rows(
-            self._cells(cells),
-            lambda cell: (
-                None
-                if is_blank(cell) or is_empty_file(cell)
-                else change(self._sound(cell, cells.root, full_scale))
-            ),
-            self.column,
-            cells.first_row,
-        )
+
+        def apply(cell: Any) -> Any:
+            is_absent = is_blank(cell) or is_empty_file(cell)
+            return None if is_absent else change(self._sound(cell, cells.root, full_scale))
+
+        return map_rows(self._cells(cells), apply, self.column, cells.first_row)
 
     def _sound(self, cell: Any, root: Path, full_scale: float = FULL_SCALES[0]) -> np.ndarray:
         """Return one cell as mono samples at 16 kHz; whole numbers have at least this full scale."""
