@@ -142,14 +142,16 @@ def test_arrays_need_a_rate_and_whole_numbers_are_shares_of_full_scale():
     torch.testing.assert_close(listed, floats)
 
 
+@pytest.mark.parametrize("chunks", [1, 2])
 @pytest.mark.parametrize("kind_of_sample", ["int8", "uint8"])
-def test_samples_of_8_bits_sound_the_same_in_a_list_of_arrow_as_in_an_array(kind_of_sample):
+def test_samples_of_8_bits_sound_the_same_in_a_list_of_arrow_as_in_an_array(kind_of_sample, chunks):
     samples = [tone(440, loudness=share) * 127 + 128 * (kind_of_sample == "uint8") for share in (0.5, 0.1)]
     arrays = [part.astype(kind_of_sample) for part in samples]
     kind, rows = Audio("sound", rate=RATE), np.arange(2)
     expected = kind.read(cells(arrays), kind.learn(cells(arrays))).take(rows).values
     listed = pa.ListArray.from_arrays([0, len(arrays[0]), 2 * len(arrays[0])], np.concatenate(arrays))
-    column = pd.Series(listed, dtype=pd.ArrowDtype(listed.type))
+    parts = pa.chunked_array([listed] if chunks == 1 else [listed[:1], listed[1:]])
+    column = pd.Series(pd.arrays.ArrowExtensionArray(parts))
     stored = Cells(pd.DataFrame({"sound": column}))
     torch.testing.assert_close(kind.read(stored, kind.learn(stored)).take(rows).values, expected)
 

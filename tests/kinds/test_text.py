@@ -11,11 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commlearn.augmentations.sequence import TextAugmentation
+from commlearn.augmentations.sequence import MASK, TextAugmentation
 from commlearn.batch import Modality
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.kinds.base import Cells
-from commlearn.kinds.text import HASHED, MASK, UNKNOWN, Text, Tokenizer, split
+from commlearn.kinds.text import HASHED, UNKNOWN, Text, Tokenizer, split
 from commlearn.models.encoders.sequence import text as text_encoder
 from commlearn.models.tokens import pool
 

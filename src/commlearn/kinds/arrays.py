@@ -162,15 +162,15 @@ def flat_lists(column: pd.Series) -> tuple[np.ndarray, np.ndarray] | None:
     if not (pa.types.is_integer(dtype.value_type) or pa.types.is_floating(dtype.value_type)):
         return None
     lists = column.array.__arrow_array__()
-    chunks = lists.chunks if isinstance(lists, pa.ChunkedArray) else [lists]
-    parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in chunks]
-    flat = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, np.float32)])
+    parts = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in lists.chunks]
+    none = np.empty(0, dtype.value_type.to_pandas_dtype())  # if there are no chunks
+    flat = parts[0] if len(parts) == 1 else np.concatenate([*parts, none])
     lengths = pc.fill_null(pc.list_value_length(lists), -1).to_numpy(zero_copy_only=False)
     return flat, lengths.astype(np.int64)
 
 
 def cells_of(column: pd.Series) -> list[Any]:
-    """Return the cells of a column; those of Arrow lists of numbers as arrays of the type of these."""
+    """Return the cells of a column; Arrow lists of numbers become arrays of the same type."""
     flat = flat_lists(column)
     if flat is None:
         return column.tolist()

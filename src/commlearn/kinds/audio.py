@@ -76,8 +76,8 @@ class Audio(Kind):
 
     def learn(self, cells: Cells) -> dict[str, Any]:
         """Return each band's mean and scale, how many frames are averaged, and a full scale above 16 bits."""
-        scales, problems = map_rows(self._cells(cells), self._full_scale, self.column, cells.first_row)
-        widest = max((scale for scale in scales if scale is not None), default=FULL_SCALES[0])
+        scales, _ = map_rows(self._cells(cells), self._full_scale, self.column, cells.first_row)
+        widest = max([FULL_SCALES[0], *filter(None, scales)])
         frames, problems = self._apply(cells, log_mel, widest)
         raise_errors(self.column, problems)
         learned = learn_sequences(self.column, frames, self.max_length)
@@ -113,28 +113,23 @@ class Audio(Kind):
         return cells_of(column) if flat is not None and flat[0].dtype.itemsize == 1 else column.tolist()
 
     def _full_scale(self, cell: Any) -> int:
-        """Return the full scale that the whole numbers of one cell need, at least that of 16 bits."""
+        """Return the full scale that the wide whole numbers of one cell need; 0 if it holds none."""
         holds_samples = isinstance(cell, list | tuple | np.ndarray | Tensor) or (
             isinstance(cell, str) and cell.lstrip().startswith("[")
         )
-        if self.rate is None or not holds_samples or is_blank(cell):
-            return FULL_SCALES[0]
-        return _full_scale(numbers_in(cell, Path()))
+        has_samples = self.rate is not None and holds_samples and not is_blank(cell)
+        return _full_scale(numbers_in(cell, Path())) if has_samples else 0
 
     def _apply(
         self, cells: Cells, change: Callable[[np.ndarray], Any], full_scale: float = FULL_SCALES[0]
     ) -> tuple[list[Any], list[Problem]]:
         """Apply `change` to each row's mono samples; return results (None without sound) and problems."""
-        return map_rows(
-            self._cells(cells),
-            lambda cell: (
-                None
-                if is_blank(cell) or is_empty_file(cell)
-                else change(self._sound(cell, cells.root, full_scale))
-            ),
-            self.column,
-            cells.first_row,
-        )
+
+        def apply(cell: Any) -> Any:
+            is_absent = is_blank(cell) or is_empty_file(cell)
+            return None if is_absent else change(self._sound(cell, cells.root, full_scale))
+
+        return map_rows(self._cells(cells), apply, self.column, cells.first_row)
 
     def _sound(self, cell: Any, root: Path, full_scale: float = FULL_SCALES[0]) -> np.ndarray:
         """Return one cell as mono samples at 16 kHz; whole numbers have at least this full scale."""
@@ -152,7 +147,10 @@ class Audio(Kind):
         elif self.rate is None:
             raise DataError("holds samples without a rate; give Audio(..., rate=samples per second)")
         else:
-            rate, samples = self.rate, _of_cell(numbers_in(cell, root), full_scale)
+            numbers = numbers_in(cell, root)
+            own_scale = _full_scale(numbers)
+            samples = numbers / float(max(full_scale, own_scale)) if own_scale else _scaled(numbers)
+            rate = self.rate
         if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] > len(samples)):
             raise DataError(f"holds an array of {shown(samples)}; give (samples,) or (samples, channels)")
         if not samples.size:
@@ -210,17 +208,10 @@ def mel_filters() -> Tensor:
     return torch.from_numpy(np.minimum(rising, falling).clip(0)).float()
 
 
-def _of_cell(samples: np.ndarray, full_scale: float) -> np.ndarray:
-    """Scale the samples of a list or an array; wide whole numbers have at least this full scale."""
-    if samples.dtype.kind not in "iu" or samples.dtype.itemsize == 1:
-        return _scaled(samples)
-    return samples / float(max(full_scale, _full_scale(samples)))
-
-
 def _full_scale(samples: np.ndarray) -> int:
-    """Return the full scale of 16 bits, or a wider one that wide whole numbers need."""
+    """Return the full scale that whole numbers of 16 bits or more need; 0 for other samples."""
     if samples.dtype.kind not in "iu" or samples.dtype.itemsize == 1:
-        return FULL_SCALES[0]
+        return 0
     loudest = max(-int(samples.min(initial=0)), int(samples.max(initial=0)))
     return next(scale for scale in FULL_SCALES if loudest <= scale)
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -116,21 +116,14 @@ class Image(Kind):
         size = state["size"]
         if not 0 < size <= LARGEST_SIZE:
             raise DataError(f"the learned image size is {size} pixels; it must be from 1 to {LARGEST_SIZE}")
-        rows = np.arange(len(cells)) + cells.first_row
-        in_memory = len(sources) * 3 * size**2 <= IMAGES_IN_MEMORY
-        results = in_threads(
-            (lambda cell: decoder.pixels(cell, size))
-            if in_memory
-            else (lambda cell: decoder.open(cell).close()),
-            sources,
-        )
-        raise_errors(self.column, unreadable_image_problems(results, index, self.column, rows))
-        images = None
-        if in_memory:
-            images = np.empty((max(len(sources), 1), 3, size, size), dtype=np.uint8)
-            for position, pixels in enumerate(results):
-                images[position] = pixels
-        return Pictures(decoder, size, sources, index, self.column, cells.first_row, images)
+        pictures = Pictures(decoder, size, sources, index, self.column, cells.first_row)
+        if len(sources) * 3 * size**2 > IMAGES_IN_MEMORY:
+            pictures.for_each(lambda cell: decoder.open(cell).close())
+            return pictures
+        images = np.empty((max(len(sources), 1), 3, size, size), dtype=np.uint8)
+        for position, pixels in enumerate(pictures.for_each(lambda cell: decoder.pixels(cell, size))):
+            images[position] = pixels
+        return replace(pictures, images=images)
 
     def check(self, cells: Cells) -> list[Problem]:
         sources, index = _distinct(cells.frame[self.column].tolist())
@@ -171,13 +164,12 @@ def _distinct(cells: list[Any]) -> tuple[list[Any], np.ndarray]:
 
 def _measure(decoder: Decoder, cell: Any) -> tuple[int, int, int]:
     """Return width, height and, for an image of more than 8 bits, its largest value (otherwise 0)."""
-    if isinstance(cell, np.ndarray | list):
-        brightest = cell.max(initial=0) if isinstance(cell, np.ndarray) and cell.dtype == np.uint16 else 0
-        with decoder.open(cell) as picture:
-            return picture.width, picture.height, int(brightest)
     with decoder.open(cell) as picture:
-        deep = is_deep(picture) and picture.mode != "F"
-        return picture.width, picture.height, _largest(picture) if deep else 0
+        if isinstance(cell, np.ndarray) and cell.dtype == np.uint16:
+            brightest = int(cell.max(initial=0))
+        else:
+            brightest = _largest(picture) if is_deep(picture) else 0
+        return picture.width, picture.height, brightest
 
 
 def _largest(picture: PIL.Image) -> int:
@@ -341,11 +333,19 @@ class Pictures:
 
     def raise_unreadable(self) -> None:
         """Check that all images can be decoded; otherwise errors appear only when images are taken."""
-        if self.images is not None:
-            return
-        results = in_threads(lambda cell: _try_decoding(self.decoder, cell), self.sources)
+
+        def decode(cell: Any) -> None:
+            self.decoder.pixels(cell, GLANCE)
+
+        if self.images is None:
+            self.for_each(decode)
+
+    def for_each(self, work: Callable[[Any], Any]) -> list[Any]:
+        """Return the result of `work` for each source; one error names all rows whose source it refuses."""
+        results = in_threads(work, self.sources)
         rows = np.arange(len(self.index)) + self.first_row
         raise_errors(self.column, unreadable_image_problems(results, self.index, self.column, rows))
+        return results
 
     def _decode(self, rows: np.ndarray, indices: np.ndarray) -> np.ndarray:
         images = np.zeros((len(rows), 3, self.size, self.size), dtype=np.uint8)
@@ -390,13 +390,9 @@ def unreadable_image_problems(
     ]
 
 
-def _try_decoding(decoder: Decoder, cell: Any) -> None:
-    decoder.pixels(cell, GLANCE)
-
-
 def is_deep(picture: PIL.Image) -> bool:
-    """Return whether an image has more than 8 bits a pixel: PIL's own conversion would clip its values."""
-    return picture.mode.startswith("I") or picture.mode == "F"
+    """Return whether whole numbers have more than 8 bits a pixel: PIL's own conversion would clip them."""
+    return picture.mode.startswith("I")
 
 
 def shown(cell: Any) -> str:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -86,12 +87,8 @@ class Series(Kind):
         """Return the series, averaged and standardised."""
         rows, problems = self._rows(cells)
         clock = Clock(**state["clock"]) if "clock" in state else None
-        arrays, array_problems = self._arrays(
-            cells,
-            rows,
-            clock,
-            lambda array: standardise(_check_width(array, state["channels"]), state, self.max_length),
-        )
+        change = partial(standardise, state=state, max_length=self.max_length)
+        arrays, array_problems = self._arrays(cells, rows, clock, change)
         raise_errors(label(self.columns()), problems + array_problems)
         return Sequences.of("series", arrays, state["channels"] * (2 if state["gaps"] else 1))
 
@@ -113,11 +110,9 @@ class Series(Kind):
                 f"several steps have the same time (rows {row_numbers}"
                 f"{', ...' if len(repeated) > LISTED else ''}): their mean is used"
             )
-        channels = present[0].shape[1]
+        values, channels = np.concatenate(present), present[0].shape[1]
         with np.errstate(invalid="ignore"):
-            low = np.fmin.reduce([np.fmin.reduce(array) for array in present])
-            high = np.fmax.reduce([np.fmax.reduce(array) for array in present])
-        constant = np.flatnonzero(~(low < high)).tolist()
+            constant = np.flatnonzero(~(np.fmin.reduce(values) < np.fmax.reduce(values))).tolist()
         if constant:
             messages.append(
                 f"channels {constant} of {channels} are constant or empty in every row and carry no "
@@ -228,6 +223,8 @@ def learn_sequences(name: str, arrays: Sequence[np.ndarray | None], max_length: 
 
 def standardise(array: np.ndarray, state: dict[str, Any], max_length: int) -> np.ndarray:
     """Average one series and scale it to the training rows' mean 0 and deviation 1, clipped; gaps are 0."""
+    if array.shape[1] != state["channels"]:
+        raise DataError(_wrong_width(array, state["channels"]))
     steps = _average(array, state["stride"], max_length)
     observed = ~np.isnan(steps)
     scaled = (steps - np.array(state["mean"])) / np.array(state["scale"])
@@ -281,12 +278,6 @@ def _steps(cell: Any, root: Path, outside: bool) -> np.ndarray | Steps | None:
     if steps is not None:
         return steps
     return array if array.ndim == 2 else array[:, None]
-
-
-def _check_width(array: np.ndarray, channels: int) -> np.ndarray:
-    if array.shape[1] != channels:
-        raise DataError(_wrong_width(array, channels))
-    return array
 
 
 def _wrong_width(array: np.ndarray, channels: int) -> str:

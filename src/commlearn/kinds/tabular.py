@@ -148,9 +148,7 @@ class Tabular(Kind):
         all_problems = []
         for column in self.columns():
             values = cells.frame[column]
-            problems = self._problems(cells, values)
-            is_category = column not in self.forms and not problems and self._is_category(values)
-            all_problems += first_ten(problems) if problems else self._warnings(values, is_category)
+            all_problems += first_ten(self._problems(cells, values)) or self._warnings(values)
         return all_problems
 
     def notes(self, state: Mapping[str, Any]) -> Sequence[str]:
@@ -166,10 +164,10 @@ class Tabular(Kind):
             yield from parts.numbers.items()
             yield from parts.categories.items()
         else:
-            yield None, values if self._is_category(values) else numbers_of(values)[0]
+            yield None, values if self._sort(values) == "category" else numbers_of(values)[0]
 
-    def _is_category(self, values: pd.Series) -> bool:
-        return values.name in self.categorical or _sort(values) == "category"
+    def _sort(self, values: pd.Series) -> str:
+        return "category" if values.name in self.categorical else _sort(values)
 
     def _names(self, values: pd.Series) -> list[str]:
         """Return the names of the most frequent categories, in an order that is independent of the rows'."""
@@ -186,21 +184,21 @@ class Tabular(Kind):
         if values.name in self.forms:
             form = FORMS[self.forms[values.name]]
             return _wrong_cells(cells, str(values.name), form.read(values, form.learn(values)))
-        sort = "category" if values.name in self.categorical else _sort(values)
+        sort = self._sort(values)
         if sort == "category":
             return _wrong_categories(cells, values)
         if sort == "number":
             return wrong_numbers(cells, values, *numbers_of(values))
         return [Problem(sort, str(values.name))]
 
-    def _warnings(self, values: pd.Series, is_category: bool) -> list[Problem]:
+    def _warnings(self, values: pd.Series) -> list[Problem]:
         column, messages = str(values.name), []
         if column in self.forms:
             distinct = int(values.astype(str).where(values.notna()).nunique())
             learned = {"form": self.forms[column], **FORMS[self.forms[column]].learn(values)}
             if distinct > 1 and not list(self._parts(values, learned)):
                 messages.append(NOTHING)
-        elif is_category:
+        elif self._sort(values) == "category":
             names = {key for key in _keys(values)[1] if key is not None}
             distinct, filled = len(names), int(values.count())
             is_text = types.infer_dtype(values, skipna=True) == "string"

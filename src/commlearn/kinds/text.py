@@ -25,8 +25,8 @@ from commlearn.kinds.pretrained import Pretrained, ids_of
 from commlearn.kinds.rows import brief, column_name, first_ten, is_empty, map_rows, raise_errors, store_whole
 from commlearn.models.features import Texts
 
-PADDING, MASK, UNKNOWN = 0, 1, 2
-RESERVED = 3  # number of ids before those of words
+UNKNOWN = 2  # the id of a text without words
+RESERVED = 3  # number of ids before those of words: padding, the mask and UNKNOWN
 HASHED = 1024  # number of ids for character 3-grams
 WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -208,9 +208,9 @@ class Sentences:
 def _concatenate(
     lists: list[list[int]], ids: int, reserved: tuple[int, ...] = (), texts: Sequence[str] = ()
 ) -> Sentences:
-    lengths = np.fromiter((len(tokens) for tokens in lists), dtype=np.int64, count=len(lists))
-    flat = np.fromiter((token for tokens in lists for token in tokens), np.int32, int(lengths.sum()))
-    return Sentences(flat, np.concatenate([[0], lengths.cumsum()]), ids, reserved, tuple(texts))
+    starts = np.cumsum([0, *map(len, lists)], dtype=np.int64)
+    flat = np.fromiter((token for tokens in lists for token in tokens), np.int32, int(starts[-1]))
+    return Sentences(flat, starts, ids, reserved, tuple(texts))
 
 
 def _text_of(cell: Any) -> str:

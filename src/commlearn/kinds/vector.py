@@ -16,7 +16,7 @@ from commlearn.errors import DataError
 from commlearn.kinds.arrays import ArrayColumn, array_of, flat_lists, is_blank, present_or_none, shown
 from commlearn.kinds.base import Cells, Kind, Problem
 from commlearn.kinds.numbers import CHUNK, LIMIT, numbers_of, outside, usual_range, wrong_numbers
-from commlearn.kinds.rows import first_ten, label, named_columns, raise_errors
+from commlearn.kinds.rows import first_ten, label, map_rows, named_columns, raise_errors
 from commlearn.records import Column
 
 SAMPLE = 100  # vectors that determine the length
@@ -108,7 +108,9 @@ class Vector(Kind):
         present = np.zeros(len(column), dtype=bool)
         present[rows] = True
         if features is None:
-            features = self._usual_length(cells, [column[row] for row in rows[:SAMPLE]])
+            sample = [column[row] for row in rows[:SAMPLE]]
+            sizes, _ = map_rows(sample, lambda cell: array_of(cell, cells.root, self.outside).size, "", 0)
+            features = _most_frequent(sizes)
         values = np.zeros((len(column), features), dtype=np.float32)
         problems: list[Problem] = []
         for start in range(0, len(rows), CHUNK):
@@ -133,14 +135,11 @@ class Vector(Kind):
         with np.errstate(over="ignore"):
             return array.reshape(-1).astype(np.float32)
 
-    def _usual_length(self, cells: Cells, sample: list[Any]) -> int:
-        lengths: Counter[int] = Counter()
-        for cell in sample:
-            try:
-                lengths[array_of(cell, cells.root, self.outside).size] += 1
-            except DataError:  # reported when all rows are read
-                continue
-        return lengths.most_common(1)[0][0] if lengths else 1
+
+def _most_frequent(lengths: Sequence[int | None]) -> int:
+    """Return the most frequent length, 1 if there is none; None stands for a cell that cannot be read."""
+    counts = Counter(length for length in lengths if length is not None)
+    return counts.most_common(1)[0][0] if counts else 1
 
 
 def _wrong_length(length: int, features: int) -> str:
@@ -168,7 +167,7 @@ def _from_flat(
 ) -> tuple[np.ndarray, np.ndarray, list[Problem]]:
     present = lengths > 0
     if features is None:
-        features = Counter(lengths[present][:SAMPLE].tolist()).most_common(1)[0][0] if present.any() else 1
+        features = _most_frequent(lengths[present][:SAMPLE].tolist())
     wrong = np.flatnonzero(present & (lengths != features)).tolist()
     if wrong:
         problems = [

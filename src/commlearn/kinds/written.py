@@ -141,9 +141,8 @@ def _parse_filled(values: pd.Series, parse: Callable[[Cell], Any]) -> list[Any]:
 
 
 MONTHS = {
-    **dict(zip(("jan", "feb", "mar", "apr", "may", "jun"), range(1, 7), strict=True)),
-    **dict(zip(("jul", "aug", "sep", "oct", "nov", "dec"), range(7, 13), strict=True)),
-    **{"mär": 3, "mai": 5, "okt": 10, "dez": 12},
+    **{"jan": 1, "feb": 2, "mar": 3, "apr": 4, "may": 5, "jun": 6, "jul": 7, "aug": 8, "sep": 9, "oct": 10},
+    **{"nov": 11, "dec": 12, "mär": 3, "mai": 5, "okt": 10, "dez": 12},
 }
 CLOCK = (
     r"(?:[T ,]+(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::\d{2}(?:\.\d+)?)?\s*(?P<half>[APap]\.?[Mm]\.?)?"
@@ -183,12 +182,10 @@ def moment_of(cell: Cell, order: str = "") -> datetime | None:
         day, month = int(match["day"]), int(match["month"])
     elif match := YEAR_LAST.fullmatch(text):
         first, second = int(match["first"]), int(match["second"])
-        if not order and min(first, second) <= 12 and first != second:
-            order = "day first" if first > 12 else "month first" if second > 12 else ""
-            order = order or ("day first" if match[2] == "." else "")
-        if not order and first != second:
+        if not order and max(first, second) <= 12 and first != second and match[2] != ".":
             return None
-        day, month = (second, first) if order == "month first" else (first, second)
+        is_month_first = order == "month first" or (not order and first <= 12 < second)
+        day, month = (second, first) if is_month_first else (first, second)
     elif match := IN_WORDS.fullmatch(text):
         month = MONTHS.get((match["month"] or match["month2"])[:3].lower(), 0)
         day = int(match["day"] or match["day2"])
