@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from commlearn.batch import Subset
-from commlearn.objectives.info_nce import check_pair, contrast, unit_rows
+from commlearn.objectives.contrasts import check_pair, contrast, unit_rows
 from commlearn.objectives.log_sums import in_one_block, log_sums_within
 
 

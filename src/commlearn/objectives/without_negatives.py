@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from commlearn.objectives.hril import spread_below
-from commlearn.objectives.info_nce import check_pair
+from commlearn.objectives.contrasts import check_pair
+from commlearn.objectives.regularisers import spread_below
 
 
 def sigreg(rows: Tensor, directions: Tensor, points: int = 17, reach: float = 5.0) -> Tensor:
