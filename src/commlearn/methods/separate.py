@@ -137,7 +137,8 @@ def contrasted(
         complete = pairs if mask is None else [(a[mask], b[mask]) for a, b in pairs]
         if mask is not None and len(complete[0][0]) < 2:  # too few records of this batch have it
             continue
-        losses = [loss(first, second, groups=rows.groups_of(mask)) for first, second in complete]
+        groups = rows.groups if rows.groups is None or mask is None else rows.groups[mask]
+        losses = [loss(first, second, groups=groups) for first, second in complete]
         terms[subset_name(subset)] = torch.stack(losses).mean()
         accuracy[subset_name(subset)] = retrieval_accuracy(*complete[0])
     return terms, accuracy
