@@ -74,6 +74,12 @@ def gradients(loss, tensors):
     return torch.autograd.grad(loss, tensors)
 
 
+def agree(fast, slow, tensors):
+    torch.testing.assert_close(fast, slow)
+    for one, other in zip(gradients(fast, tensors), gradients(slow, tensors), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-8, rtol=1e-6)
+
+
 @settings(max_examples=20, deadline=None)
 @given(
     count=st.integers(2, 6), dim=st.integers(1, 5), seed=st.integers(0, 999), temperature=st.floats(0.05, 2.0)
@@ -81,9 +87,7 @@ def gradients(loss, tensors):
 def test_info_nce_equals_the_loop(count, dim, seed, temperature):
     views = pair(count, dim, seed)
     fast, slow = info_nce(*views, temperature), slow_info_nce(*views, temperature)
-    torch.testing.assert_close(fast, slow)
-    for one, other in zip(gradients(fast, views), gradients(slow, views), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-8, rtol=1e-6)
+    agree(fast, slow, views)
 
 
 def test_info_nce_of_indistinguishable_rows_is_the_log_of_the_choices():
@@ -124,9 +128,7 @@ def test_each_term_of_comm_has_its_temperature(names):
         ]
         torch.testing.assert_close(term, sum(halves) / 2)
         if subset == ("a",):
-            leaves = [by_term[subset], views[0][names]]
-            for fast, slow in zip(gradients(term, leaves), gradients(sum(halves) / 2, leaves), strict=True):
-                torch.testing.assert_close(fast, slow, atol=1e-8, rtol=1e-6)
+            agree(term, sum(halves) / 2, [by_term[subset], views[0][names]])
 
 
 @pytest.mark.parametrize("names", [("a", "b"), ("a", "b", "c")])
@@ -147,10 +149,7 @@ def test_comm_terms_equal_the_loop(names, block):
     leaves = [*first.values(), *second.values()]
     for subset in subsets:
         torch.testing.assert_close(terms[subset], slow[subset])
-    fast_gradients = gradients(torch.stack(list(terms.values())).mean(), leaves)
-    slow_gradients = gradients(sum(slow.values()) / len(subsets), leaves)
-    for one, other in zip(fast_gradients, slow_gradients, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-8, rtol=1e-6)
+    agree(torch.stack(list(terms.values())).mean(), sum(slow.values()) / len(subsets), leaves)
 
 
 def test_accuracy_in_blocks_equals_the_loop(block):
@@ -176,9 +175,7 @@ def test_losses_in_blocks_equal_the_loop_in_which_rows_of_one_group_are_no_negat
         (clip_loss(*views, 3.0, groups), slow_clip(*views, 3.0, groups)),
     ]
     for fast, slow in losses:
-        torch.testing.assert_close(fast, slow)
-        for one, other in zip(gradients(fast, views), gradients(slow, views), strict=True):
-            torch.testing.assert_close(one, other, atol=1e-8, rtol=1e-6)
+        agree(fast, slow, views)
 
 
 @pytest.mark.parametrize("names", [("a", "b"), ("a", "b", "c")])
@@ -196,10 +193,7 @@ def test_terms_with_groups_and_gaps_equal_the_loop(names, groups, block):
         slow[s] = sum(slow_info_nce(one[rows], two[rows], 0.3, some) for one, two in halves) / 2
         torch.testing.assert_close(terms[s], slow[s])
     leaves = [*first.values(), *second.values()]
-    for one, other in zip(
-        gradients(sum(terms.values()), leaves), gradients(sum(slow.values()), leaves), strict=True
-    ):
-        torch.testing.assert_close(one, other, atol=1e-8, rtol=1e-6)
+    agree(sum(terms.values()), sum(slow.values()), leaves)
 
 
 def test_groups_of_one_row_each_change_nothing_at_all(block):
@@ -355,9 +349,7 @@ def test_a_term_without_two_samples_is_zero_and_has_a_gradient():
 def test_clip_equals_the_loop(count, seed, scale):
     views = pair(count, 4, seed)
     fast, slow = clip_loss(*views, scale), slow_clip(*views, scale)
-    torch.testing.assert_close(fast, slow)
-    for one, other in zip(gradients(fast, views), gradients(slow, views), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-8, rtol=1e-6)
+    agree(fast, slow, views)
 
 
 def test_retrieval_accuracy_counts_own_samples():
