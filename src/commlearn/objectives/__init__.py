@@ -3,8 +3,7 @@
 from commlearn.objectives.bounds import club_bound, leave_one_out_bound, nce_bound, near
 from commlearn.objectives.comm import comm_terms
 from commlearn.objectives.contrasts import clip_loss, info_nce, masked_contrast, retrieval_accuracy, supcon
-from commlearn.objectives.regularisers import alignment, concentration, orthogonality
-from commlearn.objectives.without_negatives import sigreg, vicreg
+from commlearn.objectives.regularisers import alignment, concentration, orthogonality, sigreg, vicreg
 
 __all__ = [
     "alignment",
