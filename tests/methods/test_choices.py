@@ -109,7 +109,7 @@ def test_a_temperature_by_term_and_one_that_moves(name, temperature, expected):
         term = comm_terms(first, second, method.modalities, degree)[subset]
         torch.testing.assert_close(step.terms["+".join(subset)], term)
     if name == "infmasking":
-        masked = method.head(rows.stacked(MASKED)).unflatten(0, (method.versions, 2, -1))
+        masked = method.head(rows.stacked(MASKED)).unflatten(0, (method.masking.versions, 2, -1))
         halves = [
             masked_contrast(whole[method.modalities], masked[:, other], expected[-1])
             for whole, other in ((first, 1), (second, 0))

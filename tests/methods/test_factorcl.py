@@ -11,7 +11,6 @@ from commlearn.augmentations import make_batch
 from commlearn.batch import Modality
 from commlearn.errors import ConfigurationError
 from commlearn.methods import METHODS
-from commlearn.methods.factorcl import lower_bound_pairs, upper_bound_pairs
 from commlearn.models.build import build_encoders
 from commlearn.objectives import club_bound, leave_one_out_bound, nce_bound
 from commlearn.records import Records, VectorColumn
@@ -44,21 +43,19 @@ def test_each_player_moves_its_own_parameters_alone(name):
 def test_losses_are_the_bounds_of_the_papers_sum(name):
     method = build(name, 2)
     batch = batch_for(method, 2)
-    seen = method.batch_factors(batch)
-    first, second = method.critic_step(seen), method.main_step(seen)
+    raised, lowered = method.scored(batch)
+    first, second = method.critic_step(lowered), method.main_step(raised, lowered)
     lower = {
         key: nce_bound(method.keepers[key](left, right), among)
-        for key, (left, right, among) in lower_bound_pairs(seen).items()
+        for key, (left, right, among) in raised.items()
     }
     upper = {
         key: club_bound(method.removers[key](left, right), among)
-        for key, (left, right, among) in upper_bound_pairs(seen).items()
+        for key, (left, right, among) in lowered.items()
     }
     torch.testing.assert_close(second.terms, {**lower, **upper})
     torch.testing.assert_close(second.loss, sum(upper.values()) - sum(lower.values()))
-    learned = [
-        nce_bound(method.removers[key](a, b), among) for key, (a, b, among) in upper_bound_pairs(seen).items()
-    ]
+    learned = [nce_bound(method.removers[key](a, b), among) for key, (a, b, among) in lowered.items()]
     torch.testing.assert_close(first.loss, -sum(learned))
 
 
@@ -106,7 +103,8 @@ def test_records_without_a_label_are_left_out():
     method = build("factorcl-sup", 2)
     batch = batch_for(method, 2)
     batch.targets["label"][:2] = -1
-    assert len(method.batch_factors(batch).shared[0]) == 4
+    raised, _ = method.scored(batch)
+    assert len(raised["shared"][0]) == 4
 
 
 def test_more_classes_than_there_is_room_for_are_named():
@@ -121,7 +119,7 @@ def test_the_upper_bound_is_a_part():
     torch.manual_seed(0)
     tighter = METHODS["factorcl"].build(build_encoders(specs(2), 16, {}), 16, upper="leave_one_out")
     batch = batch_for(tighter, 2)
-    seen = tighter.batch_factors(batch)
-    left, right, _ = upper_bound_pairs(seen)["unique_both"]
+    raised, lowered = tighter.scored(batch)
+    left, right, _ = lowered["unique_both"]
     expected = leave_one_out_bound(tighter.removers["unique_both"](left, right))
-    torch.testing.assert_close(tighter.main_step(seen).terms["unique_both"], expected)
+    torch.testing.assert_close(tighter.main_step(raised, lowered).terms["unique_both"], expected)

@@ -94,7 +94,7 @@ def test_an_encoder_s_statistics_are_those_of_the_present_rows_alone(name, fill)
     method = build(name)
     alone = copy.deepcopy(method.encoders["image"])
     given = batch(name, FIFTH, fill=fill)
-    method.represent(given) if name != "factorcl" else method.batch_factors(given)
+    method.represent(given) if name != "factorcl" else method.scored(given)
     views = {"factorcl": [(given.plain,), given.augmented]}.get(name)
     for some in views or [(given.plain,) if given.plain else given.augmented]:
         alone(Modality(merge(some)["image"].values[FIFTH.repeat(len(some))]))

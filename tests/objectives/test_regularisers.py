@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_objectives import gradients
+from test_objectives import agree, gradients
 
 from commlearn.objectives import alignment, concentration, orthogonality, sigreg, vicreg
 
@@ -24,12 +24,6 @@ def draws(count, shape, seed):
 def deviation(values):
     middle = sum(values) / len(values)
     return (sum((value - middle) ** 2 for value in values) / (len(values) - 1) + 1e-4) ** 0.5
-
-
-def agree(fast, slow, tensors):
-    torch.testing.assert_close(fast, slow)
-    for one, other in zip(gradients(fast, tensors), gradients(slow, tensors), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-8, rtol=1e-6)
 
 
 def slow_alignment(first, second, present, least):

@@ -95,21 +95,16 @@ class Pretrained:
         """Return the encoder's tokenizer and the encoder's description."""
         folder = locate(self.pretrained)
         description = self._describe(folder, "text")
-        plain_tokenizer = subwords(folder, description["architecture"], description["config"])
-        special_tokens = _tokenizer(plain_tokenizer.tokenizer).num_special_tokens_to_add(is_pair=False)
+        learned = subwords(folder, description["architecture"], description["config"])
+        special_tokens = _tokenizer(learned["tokenizer"]).num_special_tokens_to_add(is_pair=False)
         if max_length <= special_tokens:
             raise ConfigurationError(
                 f"Text max_length is {max_length}, and the tokenizer of {self.pretrained} adds "
                 f"{special_tokens} tokens to each text; give at least {special_tokens + 1}."
             )
-        return {
-            "tokenizer": plain_tokenizer.tokenizer,
-            "ids": plain_tokenizer.ids,
-            "max_length": min(max_length, plain_tokenizer.longest),
-            "mask": plain_tokenizer.mask,
-            "special": plain_tokenizer.special,
-            "encoder": {**description, "padding": plain_tokenizer.padding},
-        }
+        learned["max_length"] = min(max_length, learned["max_length"])
+        description["padding"] = learned.pop("padding")
+        return {**learned, "encoder": description}
 
     def _describe(self, folder: Path, kind: str) -> dict[str, Any]:
         architecture, config, features = architecture_of(folder, kind)

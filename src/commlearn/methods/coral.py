@@ -7,13 +7,13 @@ view the rest, so fused vectors agree only if what is hidden in one modality is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from commlearn.batch import Batch, Modality, Subset, merge, subset_name, view_of
+from commlearn.batch import Batch, Subset, merge, subset_name
 from commlearn.errors import ConfigurationError
 from commlearn.methods.base import Step, absent_as_zero, accuracies
 from commlearn.methods.comm import CoMM
@@ -126,11 +126,8 @@ class COrAL(CoMM):
         contrasts = Step(torch.stack(list(terms.values())).sum(), terms, accuracy=accuracy)
         return contrasts.plus("orthogonal", penalty, self.orthogonal)
 
-    def embed(self, view: Mapping[str, Tensor | Modality], modalities: Sequence[str] | None = None) -> Tensor:
+    def with_beside(self, tokens: Mapping[str, Tokens], fused: Tensor) -> Tensor:
         """Return the fused vector and, with `fused+unique`, the unique ones after it, zeros if absent."""
-        view = view_of(view)
-        tokens = self.encode(view, self.subset(modalities, view))
-        fused = self.fuse(tokens, tuple(tokens))
         if self.embedding == "fused":
             return fused
         unique = [absent_as_zero(self.unique[name](pool(part)), part) for name, part in tokens.items()]

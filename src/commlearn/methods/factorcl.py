@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -39,25 +38,10 @@ UPPER: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
 
 Pair = tuple[Tensor, Tensor]
 """One factor of both modalities, each (records, factor)."""
-
-
-@dataclass(frozen=True)
-class BoundCondition:
-    """The condition of a bound."""
-
-    condition: Tensor  # (records, features)
-    weights: Tensor  # (records, records): weight of the column's record as a draw given the row's condition
-
-
-@dataclass(frozen=True)
-class BatchFactors:
-    """What both players see of a batch: the records that have everything they need."""
-
-    shared: Pair
-    unique: Pair
-    tasks: Pair  # the stand-in for the task, for each modality
-    shared_condition: BoundCondition
-    unique_condition: BoundCondition
+Condition = tuple[Tensor, Tensor]
+"""Each record's condition, (records, features), and the weights of draws given it, (records, records)."""
+Scored = dict[str, tuple[Tensor, Tensor, Tensor | None]]
+"""By term: both sides that a critic scores, and the weights of draws given the condition, if it has one."""
 
 
 class PairCritic(nn.Module):
@@ -144,12 +128,15 @@ class FactorCL(Method):
         return {"main": [p for p in self.parameters() if id(p) not in ids], "critics": critics}
 
     def steps(self, batch: Batch) -> Iterator[Step]:
-        factors = self.batch_factors(batch)
-        yield self.zero_step("critics") if factors is None else self.critic_step(factors)
-        yield self.zero_step("main") if factors is None else self.main_step(factors)  # after the first step
+        scored = self.scored(batch)
+        yield self.zero_step("critics") if scored is None else self.critic_step(scored[1])
+        yield self.zero_step("main") if scored is None else self.main_step(*scored)  # after the first step
 
-    def batch_factors(self, batch: Batch) -> BatchFactors | None:
-        """Return the batch's factors over all ranks; None if fewer than two records have both modalities."""
+    def scored(self, batch: Batch) -> tuple[Scored, Scored] | None:
+        """Return what lower bounds raise and what upper bounds lower, from the records of all ranks.
+
+        None if fewer than two records have both modalities.
+        """
         plain, augmented = batch.plain or {}, batch.augmented[0]
         rows = complete_rows(plain, self.modalities)
         if len(rows) < 2:
@@ -157,8 +144,7 @@ class FactorCL(Method):
         s, u = (choose(pair, rows) for pair in self.factorise(plain))  # plain images may be larger than crops
         s_augmented, u_augmented = (choose(pair, rows) for pair in self.factorise(augmented))
         values = [torch.cat(pair, dim=1).detach() for pair in (s_augmented, u_augmented)]
-        conditions = [BoundCondition(condition, near(condition)) for condition in values]
-        return BatchFactors(s, u, u_augmented, *conditions)
+        return scored_pairs(s, u, u_augmented, *((condition, near(condition)) for condition in values))
 
     def factorise(self, view: View) -> tuple[Pair, Pair]:
         """Return the shared and the unique factor of both modalities, normalised to one scale."""
@@ -168,28 +154,28 @@ class FactorCL(Method):
         )
         return (first[0], second[0]), (first[1], second[1])
 
-    def critic_step(self, factors: BatchFactors) -> Step:
+    def critic_step(self, upper: Scored) -> Step:
         """Return the step in which the upper bounds' critics maximise InfoNCE on fixed factors."""
         terms = {
             name: nce_bound(self.removers[name](left.detach(), right.detach()), among)
-            for name, (left, right, among) in upper_bound_pairs(factors).items()
+            for name, (left, right, among) in upper.items()
         }
         return Step(-torch.stack(list(terms.values())).sum(), terms, group="critics")
 
-    def main_step(self, factors: BatchFactors) -> Step:
+    def main_step(self, lower: Scored, upper: Scored) -> Step:
         """Return the step of encoders, factors and lower bounds' critics, with fixed upper bounds."""
-        scores, lower = {}, {}
-        for name, (left, right, among) in lower_bound_pairs(factors).items():
+        scores, raised = {}, {}
+        for name, (left, right, among) in lower.items():
             scores[name] = self.keepers[name](left, right)
-            lower[name] = nce_bound(scores[name], among)
-        upper = {
+            raised[name] = nce_bound(scores[name], among)
+        lowered = {
             name: self.upper(fixed_critic_scores(self.removers[name], left, right), among)
-            for name, (left, right, among) in upper_bound_pairs(factors).items()
+            for name, (left, right, among) in upper.items()
         }
-        loss = torch.stack(list(upper.values())).sum() - torch.stack(list(lower.values())).sum()
-        targets = torch.arange(len(factors.shared[0]), device=loss.device)
+        loss = torch.stack(list(lowered.values())).sum() - torch.stack(list(raised.values())).sum()
+        targets = torch.arange(len(scores["shared"]), device=loss.device)
         accuracy = {name: (part.argmax(dim=1) == targets).float().mean() for name, part in scores.items()}
-        return Step(loss, {**lower, **upper}, accuracy=accuracy)
+        return Step(loss, {**raised, **lowered}, accuracy=accuracy)
 
     def zero_step(self, group: str) -> Step:
         """Return a step with zero gradient for a parameter group, if a batch has too few usable records."""
@@ -245,7 +231,7 @@ class SupervisedFactorCL(FactorCL):
                 f"{self.classes.num_embeddings}. Set method.most_classes to {count}."
             )
 
-    def batch_factors(self, batch: Batch) -> BatchFactors | None:
+    def scored(self, batch: Batch) -> tuple[Scored, Scored] | None:
         (view,) = batch.augmented
         labels = gather(batch.targets[self.target or next(iter(batch.targets))])
         rows = complete_rows(view, self.modalities)
@@ -255,8 +241,8 @@ class SupervisedFactorCL(FactorCL):
         s, u = (choose(pair, rows) for pair in self.factorise(view))
         labels = labels[rows]
         task = self.classes(labels)
-        given = BoundCondition(task.detach(), (labels[:, None] == labels).to(task.dtype))
-        return BatchFactors(s, u, (task, task), given, given)
+        condition = task.detach(), (labels[:, None] == labels).to(task.dtype)
+        return scored_pairs(s, u, (task, task), condition, condition)
 
 
 def parts(encoders: Mapping[str, nn.Module], width: int, factor: int, condition: int) -> dict[str, Any]:
@@ -272,28 +258,23 @@ def parts(encoders: Mapping[str, nn.Module], width: int, factor: int, condition:
     return {"factors": factors, "keepers": keepers, "removers": removers}
 
 
-Scored = dict[str, tuple[Tensor, Tensor, Tensor | None]]
-"""By term: both sides that a critic scores, and the weights of draws given the condition, if it has one."""
-
-
-def lower_bound_pairs(factors: BatchFactors) -> Scored:
-    """Return the information that lower bounds raise."""
-    (first, second), given = factors.unique, factors.unique_condition
-    return {
-        "shared": (*factors.shared, None),
-        "unique1": (first, factors.tasks[0], None),
-        "unique2": (second, factors.tasks[1], None),
-        "unique_given": (torch.cat([first, given.condition], 1), second, given.weights),
+def scored_pairs(
+    shared: Pair, unique: Pair, tasks: Pair, shared_condition: Condition, unique_condition: Condition
+) -> tuple[Scored, Scored]:
+    """Return what lower bounds raise and what upper bounds lower; `tasks` stand in for the task."""
+    given, weights = unique_condition
+    lower: Scored = {
+        "shared": (*shared, None),
+        "unique1": (unique[0], tasks[0], None),
+        "unique2": (unique[1], tasks[1], None),
+        "unique_given": (torch.cat([unique[0], given], dim=1), unique[1], weights),
     }
-
-
-def upper_bound_pairs(factors: BatchFactors) -> Scored:
-    """Return the information that upper bounds lower."""
-    (first, second), given = factors.shared, factors.shared_condition
-    return {
-        "shared_given": (torch.cat([first, given.condition], 1), second, given.weights),
-        "unique_both": (*factors.unique, None),
+    given, weights = shared_condition
+    upper: Scored = {
+        "shared_given": (torch.cat([shared[0], given], dim=1), shared[1], weights),
+        "unique_both": (*unique, None),
     }
+    return lower, upper
 
 
 def fixed_critic_scores(critic: nn.Module, left: Tensor, right: Tensor) -> Tensor:

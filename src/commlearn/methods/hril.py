@@ -90,13 +90,11 @@ class HRIL(CoMM):
         single = [(name,) for name in self.modalities]
         first, second = ([view[subset] for subset in single] for view in views)
         align = alignment(first, second, [rows.presence_mask(subset) for subset in single])
-        synergy = torch.stack(
-            [self.concentrated(view, rows.presence_mask(self.modalities)) for view in (first, second)]
-        )
-        regularisers = {"align": align, "synergy": synergy.mean()}
-        weights = dict(zip(regularisers, self.regularisers, strict=True))
-        loss = len(single) * step.loss + sum(weights[name] * part for name, part in regularisers.items())
-        return Step(loss, {**step.terms, **regularisers}, accuracy=step.accuracy)
+        complete = rows.presence_mask(self.modalities)
+        synergy = torch.stack([self.concentrated(view, complete) for view in (first, second)]).mean()
+        align_weight, synergy_weight = self.regularisers
+        loss = len(single) * step.loss + (align_weight * align + synergy_weight * synergy)
+        return Step(loss, {**step.terms, "align": align, "synergy": synergy}, accuracy=step.accuracy)
 
     def concentrated(self, projections: Sequence[Tensor], complete: Tensor | None) -> Tensor:
         """Return how far the joint second moment of the complete records is concentrated in one direction."""

@@ -99,14 +99,15 @@ class InfMasking(CoMM):
         return cls(**parts, masking=masking)
 
     def represent(self, batch: Batch) -> Rows:
-        (tokens, fused), full = self.fused_views(batch), self.modalities
-        masked = [self.fusion(hide(tokens, self.masking.share), [full])[full] for _ in range(self.versions)]
+        tokens, fused = self.fused_views(batch)
+        full, masking = self.modalities, self.masking
+        masked = [self.fusion(hide(tokens, masking.share), [full])[full] for _ in range(masking.versions)]
         return rows_of(batch, {**fused, MASKED: torch.cat(masked)})
 
     def compare(self, rows: Rows) -> Step:
         first, second = self.project(rows)
         step = self.contrast(first, second, rows)
-        projected = self.head(rows.stacked(MASKED)).unflatten(0, (self.versions, 2, -1))
+        projected = self.head(rows.stacked(MASKED)).unflatten(0, (self.masking.versions, 2, -1))
         masked_first, masked_second = projected.unbind(dim=1)  # (versions, records, dim)
         full = self.modalities
         temperature = term_temperatures(self.temperature, [full], full, rows.progress)[full]
@@ -115,11 +116,6 @@ class InfMasking(CoMM):
             masked_contrast(second[full], masked_first, temperature, rows.groups),
         )
         return step.plus("masked", (halves[0] + halves[1]) / 2, self.masking.weight_at(rows.progress))
-
-    @property
-    def versions(self) -> int:
-        """Number of masked versions drawn for each view of a record."""
-        return self.masking.versions
 
 
 def hide(tokens: Mapping[str, Tokens], share: tuple[float, float]) -> dict[str, Tokens]:

@@ -52,10 +52,6 @@ class Rows:
         masks = {subset: self.presence_mask(subset) for subset in subsets}
         return {subset: mask for subset, mask in masks.items() if mask is not None}
 
-    def groups_of(self, having: Tensor | None) -> Tensor | None:
-        """Return the groups of these records, or of all if `having` is None; None if there are no groups."""
-        return self.groups if self.groups is None or having is None else self.groups[having]
-
     def gathered(self) -> Rows:
         """Return the rows of all ranks, with gradient; `present` names only modalities that some lack."""
         if not _ranks() > 1:

@@ -21,7 +21,7 @@ class Expectation(nn.Module):
     """Best linear guess of some numbers from others, fitted to recent batches.
 
     Its moments are running averages, as in a batch norm, and need no gradient. Before the first batch the
-    guess is zero. As in a batch norm, `track_running_stats` determines whether the moments move.
+    guess is zero.
 
     Example:
         >>> given = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
@@ -38,7 +38,6 @@ class Expectation(nn.Module):
 
     def __init__(self, given: int, wanted: int) -> None:
         super().__init__()
-        self.track_running_stats = True
         self.register_buffer("batches", torch.zeros((), dtype=torch.long))
         self.register_buffer("squares", torch.zeros(given + 1, given + 1))
         self.register_buffer("products", torch.zeros(given + 1, wanted))
@@ -47,8 +46,6 @@ class Expectation(nn.Module):
     @torch.no_grad()
     def observe(self, given: Tensor, wanted: Tensor) -> None:
         """Update the moments with a batch, (rows, given) and (rows, wanted)."""
-        if not self.track_running_stats:
-            return
         with torch.autocast(given.device.type, enabled=False):
             rows = torch.cat([given.float(), torch.ones_like(given[:, :1]).float()], dim=1)
             self.batches += 1

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -224,17 +224,6 @@ def _plain(value: Any) -> Any:
 SENSIBLE = 100_000  # limit in tokens if the model has none; tokenizers without one state an absurd number
 
 
-class Subwords(NamedTuple):
-    """A tokenizer as plain values."""
-
-    tokenizer: str  # JSON, as the package tokenizers reads it
-    ids: int
-    longest: int  # most tokens that the model takes
-    padding: int
-    mask: int  # id of the mask token; -1: the model has none
-    special: list[int]  # ids that are not part of the text
-
-
 def architecture_of(folder: Path, kind: str) -> tuple[str, dict[str, Any], int]:
     """Return the class whose output is token states of images or texts, its configuration and their width."""
     transformers = _transformers()
@@ -309,8 +298,8 @@ def load(folder: Path, architecture: str, config: Mapping[str, Any]) -> nn.Modul
     return model
 
 
-def subwords(folder: Path, architecture: str, config: Mapping[str, Any]) -> Subwords:
-    """Return the tokenizer in a model's folder."""
+def subwords(folder: Path, architecture: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tokenizer in a model's folder, its limit and its special tokens, as plain values."""
     transformers = _transformers()
     if (folder / "tokenizer.json").is_file():
         _read_json(folder / "tokenizer.json")  # if the file is truncated, this error names it
@@ -332,14 +321,14 @@ def subwords(folder: Path, architecture: str, config: Mapping[str, Any]) -> Subw
     longest = _read_json(stated).get("max_seq_length") if stated.is_file() else None
     limits = [positions, longest, tokenizer.model_max_length]
     padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else settings.pad_token_id
-    return Subwords(
-        tokenizer=plain,
-        ids=int(settings.vocab_size),
-        longest=int(min(limit for limit in limits if limit)),
-        padding=int(padding or 0),
-        mask=-1 if tokenizer.mask_token_id is None else int(tokenizer.mask_token_id),
-        special=sorted({int(token) for token in tokenizer.all_special_ids}),
-    )
+    return {
+        "tokenizer": plain,  # JSON, as the package tokenizers reads it
+        "ids": int(settings.vocab_size),
+        "max_length": int(min(limit for limit in limits if limit)),
+        "mask": -1 if tokenizer.mask_token_id is None else int(tokenizer.mask_token_id),  # -1: there is none
+        "special": sorted({int(token) for token in tokenizer.all_special_ids}),  # not part of the text
+        "padding": int(padding or 0),
+    }
 
 
 def image_preparation(folder: Path) -> dict[str, Any]:

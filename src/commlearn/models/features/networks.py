@@ -249,15 +249,11 @@ class Published:
     def sha256(self) -> Tensor | None:
         """Return the SHA-256 of the installed weights, (32,) uint8; None if there are none."""
         weights = self.weights()
-        if weights is None:
-            return None
-        return torch.frombuffer(bytearray.fromhex(cached_digest(weights)), dtype=torch.uint8)
+        return None if weights is None else _sha256_of(weights)
 
     def check(self, sha256: Tensor) -> None:
         """Check that the weights with which features were learned are installed; raise a RunError if not."""
-        installed = self.sha256()
-        if installed is None:
-            raise self._missing()
+        installed = _sha256_of(self._installed())
         if not torch.equal(installed, sha256.cpu()):
             raise RunError(
                 f"The fixed features of this model use {self.name}, but the installed package {self.package} "
@@ -298,14 +294,11 @@ class Published:
     def _installed(self) -> Path:
         weights = self.weights()
         if weights is None:
-            raise self._missing()
+            raise RunError(
+                f"The fixed features of this model use {self.name}, but its package {self.package} is not "
+                f"installed. Install it ({EXTRA}), or train again with model.networks=false."
+            )
         return weights
-
-    def _missing(self) -> RunError:
-        return RunError(
-            f"The fixed features of this model use {self.name}, but its package {self.package} is not "
-            f"installed. Install it ({EXTRA}), or train again with model.networks=false."
-        )
 
 
 _MEMORY: OrderedDict[bytes, Tensor] = OrderedDict()
@@ -315,6 +308,10 @@ _MEMORY: OrderedDict[bytes, Tensor] = OrderedDict()
 @lru_cache(maxsize=2)
 def _load(published: Published, weights: Path) -> nn.Module:
     return published.read(weights).eval().requires_grad_(False)
+
+
+def _sha256_of(weights: Path) -> Tensor:
+    return torch.frombuffer(bytearray.fromhex(cached_digest(weights)), dtype=torch.uint8)
 
 
 def _short(sha256: Tensor) -> str:
