@@ -27,7 +27,7 @@ from commlearn.augmentations import Augmentation, plan_batch
 from commlearn.batch import Batch, Subset, View, to_device
 from commlearn.config.configuration import Experiment
 from commlearn.errors import ConfigurationError
-from commlearn.methods.base import Method
+from commlearn.methods.base import Method, Step
 from commlearn.methods.rows import Rows, joined
 from commlearn.models.features import StandIns
 from commlearn.models.tokens import frozen_moments
@@ -63,15 +63,15 @@ def cached_loss(
             return method.represent(batches[number]())
 
     with torch.no_grad(), frozen_moments(method):
-        part_rows = [Rows(*player(lambda n=n: _as_tuple(represent(n)))) for n in range(len(batches))]
+        part_rows = [Rows(**player(lambda n=n: vars(represent(n)))) for n in range(len(batches))]
     rows = joined(part_rows)
     leaves = {subset: vectors.requires_grad_() for subset, vectors in rows.vectors.items()}
     with without_gradient_sync(fabric, player), SeededDraws(seeds(len(batches))):
-        loss, terms, accuracy, group = player(lambda: parts(method.compare(rows.gathered()), fabric, method))
+        step = Step(**player(lambda: parts(method.compare(rows.gathered()), fabric, method)))
 
     def backward() -> None:
         with without_gradient_sync(fabric, player):
-            fabric.backward(loss)
+            fabric.backward(step.loss)
         start = 0
         for number, part in enumerate(part_rows):
             size = len(next(iter(part.vectors.values())))
@@ -87,7 +87,7 @@ def cached_loss(
                 fabric.backward(player(surrogate))
             start += size
 
-    return Descent(terms, accuracy, group, backward)
+    return Descent(step, backward)
 
 
 def check_cacheable(method: Method, name: str, precision: str) -> None:
@@ -102,10 +102,6 @@ def check_cacheable(method: Method, name: str, precision: str) -> None:
             "training.micro_batch: precision 16-mixed scales every loss, and gradients of parts would be "
             "scaled twice. Use bf16-mixed or 32-true."
         )
-
-
-def _as_tuple(rows: Rows) -> tuple[Vectors, dict[str, Tensor], dict[str, Tensor], float, Tensor | None]:
-    return rows.vectors, rows.present, rows.targets, rows.progress, rows.groups
 
 
 def _gradient(leaf: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from commlearn.batch import View, to_device
 from commlearn.config.build import build_augmentations, resolved
 from commlearn.config.configuration import Experiment, Training, experiment_from, to_mapping
 from commlearn.errors import ConfigurationError, DataError, DivergedError, Problems, RunError
-from commlearn.methods.base import Method
+from commlearn.methods.base import Method, Step
 from commlearn.models.encoders.own import modules_of
 from commlearn.models.heads import projection_head
 from commlearn.objectives import supcon
@@ -471,7 +471,7 @@ class Tuner:
         views, labels = self._views(records, rows, "augment", step)
         with SeededDraws(torch_seed(self.experiment.seed, "dropout", step)):
             loss = self.objective.loss(player(iter(views)), labels)
-        yield Descent({self.target: loss}, {}, "main", partial(self.fabric.backward, loss))
+        yield Descent(Step(loss, {self.target: loss}), partial(self.fabric.backward, loss))
 
     @torch.no_grad()
     def _validate(self, player: Any, step: int) -> bool:

@@ -59,7 +59,7 @@ def descend(
             rate = training.learning_rate * factor
             for descent in losses(step):  # draw a batch, and compute each of its losses
                 norm = _descend(placed, descent, rate, training.clip_norm)
-                watch.see(step + 1, descent, norm)
+                watch.see(step + 1, descent.step, norm)
             step += 1
             due = watch.step(step, epoch, rate)  # log
             stopped = stop.should_stop(fabric, due, enough(step))
@@ -75,7 +75,7 @@ def descend(
 
 def _descend(placed: Placed, descent: Descent, rate: float, largest_norm: float) -> Any:
     """Take one step of one player; return the norm of its gradient."""
-    optimizer = placed.optimizers[descent.group]
+    optimizer = placed.optimizers[descent.step.group]
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad()

@@ -26,14 +26,13 @@ from commlearn.batch import View, merge, to_device
 from commlearn.config.configuration import Experiment, Training
 from commlearn.cores import OtherWork, cores
 from commlearn.errors import CheckpointError, DivergedError
-from commlearn.methods.base import Method
+from commlearn.methods.base import Method, Step
 from commlearn.probes.nearest import nearest, unit
 from commlearn.records import Dataset, class_codes
 from commlearn.seeds import numpy_generator, torch_generator
 from commlearn.trained.embed import records_per_batch
 from commlearn.trained.run_folder import METRICS, SPEED, RunFolder
 from commlearn.training.callbacks import Callbacks
-from commlearn.training.descent import Descent
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -113,14 +112,14 @@ class Watch:
         self.since = time.perf_counter()
         self.since_step: int | None = None
 
-    def see(self, step: int, descent: Descent, norm: Tensor) -> None:
+    def see(self, step: int, loss: Step, norm: Tensor) -> None:
         """Record one loss after its step of descent."""
-        prefix = "" if descent.group == "main" else f"{descent.group}."
-        prefixed_terms = {prefix + name: term.detach() for name, term in descent.terms.items()}
+        prefix = "" if loss.group == "main" else f"{loss.group}."
+        prefixed_terms = {prefix + name: term.detach() for name, term in loss.terms.items()}
         self.unchecked.append((step, prefixed_terms))
         self.latest["terms"] |= prefixed_terms
-        self.latest["accuracy"] |= {prefix + name: value for name, value in descent.accuracy.items()}
-        self.latest["gradient_norm"] |= {descent.group: norm}
+        self.latest["accuracy"] |= {prefix + name: value for name, value in loss.accuracy.items()}
+        self.latest["gradient_norm"] |= {loss.group: norm}
 
     def step(self, step: int, epoch: float, rate: float) -> bool:
         """End a step: every `log_every` steps and after an epoch, check recent losses and write metrics.
