@@ -12,7 +12,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -165,12 +164,13 @@ class Watch:
 
     def _diagnose(self, diagnostics: Diagnostics, epoch: int) -> dict[str, dict[str, float]]:
         """Return the diagnostics of the embedding; log warnings that did not apply after the last epoch."""
-        diagnosis = diagnostics.look(epoch)
-        for warning in diagnosis.warnings if self.writes else ():
-            if warning.split(":")[0] not in {previous.split(":")[0] for previous in self.warnings}:
+        values = diagnostics.look(epoch)
+        previous = {warning.split(":")[0] for warning in self.warnings}
+        self.warnings = warnings_for(values)
+        for warning in self.warnings if self.writes else ():
+            if warning.split(":")[0] not in previous:
                 self.folder.log(f"warning after epoch {epoch}: {warning}")
-        self.warnings = diagnosis.warnings
-        return {f"diagnostics.{part}": entries for part, entries in diagnosis.values.items() if entries}
+        return {f"diagnostics.{part}": entries for part, entries in values.items() if entries}
 
     def check(self) -> None:
         """Raise an error for the first loss that was not finite; no checkpoint was saved after it."""
@@ -196,14 +196,6 @@ FEWEST = 32  # the fewest records that a diagnosis needs
 SHARE = 32  # at most one in so many training records is used, which hardly makes an epoch longer
 IGNORED = 0.02  # sensitivity below which a modality counts as ignored
 COLLAPSED_RANK, COLLAPSED_UNIFORMITY = 2.0, -0.05  # collapsed if below the one or above the other
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """Diagnostics of one epoch, and the warnings that follow from them."""
-
-    values: dict[str, dict[str, float]]
-    warnings: tuple[str, ...]
 
 
 class Diagnostics:
@@ -239,8 +231,8 @@ class Diagnostics:
         self.at_once = records_per_batch(self.records)
 
     @torch.no_grad()
-    def look(self, epoch: int) -> Diagnosis:
-        """Embed the records in every way that is needed; return the diagnostics and warnings."""
+    def look(self, epoch: int) -> dict[str, dict[str, float]]:
+        """Embed the records in every way that is needed; return the diagnostics by part."""
         with self.around():
             training = self.method.training
             self.method.eval()
@@ -268,11 +260,10 @@ class Diagnostics:
                 if (accuracy := neighbours(fused, classes, groups=self.groups)) is not None
             },
         }
-        rounded = {
+        return {
             part: {name: round(value, 6) for name, value in entries.items()}
             for part, entries in values.items()
         }
-        return Diagnosis(rounded, warnings_for(rounded))
 
     def _embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
         return torch.cat([self.method.embed(part, modalities) for part in self._parts(view)]).float().cpu()
