@@ -80,7 +80,7 @@ def _descend(placed: Placed, descent: Descent, rate: float, largest_norm: float)
         group["lr"] = rate
     optimizer.zero_grad()
     descent.backward()
-    norm = _clip(placed, optimizer, largest_norm)
+    norm = _clip(placed.fabric, optimizer, largest_norm)
     optimizer.step()
     return norm
 
@@ -93,19 +93,13 @@ def _save(placed: Placed, folder: RunFolder, step: int, total: int, weights: dic
     placed.fabric.barrier()
 
 
-def _clip(placed: Placed, optimizer: Any, largest: float) -> Any:
+def _clip(fabric: Fabric, optimizer: Any, largest: float) -> Any:
     """Clip the gradient if `largest` is set; return its norm. The watch reports non-finite losses."""
-    scaler = getattr(placed.fabric.strategy.precision, "scaler", None)  # only with 16-mixed
-    if largest > 0 and scaler is None:
-        clipped = placed.fabric.clip_gradients(
-            placed.player, optimizer, max_norm=largest, error_if_nonfinite=False
-        )
-        return gathered(clipped)
+    scaler = getattr(fabric.strategy.precision, "scaler", None)  # only with 16-mixed
+    # scaled gradients stay so until the optimizer's step, which is fused
+    scale = 1.0 if scaler is None else scaler.get_scale()
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
-    if scaler is not None:  # gradients stay scaled until the optimizer's step, which is fused
-        scale = scaler.get_scale()
-        if largest > 0:
-            torch.nn.utils.clip_grads_with_norm_(parameters, largest * scale, norm)
-        norm = norm / scale
-    return gathered(norm)
+    if largest > 0:
+        torch.nn.utils.clip_grads_with_norm_(parameters, largest * scale, norm)
+    return gathered(norm) / scale
