@@ -423,7 +423,7 @@ class Tuner:
 
     def run(self, state: dict[str, Any] | None, callbacks: Callbacks) -> dict[str, Any]:
         """Train until the validation loss stops improving; return a summary."""
-        from commlearn.training.loop import Placed, descend
+        from commlearn.training.loop import descend
 
         training = self.experiment.training
         parameters = [parameter for parameter in self.tuned.parameters() if parameter.requires_grad]
@@ -442,7 +442,8 @@ class Tuner:
             return self.finished
 
         step = descend(
-            Placed(self.fabric, player, {"main": wrapped_optimizer}),
+            self.fabric,
+            {"main": wrapped_optimizer},
             watch,
             Start(self.experiment, self.folder.path, step, total, self.steps_per_epoch),
             lambda step: self._losses(player, step),
