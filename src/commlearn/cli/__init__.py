@@ -227,9 +227,7 @@ def long_options(command: argparse.ArgumentParser) -> list[str]:
 
 
 def _add_common_options(command: argparse.ArgumentParser, has_python: bool) -> None:
-    existing = {option for action in command._actions for option in action.option_strings}
-    if "--quiet" not in existing:
-        command.add_argument("--quiet", "-q", action="store_true", help="show no progress")
+    command.add_argument("--quiet", "-q", action="store_true", help="show no progress")
     command.add_argument(
         "--verbose", "-v", action="store_true", help="show progress as lines, also with --json"
     )
