@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, fields, replace
 from os import PathLike
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -411,7 +412,6 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         return schema
 
 
-NoneType = type(None)
 FORMS = {
     "schema": (
         (Schema, Mapping, str, PathLike, NoneType),

@@ -147,9 +147,9 @@ def draw_batch(
     )
     progress = step / (experiment.training.epochs * steps_per_epoch)
     groups = records.group_numbers(rows)
-    groups = None if groups is None else groups.to(fabric.device)
 
     def make(part: slice) -> Batch:
-        return replace(plan(part), progress=progress, groups=None if groups is None else groups[part])
+        numbers = None if groups is None else groups[part].to(fabric.device)
+        return replace(plan(part), progress=progress, groups=numbers)
 
     return make, len(rows)
