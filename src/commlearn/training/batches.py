@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 
 import torch
 from lightning_fabric import Fabric
@@ -37,7 +39,6 @@ from commlearn.training.descent import Descent, parts, touched
 from commlearn.training.sharding import without_gradient_sync
 
 Part = Callable[[], Batch]
-Vectors = dict[Subset, Tensor]
 
 
 def split(plan: Callable[[slice], Batch], records: int, size: int) -> list[Part]:
@@ -45,8 +46,7 @@ def split(plan: Callable[[slice], Batch], records: int, size: int) -> list[Part]
     starts = list(range(0, records, size))
     if len(starts) > 1 and records - starts[-1] == 1:
         starts.pop()
-    ends = [*starts[1:], records]
-    return [lambda rows=slice(a, b): plan(rows) for a, b in zip(starts, ends, strict=True)]  # type: ignore[misc]
+    return [partial(plan, slice(start, end)) for start, end in pairwise([*starts, records])]
 
 
 def cached_loss(
@@ -69,23 +69,21 @@ def cached_loss(
     with without_gradient_sync(fabric, player), SeededDraws(seeds(len(batches))):
         step = Step(**player(lambda: parts(method.compare(rows.gathered()), fabric, method)))
 
+    def surrogate(number: int, gradients: Mapping[Subset, Tensor], last: bool) -> Tensor:
+        vectors = represent(number).vectors
+        total = torch.stack([(vectors[key] * gradients[key]).sum() for key in vectors]).sum()
+        return touched(total, method) if last else total
+
     def backward() -> None:
         with without_gradient_sync(fabric, player):
             fabric.backward(step.loss)
-        start = 0
-        for number, part in enumerate(part_rows):
-            size = len(next(iter(part.vectors.values())))
-            gradients = {key: _gradient(leaf)[start : start + size] for key, leaf in leaves.items()}
-            last = number == len(part_rows) - 1
-
-            def surrogate(number: int = number, gradients: Vectors = gradients, last: bool = last) -> Tensor:
-                vectors = represent(number).vectors
-                total = torch.stack([(vectors[key] * gradients[key]).sum() for key in vectors]).sum()
-                return touched(total, method) if last else total
-
+        sizes = [len(next(iter(part.vectors.values()))) for part in part_rows]
+        pieces = {key: _gradient(leaf).split(sizes) for key, leaf in leaves.items()}
+        for number in range(len(sizes)):
+            gradients = {key: piece[number] for key, piece in pieces.items()}
+            last = number == len(sizes) - 1
             with without_gradient_sync(fabric, player, enabled=not last):
-                fabric.backward(player(surrogate))
-            start += size
+                fabric.backward(player(partial(surrogate, number, gradients, last)))
 
     return Descent(step, backward)
 
