@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -252,7 +251,7 @@ def finetune(
         if state is None:
             folder.create(experiment, labelled.data)
             described = {**asdict(settings), BASE: weights_digest(trained.method)}
-            folder.write(FINE_TUNING, json.dumps(described, indent=2) + "\n")
+            folder.write(FINE_TUNING, json_text(described))
             folder.write_rows(_labelled_rows(trained, labelled, settings.target))
             folder.write_features(trained.features)  # labels do not change them
             if not isinstance(trained, Run) and (tensors := frozen_tensors(trained.method)):
