@@ -163,7 +163,6 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         for note in divided(data.parts.values(), schema):
             warnings.warn(DataWarning(note), stacklevel=2)
         data = replace(data, schema=schema.to_mapping(), unused=unread)
-        training = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
         settings: dict[str, Any] = {
             "name": "embedder",
             "data": {"name": "table", "table": _path(X), "schema": schema.to_mapping(), "test": 0.0},
@@ -174,7 +173,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
                 "encoders": {name: OWN if name in modules else part for name, part in encoders.items()},
             },
             "seed": _seed(self.random_state),
-            "training": {key: value for key, value in training.items() if value is not None},
+            "training": {key: getattr(self, key) for key in ARGUMENTS if getattr(self, key) is not None},
         }
         if self.root is not None:
             settings["data"]["root"] = _path(self.root)

@@ -164,12 +164,7 @@ AT_ONCE = 32  # records per batch of the encoder
 
 
 def with_kept_tokens(
-    data: Dataset,
-    method: Method,
-    experiment: Experiment,
-    state: Mapping[str, Any] | None,
-    fabric: Fabric,
-    tell: Callable[[str], None],
+    data: Dataset, method: Method, experiment: Experiment, fabric: Fabric, tell: Callable[[str], None]
 ) -> tuple[Dataset, dict[str, Augmentation]]:
     """Return the data with kept token states for frozen encoders, and the augmentations that fit them."""
     augmentations = build_augmentations(experiment, data.train.specs)
@@ -179,7 +174,7 @@ def with_kept_tokens(
     if frozen:
         clear_leftovers(cache_folder())
     for name, encoder in frozen.items():
-        choice = (state or {})[name]["encoder"]
+        choice = (data.state or {})[name]["encoder"]
         if not choice.get("cache", False):
             continue
         original = augmentations.pop(name, None)

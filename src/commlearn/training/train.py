@@ -156,9 +156,7 @@ def _train(
 
     with unsharded(player):
         feature_data = with_features(data, method, fabric.device, tell)
-        token_data, augmentations = with_kept_tokens(
-            feature_data, method, experiment, data.state, fabric, tell
-        )
+        token_data, augmentations = with_kept_tokens(feature_data, method, experiment, fabric, tell)
     substitutes = _stand_ins(token_data.train, tell) if training.stand_ins else None
     diagnostics = None
     if training.diagnose:
