@@ -346,25 +346,19 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
 
     def _table(self, X: Any, reading: Reading, fitting: bool = False) -> Table:
         """Return the rows, and record what scikit-learn needs to know about them."""
-        table = self._rows(X, reading, fitting)
-        return table if self.root is None else replace(table, root=Path(self.root))
-
-    def _rows(self, X: Any, reading: Reading, fitting: bool) -> Table:
-        if isinstance(X, str | Path) or (isinstance(X, Mapping) and not issparse(X)):
-            return read_table(X, reading=reading)
         if is_frame(X):
             X = as_pandas(X)
-            table = read_table(X, reading=reading)
-            if fitting:
-                _check_feature_names(self, X, reset=True)
-                self.n_features_in_ = X.shape[1]
-            return table
-        if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
-            X = np.ma.filled(X.astype(np.float64), np.nan)  # which scikit-learn refuses
-        values = validate_data(
-            self, X, dtype=np.float32, ensure_min_samples=2 if fitting else 1, reset=fitting
-        )
-        return read_table({ARRAY: values})
+        elif issparse(X) or not isinstance(X, str | Path | Mapping):
+            if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
+                X = np.ma.filled(X.astype(np.float64), np.nan)  # which scikit-learn refuses
+            fewest = 2 if fitting else 1
+            values = validate_data(self, X, dtype=np.float32, ensure_min_samples=fewest, reset=fitting)
+            X, reading = {ARRAY: values}, Reading()
+        table = read_table(X, reading=reading)
+        if fitting and isinstance(X, pd.DataFrame):
+            _check_feature_names(self, X, reset=True)
+            self.n_features_in_ = X.shape[1]
+        return table if self.root is None else replace(table, root=Path(self.root))
 
     def _with_targets(
         self, passed_schema: Schema | None, table: Table, labels: Mapping[str, str]
