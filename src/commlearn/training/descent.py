@@ -29,9 +29,9 @@ class Descent(NamedTuple):
 
 
 class Player(nn.Module):
-    """Lets the engine wrap a method that has no single forward call: all its work runs inside this one."""
+    """Lets the engine wrap modules without a single forward call: all their work runs inside this one."""
 
-    def __init__(self, method: Method) -> None:
+    def __init__(self, method: nn.Module) -> None:
         super().__init__()
         self.method = method
 
