@@ -202,7 +202,7 @@ def _with_defaults(
 ) -> Part:
     """Return the part, with the defaults of all options that it does not state."""
     build = registry[part["name"]]
-    options = {} if build is dict else inspect.signature(build).parameters
+    options: Mapping[str, inspect.Parameter] = {} if build is dict else inspect.signature(build).parameters
     defaults = {
         name: option.default
         for name, option in options.items()
