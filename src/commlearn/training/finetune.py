@@ -233,7 +233,7 @@ def finetune(
     settings = target if isinstance(target, FineTuning) else FineTuning(target)
     planned = experiment_of(trained.experiment, settings, settings.batch_size)
     experiment_from(to_mapping(planned))  # refuses bad settings before anything is read
-    labelled = labelled_records(trained, settings.target, settings.validation, settings.seed, data)
+    labelled = labelled_records(trained, settings, data)
     objective = objective_for(settings.objective, labelled.sort, labelled.train.targets[settings.target])
     _check_validation(objective, labelled.validation.targets[settings.target], settings.target)
     experiment = experiment_of(trained.experiment, settings, len(labelled.train))
@@ -348,9 +348,7 @@ class Labelled(NamedTuple):
         return Dataset(self.train, self.data.test, self.validation)
 
 
-def labelled_records(
-    trained: Trained, target: str, share: float, seed: int, data: Dataset | Source | None
-) -> Labelled:
+def labelled_records(trained: Trained, settings: FineTuning, data: Dataset | Source | None) -> Labelled:
     """Return the labelled records on which probes are fitted, divided into training and validation.
 
     If no records are given, they are those of the table or of the training's data, divided into the parts
@@ -361,11 +359,12 @@ def labelled_records(
         data = readout_rows(trained, data)
         if data.files is None and isinstance(table, str | Path) and table:
             data = replace(data, files=fingerprint(str(table)))
+    target = settings.target
     sort = chosen_targets(data, target, "linear")[target]
     train, validation = data.fit, data.validation
     if validation is None or not len(validation):
-        generator = numpy_generator(seed, "fine-tuning validation")
-        reserved = held_out(len(train), train.groups, share, generator)
+        generator = numpy_generator(settings.seed, "fine-tuning validation")
+        reserved = held_out(len(train), train.groups, settings.validation, generator)
         train, validation = train.choose(np.flatnonzero(~reserved)), train.choose(np.flatnonzero(reserved))
     return Labelled(data, sort, *(_with_target(part, target) for part in (train, validation)))
 
