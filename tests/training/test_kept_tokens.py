@@ -353,6 +353,8 @@ def test_an_artifact_that_names_kernels_and_folders_is_fine_tuned_with_the_weigh
     assert np.array_equal(cl.embed(load(tmp_path / "tuned"), rows), cl.embed(tuned, rows))
     again = load(export(tmp_path / "tuned", tmp_path / "again"))
     assert np.array_equal(cl.embed(again, rows), cl.embed(tuned, rows))
+    twice = cl.finetune(tuned, FineTuning("ill", epochs=1, batch_size=8), tmp_path / "twice", rows)
+    assert np.array_equal(cl.embed(load(tmp_path / "twice"), rows), cl.embed(twice, rows))
     (tmp_path / "tuned" / "frozen.safetensors").write_bytes(b"cut")
     with pytest.raises(RunError, match=r"frozen\.safetensors is missing or damaged"):
         load(tmp_path / "tuned")

@@ -254,7 +254,8 @@ def finetune(
             folder.write(FINE_TUNING, json_text(described))
             folder.write_rows(_labelled_rows(trained, labelled, settings.target))
             folder.write_features(trained.features)  # labels do not change them
-            if not isinstance(trained, Run) and (tensors := frozen_tensors(trained.method)):
+            holds_frozen = not isinstance(trained, Run) or (trained.folder.path / FROZEN_WEIGHTS).exists()
+            if holds_frozen and (tensors := frozen_tensors(trained.method)):
                 copies = {
                     name: tensor.cpu().clone(memory_format=contiguous_format)
                     for name, tensor in tensors.items()
