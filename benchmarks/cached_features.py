@@ -131,11 +131,11 @@ def main() -> None:
         os.environ["COMMLEARN_CACHE"] = folder
         state, records, experiment = encoders(Path(folder)), pairs(options.loop), settings()
         method = build_method(experiment, records.specs, state).train()
-        data = Dataset(train=records, test=records)
+        data = Dataset(train=records, test=records, state=state)
         fabric = Fabric(accelerator="cpu", devices=1)
         epoch(method, records.choose(np.arange(2)), build_augmentations(experiment, records.specs), 2)
         start = now()
-        _, views = with_kept_tokens(data, method, experiment, state, fabric, lambda line: None)
+        _, views = with_kept_tokens(data, method, experiment, fabric, lambda line: None)
         more = options.pairs / options.loop
         show(f"filling the files once (from {options.loop} pairs)", (now() - start) * more)
         stored = states_on_disk(options.pairs, Path(folder))

@@ -17,33 +17,18 @@ _chosen: set[str] = set()  # thread counts that were set here, not stated by the
 
 
 def cores() -> int:
-    """Return the number of cores that this process may use.
-
-    Example:
-        >>> cores() > 0
-        True
-    """
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def stated_threads() -> int:
-    """Return the number of threads that OMP_NUM_THREADS states; 0 if none, or if `use_free_cores` set it.
-
-    Example:
-        >>> stated_threads() >= 0
-        True
-    """
+    """Return the number of threads that OMP_NUM_THREADS states; 0 if none, or if `use_free_cores` set it."""
     value = os.environ.get("OMP_NUM_THREADS", "")
     return int(value) if value.isdecimal() and value not in _chosen else 0
 
 
 class OtherWork:
-    """Measures how many cores other processes keep busy, from its creation on.
-
-    Example:
-        >>> 0 <= OtherWork().free() <= cores()
-        True
-    """
+    """Measures how many cores other processes keep busy, from its creation on."""
 
     def __init__(self) -> None:
         self.started = self._clocks()
@@ -64,12 +49,7 @@ class OtherWork:
 
 
 def free_cores() -> int:
-    """Return how many cores other processes leave free, at least 1; measuring it takes 0.2 s.
-
-    Example:
-        >>> 1 <= free_cores() <= cores()
-        True
-    """
+    """Return how many cores other processes leave free, at least 1; measuring it takes 0.2 s."""
     other_work = OtherWork()
     time.sleep(SAMPLE)
     return max(1, other_work.free())
@@ -81,10 +61,6 @@ def use_free_cores() -> str:
     torch's threads spin while they wait for each other: next to other work that needs their cores, two of
     them take several times as long as one. If torch is not imported yet, threads are also made to sleep
     while they wait. Values that OMP_NUM_THREADS and OMP_WAIT_POLICY already have are kept.
-
-    Example:
-        >>> use_free_cores() if stated_threads() else ""
-        ''
     """
     if stated_threads():
         return ""

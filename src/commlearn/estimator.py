@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, fields, replace
 from os import PathLike
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -163,7 +164,6 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         for note in divided(data.parts.values(), schema):
             warnings.warn(DataWarning(note), stacklevel=2)
         data = replace(data, schema=schema.to_mapping(), unused=unread)
-        training = {"epochs": self.epochs, "batch_size": self.batch_size, "learning_rate": self.learning_rate}
         settings: dict[str, Any] = {
             "name": "embedder",
             "data": {"name": "table", "table": _path(X), "schema": schema.to_mapping(), "test": 0.0},
@@ -174,7 +174,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
                 "encoders": {name: OWN if name in modules else part for name, part in encoders.items()},
             },
             "seed": _seed(self.random_state),
-            "training": {key: value for key, value in training.items() if value is not None},
+            "training": {key: getattr(self, key) for key in ARGUMENTS if getattr(self, key) is not None},
         }
         if self.root is not None:
             settings["data"]["root"] = _path(self.root)
@@ -343,25 +343,19 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
 
     def _table(self, X: Any, reading: Reading, fitting: bool = False) -> Table:
         """Return the rows, and record what scikit-learn needs to know about them."""
-        table = self._rows(X, reading, fitting)
-        return table if self.root is None else replace(table, root=Path(self.root))
-
-    def _rows(self, X: Any, reading: Reading, fitting: bool) -> Table:
-        if isinstance(X, str | Path) or (isinstance(X, Mapping) and not issparse(X)):
-            return read_table(X, reading=reading)
         if is_frame(X):
             X = as_pandas(X)
-            table = read_table(X, reading=reading)
-            if fitting:
-                _check_feature_names(self, X, reset=True)
-                self.n_features_in_ = X.shape[1]
-            return table
-        if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
-            X = np.ma.filled(X.astype(np.float64), np.nan)  # which scikit-learn refuses
-        values = validate_data(
-            self, X, dtype=np.float32, ensure_min_samples=2 if fitting else 1, reset=fitting
-        )
-        return read_table({ARRAY: values})
+        elif issparse(X) or not isinstance(X, str | Path | Mapping):
+            if isinstance(X, np.ma.MaskedArray) and np.ma.is_masked(X):
+                X = np.ma.filled(X.astype(np.float64), np.nan)  # which scikit-learn refuses
+            fewest = 2 if fitting else 1
+            values = validate_data(self, X, dtype=np.float32, ensure_min_samples=fewest, reset=fitting)
+            X, reading = {ARRAY: values}, Reading()
+        table = read_table(X, reading=reading)
+        if fitting and isinstance(X, pd.DataFrame):
+            _check_feature_names(self, X, reset=True)
+            self.n_features_in_ = X.shape[1]
+        return table if self.root is None else replace(table, root=Path(self.root))
 
     def _with_targets(
         self, passed_schema: Schema | None, table: Table, labels: Mapping[str, str]
@@ -408,7 +402,6 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         return schema
 
 
-NoneType = type(None)
 FORMS = {
     "schema": (
         (Schema, Mapping, str, PathLike, NoneType),

@@ -21,77 +21,25 @@ from commlearn.training import callbacks
 from commlearn.training.callbacks import Start
 
 SAME = {
-    "init": ["t/table.csv", "-o", "new.yaml", "--target", "shared"],
-    "check": ["t/table.csv", "--schema", "t/schema.yaml"],
-    "train": [
-        "t/schema.yaml",
-        "--out",
-        "runs/b",
-        "--training.epochs",
-        "1",
-        "--model.width",
-        "16",
-        "--seed",
-        "3",
-    ],
-    "probe": ["runs/a", "t/table.csv", "--target", "shared", "--modalities", "vector"],
-    "search": ["runs/a", "t/table.csv", "--row", "3", "-k", "4"],
-    "embed": ["runs/a", "t/table.csv", "-o", "z.npz", "--modalities", "vector"],
-    "report": ["runs/a", "--target", "shared", "-o", "page"],
-    "finetune": ["runs/a", "--target", "shared", "--epochs", "1", "--out", "runs/tuned"],
-    "compare": [
-        "t/schema.yaml",
-        "--methods",
-        "raw",
-        "--target",
-        "shared",
-        "--out",
-        "runs/all",
-        "--training.threads",
-        "1",
-    ],
-    "tune": [
-        "t/schema.yaml",
-        "--methods",
-        "raw,simclr",
-        "--over",
-        "simclr:method.temperature=.2",
-        "--target",
-        "shared",
-        "--out",
-        "runs/choices",
-        "--model.width",
-        "16",
-        "--training.epochs",
-        "1",
-        "--training.threads",
-        "1",
-    ],
-    "convert": ["mosi_raw.pkl", "-o", "mosi"],
-    "export": ["runs/a", "model"],
-    "synth": ["tables", "--out", "more", "--rows", "20", "--seed", "1"],
-    "info": ["runs/a"],
+    "init": "t/table.csv -o new.yaml --target shared",
+    "check": "t/table.csv --schema t/schema.yaml",
+    "train": "t/schema.yaml --out runs/b --training.epochs 1 --model.width 16 --seed 3",
+    "probe": "runs/a t/table.csv --target shared --modalities vector",
+    "search": "runs/a t/table.csv --row 3 -k 4",
+    "embed": "runs/a t/table.csv -o z.npz --modalities vector",
+    "report": "runs/a --target shared -o page",
+    "finetune": "runs/a --target shared --epochs 1 --out runs/tuned",
+    "compare": "t/schema.yaml --methods raw --target shared --out runs/all --training.threads 1",
+    "tune": "t/schema.yaml --methods raw,simclr --over simclr:method.temperature=.2 --target shared "
+    "--out runs/choices --model.width 16 --training.epochs 1 --training.threads 1",
+    "convert": "mosi_raw.pkl -o mosi",
+    "export": "runs/a model",
+    "synth": "tables --out more --rows 20 --seed 1",
+    "info": "runs/a",
 }
 SLOW = {
-    "interactions": [
-        "t/schema.yaml",
-        "t/table.csv",
-        "--modalities",
-        "image,table",
-        "--target",
-        "shared",
-        "--quick",
-    ],
-    "calibrate": [
-        "--like",
-        "t/table.csv",
-        "--schema",
-        "t/schema.yaml",
-        "--target",
-        "synergy",
-        "--repeats",
-        "1",
-    ],
+    "interactions": "t/schema.yaml t/table.csv --modalities image,table --target shared --quick",
+    "calibrate": "--like t/table.csv --schema t/schema.yaml --target synergy --repeats 1",
 }
 
 
@@ -101,18 +49,8 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert main(["synth", "tables", "--out", "t", "--rows", "60", "--size", "16"]) == 0
-        words = [
-            "train",
-            "t/schema.yaml",
-            "--out",
-            "runs/a",
-            "--training.epochs",
-            "1",
-            "--model.width",
-            "16",
-            "-q",
-        ]
-        assert main(words) == 0
+        words = ["train", "t/schema.yaml", "--out", "runs/a", "--training.epochs", "1", "--model.width", "16"]
+        assert main([*words, "-q"]) == 0
         assert main(["synth", "mosi", "--rows", "30", "--out", "mosi_raw.pkl"]) == 0
     return folder
 
@@ -136,7 +74,7 @@ def test_the_python_that_is_shown_runs_and_nothing_else_happened(
     shutil.copytree(place, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
     before = sorted(str(path) for path in (tmp_path / "here").rglob("*"))
-    assert main([command, *(SAME | SLOW)[command], "--show-python"]) == 0
+    assert main([command, *(SAME | SLOW)[command].split(), "--show-python"]) == 0
     assert sorted(str(path) for path in (tmp_path / "here").rglob("*")) == before
     code = capsys.readouterr().out
     assert code.startswith("import commlearn as cl\n")
@@ -242,7 +180,7 @@ def test_shown_data_are_those_of_the_command(capsys):
 
 def test_shown_training_has_the_settings_of_the_command(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
-    main(["train", *SAME["train"], "--show-python"])
+    main(["train", *SAME["train"].split(), "--show-python"])
     shown = capsys.readouterr().out
     assert "'runs/b'" in shown
     assert "'training.epochs': 1" in shown

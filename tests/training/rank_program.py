@@ -105,8 +105,8 @@ def gradients(fabric: Fabric, name: str, gaps: bool, parts: int) -> dict[str, to
         method.zero_grad()
         descent.backward()
         groups = method.parameter_groups()
-        chosen = {id(parameter) for parameter in groups[descent.group]}
-        gradients_by_name |= {f"{number} {key}": term.detach() for key, term in descent.terms.items()}
+        chosen = {id(parameter) for parameter in groups[descent.step.group]}
+        gradients_by_name |= {f"{number} {key}": term.detach() for key, term in descent.step.terms.items()}
         for key, parameter in method.named_parameters():
             if id(parameter) in chosen:
                 gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

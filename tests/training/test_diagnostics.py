@@ -103,7 +103,7 @@ def test_every_method_is_looked_at_and_left_as_it_was(method):
     method = build_method(settings, data().train.specs).train()
     before = {key: value.clone() for key, value in method.state_dict().items()}
     state = torch.get_rng_state()
-    values = Diagnostics(settings, data(), method, {}).look(1).values
+    values = Diagnostics(settings, data(), method, {}).look(1)
     assert method.training
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[key], value) for key, value in method.state_dict().items())
@@ -125,9 +125,9 @@ def test_the_order_of_a_table_does_not_matter_to_what_is_heard():
     sorted_ones = Records(columns)
     settings = experiment()
     method = build_method(settings, sorted_ones.specs)
-    heard = Diagnostics(settings, Dataset(sorted_ones, sorted_ones), method, {}).look(1).values["sensitivity"]
+    heard = Diagnostics(settings, Dataset(sorted_ones, sorted_ones), method, {}).look(1)["sensitivity"]
     mixed = sorted_ones.choose(draw.permutation(64))
-    other = Diagnostics(settings, Dataset(mixed, mixed), method, {}).look(1).values["sensitivity"]
+    other = Diagnostics(settings, Dataset(mixed, mixed), method, {}).look(1)["sensitivity"]
     assert heard["left"] > 0.5 * other["left"] > 0
 
 
@@ -189,4 +189,4 @@ def test_of_few_validation_records_nothing_is_said():
     settings = experiment()
     looked_at = Diagnostics(settings, few, build_method(settings, few.train.specs), {})
     assert len(looked_at.records) >= 32
-    assert looked_at.look(1).warnings == ()
+    assert warnings_for(looked_at.look(1)) == ()

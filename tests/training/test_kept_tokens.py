@@ -83,7 +83,7 @@ def with_tokens(folders, log_lines=None, fabric=None, augmentations=None, **choi
     method = build_method(experiment, data.train.specs, data.state)
     tell = log_lines.append if log_lines is not None else lambda line: None
     fabric = fabric or Fabric(accelerator="cpu", devices=1)
-    encoded, augmentations = with_kept_tokens(data, method, experiment, data.state, fabric, tell)
+    encoded, augmentations = with_kept_tokens(data, method, experiment, fabric, tell)
     return method, data.train, encoded.train, augmentations
 
 
@@ -113,7 +113,7 @@ def test_validation_records_are_kept_too(folders):
     halves = data.train.choose(np.arange(12)), data.train.choose(np.arange(12, 22))
     data = replace(data, train=halves[0], validation=halves[1])
     method = build_method(experiment, data.train.specs, data.state)
-    encoded, _ = with_kept_tokens(data, method, experiment, data.state, Fabric(devices=1), lambda line: None)
+    encoded, _ = with_kept_tokens(data, method, experiment, Fabric(devices=1), lambda line: None)
     assert encoded.validation.specs["note"] == ("tokens", (32,))
     wanted = cl.embed(method, data.validation)
     np.testing.assert_allclose(cl.embed(method, encoded.validation), wanted, atol=1e-5)
@@ -127,7 +127,7 @@ def test_of_a_text_with_several_versions_every_version_is_kept(folders):
     raw = Records({**few.columns, "note": Drawn(texts, first, count)})
     method = build_method(experiment, raw.specs, data.state)
     encoded, _ = with_kept_tokens(
-        replace(data, train=raw), method, experiment, data.state, Fabric(devices=1), lambda line: None
+        replace(data, train=raw), method, experiment, Fabric(devices=1), lambda line: None
     )
     encoded_texts = encoded.train.columns["note"]
     rows, drawn = np.array([2, 0, 1, 0]), set()
@@ -353,6 +353,8 @@ def test_an_artifact_that_names_kernels_and_folders_is_fine_tuned_with_the_weigh
     assert np.array_equal(cl.embed(load(tmp_path / "tuned"), rows), cl.embed(tuned, rows))
     again = load(export(tmp_path / "tuned", tmp_path / "again"))
     assert np.array_equal(cl.embed(again, rows), cl.embed(tuned, rows))
+    twice = cl.finetune(tuned, FineTuning("ill", epochs=1, batch_size=8), tmp_path / "twice", rows)
+    assert np.array_equal(cl.embed(load(tmp_path / "twice"), rows), cl.embed(twice, rows))
     (tmp_path / "tuned" / "frozen.safetensors").write_bytes(b"cut")
     with pytest.raises(RunError, match=r"frozen\.safetensors is missing or damaged"):
         load(tmp_path / "tuned")

@@ -33,7 +33,7 @@ from commlearn.storage.checkpoint import last_checkpoint, read_checkpoint, write
 from commlearn.trained.run import load_run
 from commlearn.trained.run_folder import RunFolder
 from commlearn.training.descent import adamw, learning_rate_factor
-from commlearn.training.loop import Placed, _clip
+from commlearn.training.loop import _clip
 from commlearn.training.train import train
 from commlearn.training.watch import Interrupt
 
@@ -293,7 +293,7 @@ def test_gradients_that_are_scaled_are_measured_and_clipped_as_they_are(largest)
         layer, rows = torch.nn.Linear(4, 1), torch.randn(8, 4)
         player, optimizer = fabric.setup(layer, adamw(layer, layer.parameters(), experiment().training))
         fabric.backward((player.weight * rows).square().mean())
-        norms.append(_clip(Placed(fabric, player, {}), optimizer, largest))
+        norms.append(_clip(fabric, optimizer, largest))
         gradients.append(layer.weight.grad / (scale or 1.0))
         optimizer.step()
         weights.append(layer.weight.detach())

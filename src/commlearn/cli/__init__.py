@@ -79,9 +79,8 @@ def _main(arguments: Sequence[str]) -> int:
         if not hasattr(options, "run"):
             parser.print_help()
             return 0
-        command = commands_of(parser)[options.command]
-        options.overrides = _overrides(rest, options, command)
-        options.parser, options.command_parser = parser, command
+        command = options.command_parser
+        options.overrides = _overrides(rest, options)
         if getattr(options, "show_python", False):
             code = options.python(options)
             print(program(*((code,) if isinstance(code, str) else code)), end="")
@@ -212,13 +211,8 @@ def _parser(arguments: Sequence[str]) -> _Parser:
         _add_common_options(command, python is not None)
         takes_overrides = getattr(module, "TAKES_OVERRIDES", False)
         command.set_defaults(run=module.run, python=python, takes_overrides=takes_overrides)
+        command.set_defaults(command_parser=command, command_parsers=commands.choices)
     return parser
-
-
-def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """Return the parser of each command, by name."""
-    subparsers = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    return dict(subparsers.choices)
 
 
 def long_options(command: argparse.ArgumentParser) -> list[str]:
@@ -227,9 +221,7 @@ def long_options(command: argparse.ArgumentParser) -> list[str]:
 
 
 def _add_common_options(command: argparse.ArgumentParser, has_python: bool) -> None:
-    existing = {option for action in command._actions for option in action.option_strings}
-    if "--quiet" not in existing:
-        command.add_argument("--quiet", "-q", action="store_true", help="show no progress")
+    command.add_argument("--quiet", "-q", action="store_true", help="show no progress")
     command.add_argument(
         "--verbose", "-v", action="store_true", help="show progress as lines, also with --json"
     )
@@ -238,17 +230,15 @@ def _add_common_options(command: argparse.ArgumentParser, has_python: bool) -> N
         command.add_argument("--show-python", action="store_true", help=about)
 
 
-def _overrides(
-    rest: Sequence[str], options: argparse.Namespace, command: argparse.ArgumentParser
-) -> dict[str, object]:
+def _overrides(rest: Sequence[str], options: argparse.Namespace) -> dict[str, object]:
     """Parse `--training.epochs 20` and `--training.epochs=20` as {"training.epochs": 20}."""
     words, overrides = list(rest), {}
     while words:
         word = words.pop(0)
         if not word.startswith("-"):
-            raise ConfigurationError(_extra_word_message(word, options.command, command))
+            raise ConfigurationError(_extra_word_message(word, options))
         key, _, value = word.removeprefix("--").partition("=")
-        _refuse_other_options(word.partition("=")[0], key, options, command)
+        _refuse_other_options(word.partition("=")[0], key, options)
         if "=" not in word:
             if not words:
                 raise ConfigurationError(f"--{key} needs a value.")
@@ -263,9 +253,7 @@ def _value(text: str, key: str) -> object:
     return read_yaml(text, f"--{key} {text}")
 
 
-def _refuse_other_options(
-    word: str, key: str, options: argparse.Namespace, command: argparse.ArgumentParser
-) -> None:
+def _refuse_other_options(word: str, key: str, options: argparse.Namespace) -> None:
     """Raise an error for a word that is neither an option nor, if the command takes any, a setting."""
     if options.takes_overrides and word.startswith("--"):
         if "." in key:
@@ -276,7 +264,8 @@ def _refuse_other_options(
             return
         if setting := setting_like(key):
             raise ConfigurationError(f"Unknown option '{word}'; the setting is --{setting} VALUE.")
-    names = {option.removeprefix("--"): option for option in long_options(command) if option != "--help"}
+    long = long_options(options.command_parser)
+    names = {option.removeprefix("--"): option for option in long if option != "--help"}
     guess = nearest(key.rpartition(".")[2], names)
     hint = f", did you mean '{names[guess]}'?" if guess else "."
     raise ConfigurationError(f"Unknown option '{word}'{hint} Known: {', '.join(sorted(names.values()))}.")
@@ -315,10 +304,10 @@ def command_line_message(message: str, command: argparse.ArgumentParser | None =
     return message
 
 
-def _extra_word_message(word: str, name: str, command: argparse.ArgumentParser) -> str:
-    options = _options(command)
+def _extra_word_message(word: str, options: argparse.Namespace) -> str:
+    name, words = options.command, _options(options.command_parser)
     endings = {"schema": (".yaml", ".yml"), "table": (".csv", ".parquet", ".tsv", ".jsonl", ".tar")}
-    candidates = [options[key] for key, ends in endings.items() if key in options and word.endswith(ends)]
+    candidates = [words[key] for key, ends in endings.items() if key in words and word.endswith(ends)]
     hint = f" Did you mean {candidates[0]} {word}?" if candidates else ""
     return f"Unexpected argument '{word}' for {name}.{hint} See: commlearn {name} --help"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import MISSING, fields, is_dataclass, replace
 from typing import Any
 
@@ -158,9 +159,7 @@ def read_data(experiment: Experiment) -> Dataset:
     """
     options = dict(experiment.data)
     reader = READERS[options.pop("name")](**options)
-    if not experiment.stored:
-        return reader.read()
-    with nothing_fetched():
+    with nothing_fetched() if experiment.stored else nullcontext():
         return reader.read()
 
 
@@ -203,15 +202,13 @@ def _with_defaults(
 ) -> Part:
     """Return the part, with the defaults of all options that it does not state."""
     build = registry[part["name"]]
-    factories = {field.name: field.default_factory for field in fields(build)} if is_dataclass(build) else {}
-    defaults: Part = {}
-    options = [] if build is dict else list(inspect.signature(build).parameters.values())
-    for option in options:
-        factory = factories.get(option.name, MISSING)
-        if option.name in excluded:
-            continue
-        if factory is not MISSING:
-            defaults[option.name] = factory()
-        elif option.default is not option.empty:
-            defaults[option.name] = option.default
+    options: Mapping[str, inspect.Parameter] = {} if build is dict else inspect.signature(build).parameters
+    defaults = {
+        name: option.default
+        for name, option in options.items()
+        if option.default is not option.empty and name not in excluded
+    }
+    for field in fields(build) if is_dataclass(build) else ():
+        if field.name in defaults and field.default_factory is not MISSING:
+            defaults[field.name] = field.default_factory()
     return {"name": part["name"], **defaults, **part}

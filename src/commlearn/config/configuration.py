@@ -265,9 +265,7 @@ def _with_named_parts(mapping: Mapping[str, Any]) -> dict[str, Any]:
 def _check_parts(experiment: Experiment, problems: Problems) -> None:
     check_part("reader", experiment.data, READERS, "data", problems)
     builders = {name: method.build for name, method in METHODS.items()}
-    check_part(
-        "method", experiment.method, builders, "method", problems, given=("encoders", "width", "fusion")
-    )
+    check_part("method", experiment.method, builders, "method", problems, given=BUILT)
     check_part("fusion", experiment.model.fusion, FUSIONS, "model.fusion", problems, ("modalities", "width"))
     for key, part in experiment.model.encoders.items():
         location = f"model.encoders.{key}"
@@ -318,7 +316,7 @@ CALLED = {
     "dim": "model.width",
 }
 """Names that other programs use for some settings."""
-BUILT = {"encoders", "width", "fusion"}  # arguments of a method that are not settings
+BUILT = ("encoders", "width", "fusion")  # arguments of a method that are not settings
 
 
 def setting_like(word: str) -> str | None:
@@ -331,7 +329,7 @@ def setting_like(word: str) -> str | None:
     names = {field.name: f"training.{field.name}" for field in fields(Training)}
     names |= {field.name: f"model.{field.name}" for field in fields(Model)}
     for method in METHODS.values():
-        options = inspect.signature(method.build).parameters.keys() - BUILT
+        options = inspect.signature(method.build).parameters.keys() - set(BUILT)
         names |= {name: f"method.{name}" for name in options - names.keys()}
     name = word.replace("-", "_")
     match = nearest(name, names)

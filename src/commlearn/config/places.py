@@ -40,16 +40,13 @@ def data_without_places(data: Any) -> Any:
     return result
 
 
-def without_places(value: Any) -> Any:
+def without_places(value: Any, key: str = "") -> Any:
     """Return the values with folders of pretrained encoders reduced to their names."""
     if isinstance(value, list):
         return [without_places(entry) for entry in value]
-    if not isinstance(value, dict):
-        return value
-    shortened = {
-        key: place_free(entry) for key, entry in value.items() if key in ENCODERS and isinstance(entry, str)
-    }
-    return {key: shortened.get(key, without_places(entry)) for key, entry in value.items()}
+    if isinstance(value, dict):
+        return {name: without_places(entry, name) for name, entry in value.items()}
+    return place_free(value) if key in ENCODERS and isinstance(value, str) else value
 
 
 def paths_inside(schema: Any) -> Any:

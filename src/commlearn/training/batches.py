@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 
 import torch
 from lightning_fabric import Fabric
@@ -27,7 +29,7 @@ from commlearn.augmentations import Augmentation, plan_batch
 from commlearn.batch import Batch, Subset, View, to_device
 from commlearn.config.configuration import Experiment
 from commlearn.errors import ConfigurationError
-from commlearn.methods.base import Method
+from commlearn.methods.base import Method, Step
 from commlearn.methods.rows import Rows, joined
 from commlearn.models.features import StandIns
 from commlearn.models.tokens import frozen_moments
@@ -37,7 +39,6 @@ from commlearn.training.descent import Descent, parts, touched
 from commlearn.training.sharding import without_gradient_sync
 
 Part = Callable[[], Batch]
-Vectors = dict[Subset, Tensor]
 
 
 def split(plan: Callable[[slice], Batch], records: int, size: int) -> list[Part]:
@@ -45,8 +46,7 @@ def split(plan: Callable[[slice], Batch], records: int, size: int) -> list[Part]
     starts = list(range(0, records, size))
     if len(starts) > 1 and records - starts[-1] == 1:
         starts.pop()
-    ends = [*starts[1:], records]
-    return [lambda rows=slice(a, b): plan(rows) for a, b in zip(starts, ends, strict=True)]  # type: ignore[misc]
+    return [partial(plan, slice(start, end)) for start, end in pairwise([*starts, records])]
 
 
 def cached_loss(
@@ -63,31 +63,29 @@ def cached_loss(
             return method.represent(batches[number]())
 
     with torch.no_grad(), frozen_moments(method):
-        part_rows = [Rows(*player(lambda n=n: _as_tuple(represent(n)))) for n in range(len(batches))]
+        part_rows = [Rows(**player(lambda n=n: vars(represent(n)))) for n in range(len(batches))]
     rows = joined(part_rows)
     leaves = {subset: vectors.requires_grad_() for subset, vectors in rows.vectors.items()}
     with without_gradient_sync(fabric, player), SeededDraws(seeds(len(batches))):
-        loss, terms, accuracy, group = player(lambda: parts(method.compare(rows.gathered()), fabric, method))
+        step = Step(**player(lambda: parts(method.compare(rows.gathered()), fabric, method)))
+
+    def surrogate(number: int, gradients: Mapping[Subset, Tensor], last: bool) -> Tensor:
+        vectors = represent(number).vectors
+        total = torch.stack([(vectors[key] * gradients[key]).sum() for key in vectors]).sum()
+        return touched(total, method) if last else total
 
     def backward() -> None:
         with without_gradient_sync(fabric, player):
-            fabric.backward(loss)
-        start = 0
-        for number, part in enumerate(part_rows):
-            size = len(next(iter(part.vectors.values())))
-            gradients = {key: _gradient(leaf)[start : start + size] for key, leaf in leaves.items()}
-            last = number == len(part_rows) - 1
-
-            def surrogate(number: int = number, gradients: Vectors = gradients, last: bool = last) -> Tensor:
-                vectors = represent(number).vectors
-                total = torch.stack([(vectors[key] * gradients[key]).sum() for key in vectors]).sum()
-                return touched(total, method) if last else total
-
+            fabric.backward(step.loss)
+        sizes = [len(next(iter(part.vectors.values()))) for part in part_rows]
+        pieces = {key: _gradient(leaf).split(sizes) for key, leaf in leaves.items()}
+        for number in range(len(sizes)):
+            gradients = {key: piece[number] for key, piece in pieces.items()}
+            last = number == len(sizes) - 1
             with without_gradient_sync(fabric, player, enabled=not last):
-                fabric.backward(player(surrogate))
-            start += size
+                fabric.backward(player(partial(surrogate, number, gradients, last)))
 
-    return Descent(terms, accuracy, group, backward)
+    return Descent(step, backward)
 
 
 def check_cacheable(method: Method, name: str, precision: str) -> None:
@@ -102,10 +100,6 @@ def check_cacheable(method: Method, name: str, precision: str) -> None:
             "training.micro_batch: precision 16-mixed scales every loss, and gradients of parts would be "
             "scaled twice. Use bf16-mixed or 32-true."
         )
-
-
-def _as_tuple(rows: Rows) -> tuple[Vectors, dict[str, Tensor], dict[str, Tensor], float, Tensor | None]:
-    return rows.vectors, rows.present, rows.targets, rows.progress, rows.groups
 
 
 def _gradient(leaf: Tensor) -> Tensor:
@@ -151,9 +145,9 @@ def draw_batch(
     )
     progress = step / (experiment.training.epochs * steps_per_epoch)
     groups = records.group_numbers(rows)
-    groups = None if groups is None else groups.to(fabric.device)
 
     def make(part: slice) -> Batch:
-        return replace(plan(part), progress=progress, groups=None if groups is None else groups[part])
+        numbers = None if groups is None else groups[part].to(fabric.device)
+        return replace(plan(part), progress=progress, groups=numbers)
 
     return make, len(rows)

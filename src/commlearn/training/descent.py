@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,20 +21,17 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-@dataclass(frozen=True)
-class Descent:
+class Descent(NamedTuple):
     """One loss of a batch, and how its gradients are computed."""
 
-    terms: dict[str, Tensor]
-    accuracy: dict[str, Tensor]
-    group: str  # name of the group of parameters that it updates
+    step: Step
     backward: Callable[[], None]
 
 
 class Player(nn.Module):
-    """Lets the engine wrap a method that has no single forward call: all its work runs inside this one."""
+    """Lets the engine wrap modules without a single forward call: all their work runs inside this one."""
 
-    def __init__(self, method: Method) -> None:
+    def __init__(self, method: nn.Module) -> None:
         super().__init__()
         self.method = method
 
@@ -53,8 +50,8 @@ def losses(
     steps = method.steps(batch)
     for _ in range(method.steps_per_batch):
         with draws:
-            loss, terms, accuracy, group = player(lambda: parts(next(steps), fabric, method))
-        yield Descent(terms, accuracy, group, lambda loss=loss: fabric.backward(loss))  # type: ignore[misc]
+            step = Step(**player(lambda: parts(next(steps), fabric, method)))
+        yield Descent(step, partial(fabric.backward, step.loss))
     if next(steps, None) is not None:
         raise ConfigurationError(
             f"{type(method).__name__}.steps yields more losses than steps_per_batch "
@@ -63,12 +60,10 @@ def losses(
         )
 
 
-def parts(
-    step: Step, fabric: Fabric, method: Method
-) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor], str]:
-    """Return a step as plain collections, which the engine can handle."""
+def parts(step: Step, fabric: Fabric, method: Method) -> dict[str, Any]:
+    """Return the fields of a step as plain collections, which the engine can handle."""
     loss = step.loss if fabric.world_size == 1 else touched(step.loss, method)
-    return loss, step.terms, step.accuracy, step.group
+    return {**vars(step), "loss": loss}
 
 
 def touched(loss: Tensor, method: nn.Module) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -21,7 +20,7 @@ from commlearn.batch import View, to_device
 from commlearn.config.build import build_augmentations, resolved
 from commlearn.config.configuration import Experiment, Training, experiment_from, to_mapping
 from commlearn.errors import ConfigurationError, DataError, DivergedError, Problems, RunError
-from commlearn.methods.base import Method
+from commlearn.methods.base import Step
 from commlearn.models.encoders.own import modules_of
 from commlearn.models.heads import projection_head
 from commlearn.objectives import supcon
@@ -50,7 +49,7 @@ from commlearn.trained.run_folder import FINE_TUNING, FROZEN_WEIGHTS, VALIDATION
 from commlearn.trained.shards import weights_digest
 from commlearn.trained.training_rows import TrainingRows, rows_of_dataset
 from commlearn.training.callbacks import Callback, Callbacks, Start, usual
-from commlearn.training.descent import Descent, adamw
+from commlearn.training.descent import Descent, Player, adamw
 from commlearn.training.watch import Watch
 
 RESULT = "finetuned.json"
@@ -234,7 +233,7 @@ def finetune(
     settings = target if isinstance(target, FineTuning) else FineTuning(target)
     planned = experiment_of(trained.experiment, settings, settings.batch_size)
     experiment_from(to_mapping(planned))  # refuses bad settings before anything is read
-    labelled = labelled_records(trained, settings.target, settings.validation, settings.seed, data)
+    labelled = labelled_records(trained, settings, data)
     objective = objective_for(settings.objective, labelled.sort, labelled.train.targets[settings.target])
     _check_validation(objective, labelled.validation.targets[settings.target], settings.target)
     experiment = experiment_of(trained.experiment, settings, len(labelled.train))
@@ -252,10 +251,11 @@ def finetune(
         if state is None:
             folder.create(experiment, labelled.data)
             described = {**asdict(settings), BASE: weights_digest(trained.method)}
-            folder.write(FINE_TUNING, json.dumps(described, indent=2) + "\n")
+            folder.write(FINE_TUNING, json_text(described))
             folder.write_rows(_labelled_rows(trained, labelled, settings.target))
             folder.write_features(trained.features)  # labels do not change them
-            if not isinstance(trained, Run) and (tensors := frozen_tensors(trained.method)):
+            holds_frozen = not isinstance(trained, Run) or (trained.folder.path / FROZEN_WEIGHTS).exists()
+            if holds_frozen and (tensors := frozen_tensors(trained.method)):
                 copies = {
                     name: tensor.cpu().clone(memory_format=contiguous_format)
                     for name, tensor in tensors.items()
@@ -349,9 +349,7 @@ class Labelled(NamedTuple):
         return Dataset(self.train, self.data.test, self.validation)
 
 
-def labelled_records(
-    trained: Trained, target: str, share: float, seed: int, data: Dataset | Source | None
-) -> Labelled:
+def labelled_records(trained: Trained, settings: FineTuning, data: Dataset | Source | None) -> Labelled:
     """Return the labelled records on which probes are fitted, divided into training and validation.
 
     If no records are given, they are those of the table or of the training's data, divided into the parts
@@ -362,11 +360,12 @@ def labelled_records(
         data = readout_rows(trained, data)
         if data.files is None and isinstance(table, str | Path) and table:
             data = replace(data, files=fingerprint(str(table)))
+    target = settings.target
     sort = chosen_targets(data, target, "linear")[target]
     train, validation = data.fit, data.validation
     if validation is None or not len(validation):
-        generator = numpy_generator(seed, "fine-tuning validation")
-        reserved = held_out(len(train), train.groups, share, generator)
+        generator = numpy_generator(settings.seed, "fine-tuning validation")
+        reserved = held_out(len(train), train.groups, settings.validation, generator)
         train, validation = train.choose(np.flatnonzero(~reserved)), train.choose(np.flatnonzero(reserved))
     return Labelled(data, sort, *(_with_target(part, target) for part in (train, validation)))
 
@@ -379,18 +378,6 @@ def _with_target(records: Records, target: str) -> Records:
             "change the split."
         )
     return records.choose(rows)
-
-
-class Tuned(nn.Module):
-    """A method's embedding and the head that reads it."""
-
-    def __init__(self, method: Method, head: nn.Module) -> None:
-        super().__init__()
-        self.method = method
-        self.head = head
-
-    def forward(self, views: Iterator[View]) -> list[Tensor]:  # an iterator, which the engine leaves alone
-        return [self.head(self.method.embed(view)) for view in views]  # each (batch, outputs)
 
 
 class Tuner:
@@ -411,25 +398,26 @@ class Tuner:
         from commlearn.training.train import fabric_of  # imports the engine, which takes a second
 
         self.fabric = fabric_of(experiment.training)
-        method = copy.deepcopy(trained.method).requires_grad_(True)
-        parts = with_features(labelled.parts(), method, self.fabric.device, tell)
+        self.method = copy.deepcopy(trained.method).requires_grad_(True)
+        parts = with_features(labelled.parts(), self.method, self.fabric.device, tell)
         self.train, self.validation = parts.train, cast(Records, parts.validation)
         self.augmentations = build_augmentations(experiment, labelled.train.specs)
         self.steps_per_epoch = max(1, len(self.train) // experiment.training.batch_size)
         with SeededDraws(torch_seed(experiment.seed, "fine-tuning head")):
-            self.tuned = Tuned(method, objective.head(embedding_dim(trained, blocks="learned")))
+            self.head = objective.head(embedding_dim(trained, blocks="learned"))
+        self.tuned = nn.ModuleDict({"method": self.method, "head": self.head})
         self.best: dict[str, Any] = {"loss": float("inf"), "epoch": 0}
         self.finished = False
 
     def run(self, state: dict[str, Any] | None, callbacks: Callbacks) -> dict[str, Any]:
         """Train until the validation loss stops improving; return a summary."""
-        from commlearn.training.loop import Placed, descend
+        from commlearn.training.loop import descend
 
         training = self.experiment.training
         parameters = [parameter for parameter in self.tuned.parameters() if parameter.requires_grad]
         optimizer = adamw(self.tuned, parameters, training)
         step = 0 if state is None else self._restore(state, optimizer)
-        player, wrapped_optimizer = self.fabric.setup(self.tuned, optimizer)
+        player, wrapped_optimizer = self.fabric.setup(Player(self.tuned), optimizer)
         watch = Watch(self.folder, training, callbacks, writes=True)
         total = training.epochs * self.steps_per_epoch
         if not self.finished:
@@ -442,7 +430,8 @@ class Tuner:
             return self.finished
 
         step = descend(
-            Placed(self.fabric, player, {"main": wrapped_optimizer}),
+            self.fabric,
+            {"main": wrapped_optimizer},
             watch,
             Start(self.experiment, self.folder.path, step, total, self.steps_per_epoch),
             lambda step: self._losses(player, step),
@@ -470,8 +459,8 @@ class Tuner:
         player.train()
         views, labels = self._views(records, rows, "augment", step)
         with SeededDraws(torch_seed(self.experiment.seed, "dropout", step)):
-            loss = self.objective.loss(player(iter(views)), labels)
-        yield Descent({self.target: loss}, {}, "main", partial(self.fabric.backward, loss))
+            loss = self._loss(player, views, labels)
+        yield Descent(Step(loss, {self.target: loss}), partial(self.fabric.backward, loss))
 
     @torch.no_grad()
     def _validate(self, player: Any, step: int) -> bool:
@@ -484,7 +473,7 @@ class Tuner:
             if len(rows) < self.objective.views:  # a contrast needs other records
                 continue
             views, labels = self._views(records, rows, "validation augment", start)
-            losses += [float(self.objective.loss(player(iter(views)), labels))] * len(rows)
+            losses += [float(self._loss(player, views, labels))] * len(rows)
         mean_loss, epoch = float(np.mean(losses)), step // self.steps_per_epoch
         if not np.isfinite(mean_loss):
             raise DivergedError(
@@ -495,6 +484,10 @@ class Tuner:
         if mean_loss < self.best["loss"]:
             self.best = {"loss": mean_loss, "epoch": epoch, "weights": self._weights()}
         return epoch >= self.experiment.training.epochs or epoch - self.best["epoch"] >= self.patience
+
+    def _loss(self, player: Any, views: list[View], labels: Tensor) -> Tensor:
+        outputs = player(lambda: [self.head(self.method.embed(view)) for view in views])  # (batch, outputs)
+        return self.objective.loss(outputs, labels)
 
     def _views(
         self, records: Records, rows: np.ndarray, purpose: str, counter: int
@@ -523,10 +516,10 @@ class Tuner:
         return {"finished": self.finished, "best": self.best, **parts}
 
     def _restore(self, state: dict[str, Any], optimizer: torch.optim.Optimizer) -> int:
-        step = restore(state, self.tuned.method, self.experiment)
+        step = restore(state, self.method, self.experiment)
         restore_optimizers(state, {"main": optimizer}, self.experiment)
         with fitting(self.experiment):
-            self.tuned.head.load_state_dict(state["head"])
+            self.head.load_state_dict(state["head"])
             best, weights = state["best"], self.tuned.state_dict()
             self.best = {"loss": float(best["loss"]), "epoch": int(best["epoch"])}
             if self.best["epoch"]:

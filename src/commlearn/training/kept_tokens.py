@@ -27,7 +27,7 @@ import torch
 from lightning_fabric import Fabric
 
 from commlearn.augmentations import Augmentation, TokenDropout, TokenVersion
-from commlearn.batch import Modality, Spec, to_device
+from commlearn.batch import Modality, Spec
 from commlearn.config.build import build_augmentations
 from commlearn.config.configuration import Experiment
 from commlearn.errors import DAMAGED, DataError
@@ -164,12 +164,7 @@ AT_ONCE = 32  # records per batch of the encoder
 
 
 def with_kept_tokens(
-    data: Dataset,
-    method: Method,
-    experiment: Experiment,
-    state: Mapping[str, Any] | None,
-    fabric: Fabric,
-    tell: Callable[[str], None],
+    data: Dataset, method: Method, experiment: Experiment, fabric: Fabric, tell: Callable[[str], None]
 ) -> tuple[Dataset, dict[str, Augmentation]]:
     """Return the data with kept token states for frozen encoders, and the augmentations that fit them."""
     augmentations = build_augmentations(experiment, data.train.specs)
@@ -179,16 +174,16 @@ def with_kept_tokens(
     if frozen:
         clear_leftovers(cache_folder())
     for name, encoder in frozen.items():
-        choice = (state or {})[name]["encoder"]
+        choice = (data.state or {})[name]["encoder"]
         if not choice.get("cache", False):
             continue
         original = augmentations.pop(name, None)
         needs_encoder = original is not None and not isinstance(original, TokenDropout)
         views = choice["views"] if needs_encoder else 0
-        keeper = Keeper(name, encoder, choice["precision"], original if views else None, views, tell)
-        train[name] = keeper.keep(data.train.columns[name], fabric)
+        keeper = Keeper(name, encoder, choice["precision"], original if views else None, views, fabric, tell)
+        train[name] = keeper.keep(data.train.columns[name])
         if data.validation is not None and len(data.validation):
-            validation[name] = keeper.keep(data.validation.columns[name], fabric)
+            validation[name] = keeper.keep(data.validation.columns[name])
         if views:
             augmentations[name] = TokenVersion()
         elif original is not None:  # otherwise "none" was chosen
@@ -215,28 +210,25 @@ class Keeper:
     precision: str
     augmentation: Augmentation | None  # makes all versions but the unchanged record
     views: int  # number of augmented versions
+    fabric: Fabric
     tell: Callable[[str], None]
 
-    def keep(self, column: Column, fabric: Fabric) -> Column:
-        """Return the column's token states; for records with several versions, those of every version."""
-        if isinstance(column, Drawn):
-            return column.changed(lambda versions: self.all(versions, fabric))
-        return self.all(column, fabric)
+    def keep(self, column: Column) -> Column:
+        """Return the token states of every row, or of every version if records have several.
 
-    def all(self, column: Column, fabric: Fabric) -> TokenColumn:
-        """Return the token states of every row; each process computes its share of the files."""
+        Each process computes its share of the files.
+        """
+        if isinstance(column, Drawn):
+            return column.changed(self.keep)
         parts = [np.arange(start, min(start + SHARD, len(column))) for start in range(0, len(column), SHARD)]
-        assigned = range(fabric.global_rank, len(parts), fabric.world_size)
-        shards = {number: self.shard(column, parts[number], fabric.device) for number in assigned}
-        fabric.barrier()
+        assigned = range(self.fabric.global_rank, len(parts), self.fabric.world_size)
+        shards = {number: self.shard(column, parts[number]) for number in assigned}
+        self.fabric.barrier()
         return TokenColumn(
-            [
-                shards[number] if number in shards else self.shard(column, rows, fabric.device)
-                for number, rows in enumerate(parts)
-            ]
+            [shards[n] if n in shards else self.shard(column, rows) for n, rows in enumerate(parts)]
         )
 
-    def shard(self, column: Column, rows: np.ndarray, device: torch.device) -> TokenShard:
+    def shard(self, column: Column, rows: np.ndarray) -> TokenShard:
         """Return these records' token states, read from their file or computed and kept."""
         modality = column.take(rows)
         key = self.key(modality)
@@ -247,7 +239,7 @@ class Keeper:
             except DataError as problem:
                 self.tell(f"{self.modality}: {problem}; it is computed again")
         self.tell(f"{self.modality}: encoding records {rows[0] + 1} to {rows[-1] + 1} of {len(column)}")
-        write_shard(path, self.encoded(modality, column, key, device))
+        write_shard(path, self.encoded(modality, column.spec, key))
         return open_shard(path)
 
     def key(self, modality: Modality) -> str:
@@ -260,12 +252,10 @@ class Keeper:
             digest.update(b"none" if tensor is None else tensor.contiguous().numpy().data.cast("B"))
         return digest.hexdigest()
 
-    def encoded(self, modality: Modality, column: Column, key: str, device: torch.device) -> TokenShard:
+    def encoded(self, modality: Modality, spec: Spec, key: str) -> TokenShard:
         generator = torch.Generator().manual_seed(int(key[:15], 16))
         batches = [slice(start, start + AT_ONCE) for start in range(0, len(modality), AT_ONCE)]
-        parts = [
-            self.versions(modality.apply(itemgetter(batch)), column, generator, device) for batch in batches
-        ]
+        parts = [self.versions(modality.apply(itemgetter(batch)), spec, generator) for batch in batches]
         values = np.concatenate([values for values, _ in parts])
         if not np.isfinite(values).all():
             raise DataError(
@@ -278,15 +268,15 @@ class Keeper:
 
     @torch.no_grad()
     def versions(
-        self, modality: Modality, column: Column, generator: torch.Generator, device: torch.device
+        self, modality: Modality, spec: Spec, generator: torch.Generator
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Encode records unchanged, then in augmented versions: (batch, versions, length, features)."""
         inputs = [modality]
         if self.augmentation is not None:
-            inputs += [self.augmentation(modality, generator, column.spec) for _ in range(self.views)]
+            inputs += [self.augmentation(modality, generator, spec) for _ in range(self.views)]
         encoded = []
         for version in inputs:
-            moved = to_device({"": version}, device)[""]
+            moved = version.apply(lambda tensor: tensor.to(self.fabric.device))
             encoded.append(self.encoder(moved.values, moved.padding))
         values = torch.stack([states for states, _ in encoded], dim=1).cpu().numpy()
         with np.errstate(over="ignore"):

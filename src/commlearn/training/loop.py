@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,17 +15,9 @@ from commlearn.training.sharding import gathered
 from commlearn.training.watch import Interrupt, Watch
 
 
-@dataclass(frozen=True)
-class Placed:
-    """A module and its optimizers, as the engine has placed them."""
-
-    fabric: Fabric
-    player: Any  # the engine's wrapper
-    optimizers: Mapping[str, Any]  # by name of the parameter group
-
-
 def descend(
-    placed: Placed,
+    fabric: Fabric,
+    optimizers: Mapping[str, Any],
     watch: Watch,
     start: Start,
     losses: Callable[[int], Iterator[Descent]],
@@ -38,7 +29,8 @@ def descend(
     """Run the training loop: in every step, descend its losses one by one.
 
     Args:
-        placed: what is trained.
+        fabric: the engine.
+        optimizers: as the engine placed them, by name of the group of parameters.
         watch: logs, and calls the callbacks.
         start: the first step and the last one.
         losses: yields the losses of the step with this number, each computed after descending the one before.
@@ -50,7 +42,7 @@ def descend(
     Returns:
         The number of completed steps.
     """
-    fabric, training, step, stop = placed.fabric, start.experiment.training, start.step, Interrupt()
+    training, step, stop = start.experiment.training, start.step, Interrupt()
     with watch.callbacks.following(start), stop:
         while step < start.total and not stopped:
             epoch = (step + 1) / start.steps_per_epoch
@@ -58,14 +50,16 @@ def descend(
             factor = factor or float(start.total == 1)  # a single step is not the end of a cosine
             rate = training.learning_rate * factor
             for descent in losses(step):  # draw a batch, and compute each of its losses
-                norm = _descend(placed, descent, rate, training.clip_norm)
-                watch.see(step + 1, descent, norm)
+                norm = _descend(fabric, optimizers[descent.step.group], descent, rate, training.clip_norm)
+                watch.see(step + 1, descent.step, norm)
             step += 1
             due = watch.step(step, epoch, rate)  # log
             stopped = stop.should_stop(fabric, due, enough(step))
             if step % checkpoint_every == 0 or step == start.total or stopped:
                 watch.check()
-                _save(placed, watch.folder, step, start.total, weights())
+                state = {"step": step, "total": start.total, "threads": torch.get_num_threads(), **weights()}
+                moments = {name: optimizer.state_dict() for name, optimizer in optimizers.items()}
+                _save(fabric, watch.folder, {**state, "optimizers": moments})
         if stop.signalled:
             if fabric.is_global_zero:
                 watch.folder.log(f"interrupted after step {step}; a checkpoint was written")
@@ -73,39 +67,31 @@ def descend(
     return step
 
 
-def _descend(placed: Placed, descent: Descent, rate: float, largest_norm: float) -> Any:
+def _descend(fabric: Fabric, optimizer: Any, descent: Descent, rate: float, largest_norm: float) -> Any:
     """Take one step of one player; return the norm of its gradient."""
-    optimizer = placed.optimizers[descent.group]
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad()
     descent.backward()
-    norm = _clip(placed, optimizer, largest_norm)
+    norm = _clip(fabric, optimizer, largest_norm)
     optimizer.step()
     return norm
 
 
-def _save(placed: Placed, folder: RunFolder, step: int, total: int, weights: dict[str, Any]) -> None:
-    optimizers = {name: optimizer.state_dict() for name, optimizer in placed.optimizers.items()}
-    state = gathered({**weights, "optimizers": optimizers})
-    if placed.fabric.is_global_zero:
-        folder.save({"step": step, "total": total, "threads": torch.get_num_threads(), **state})
-    placed.fabric.barrier()
+def _save(fabric: Fabric, folder: RunFolder, state: dict[str, Any]) -> None:
+    state = gathered(state)
+    if fabric.is_global_zero:
+        folder.save(state)
+    fabric.barrier()
 
 
-def _clip(placed: Placed, optimizer: Any, largest: float) -> Any:
+def _clip(fabric: Fabric, optimizer: Any, largest: float) -> Any:
     """Clip the gradient if `largest` is set; return its norm. The watch reports non-finite losses."""
-    scaler = getattr(placed.fabric.strategy.precision, "scaler", None)  # only with 16-mixed
-    if largest > 0 and scaler is None:
-        clipped = placed.fabric.clip_gradients(
-            placed.player, optimizer, max_norm=largest, error_if_nonfinite=False
-        )
-        return gathered(clipped)
+    scaler = getattr(fabric.strategy.precision, "scaler", None)  # only with 16-mixed
+    # scaled gradients stay so until the optimizer's step, which is fused
+    scale = 1.0 if scaler is None else scaler.get_scale()
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
-    if scaler is not None:  # gradients stay scaled until the optimizer's step, which is fused
-        scale = scaler.get_scale()
-        if largest > 0:
-            torch.nn.utils.clip_grads_with_norm_(parameters, largest * scale, norm)
-        norm = norm / scale
-    return gathered(norm)
+    if largest > 0:
+        torch.nn.utils.clip_grads_with_norm_(parameters, largest * scale, norm)
+    return gathered(norm) / scale

@@ -39,7 +39,7 @@ from commlearn.training.batches import cached_loss, check_cacheable, draw_batch,
 from commlearn.training.callbacks import Callback, Callbacks, Start, usual
 from commlearn.training.descent import Descent, Player, adamw, losses
 from commlearn.training.kept_tokens import with_kept_tokens
-from commlearn.training.loop import Placed, descend
+from commlearn.training.loop import descend
 from commlearn.training.sharding import gather_parameters, shard_optimizer_state, strategy_of, unsharded
 from commlearn.training.watch import Diagnostics, Watch
 
@@ -152,19 +152,15 @@ def _train(
         )
     if state:
         warnings = [*warnings, *threads_as_before(state, training.threads, fabric.device)]
-    placed = _place(fabric, method, experiment, state)
+    player, optimizers = _place(fabric, method, experiment, state)
 
-    with unsharded(placed.player):
+    with unsharded(player):
         feature_data = with_features(data, method, fabric.device, tell)
-        token_data, augmentations = with_kept_tokens(
-            feature_data, method, experiment, data.state, fabric, tell
-        )
+        token_data, augmentations = with_kept_tokens(feature_data, method, experiment, fabric, tell)
     substitutes = _stand_ins(token_data.train, tell) if training.stand_ins else None
     diagnostics = None
     if training.diagnose:
-        diagnostics = Diagnostics(
-            experiment, token_data, method, augmentations, partial(unsharded, placed.player)
-        )
+        diagnostics = Diagnostics(experiment, token_data, method, augmentations, partial(unsharded, player))
     rows = rows_of_dataset(data, _labels_seen(method, data))
     if fabric.is_global_zero:
         folder.truncate_metrics(step) if state else folder.create(experiment, data, resume)
@@ -188,12 +184,13 @@ def _train(
         seed = partial(torch_seed, experiment.seed, "dropout", step, fabric.global_rank)
         if training.micro_batch:
             pieces = split(plan, size, training.micro_batch)
-            return iter([cached_loss(fabric, placed.player, method, pieces, seed)])
+            return iter([cached_loss(fabric, player, method, pieces, seed)])
         random_context = SeededDraws(seed()) if draws else nullcontext()
-        return losses(fabric, placed.player, method, plan(slice(None)), random_context)
+        return losses(fabric, player, method, plan(slice(None)), random_context)
 
     step = descend(
-        placed,
+        fabric,
+        optimizers,
         watch,
         Start(experiment, folder.path, step, total, steps_per_epoch),
         descents,
@@ -205,7 +202,7 @@ def _train(
         folder.write_metrics_table()
         folder.write_unreadable(data)  # a streamed table's are found during training
         folder.log(f"{'finished' if step == total else 'stopped by a callback'} after step {step}")
-    gather_parameters(placed.player)
+    gather_parameters(player)
     method.eval()
     return Run(
         experiment=experiment,
@@ -259,8 +256,10 @@ def _labels_seen(method: Method, data: Dataset) -> list[str]:
     return [target] if target else list(data.train.targets)
 
 
-def _place(fabric: Fabric, method: Method, experiment: Experiment, state: dict[str, Any] | None) -> Placed:
-    """Place the method and its optimizers on the engine's devices, with a checkpoint's moments if any."""
+def _place(
+    fabric: Fabric, method: Method, experiment: Experiment, state: dict[str, Any] | None
+) -> tuple[Any, dict[str, Any]]:
+    """Return the method and its optimizers, as the engine placed them, with a checkpoint's moments if any."""
     player = fabric.setup(Player(method))
     optimizers = {
         group: adamw(method, parameters, experiment.training)
@@ -270,7 +269,7 @@ def _place(fabric: Fabric, method: Method, experiment: Experiment, state: dict[s
         restore_optimizers(state, optimizers, experiment, shard_optimizer_state)
     wrapped = {group: fabric.setup_optimizers(optimizer) for group, optimizer in optimizers.items()}
     method.train()
-    return Placed(fabric, player, wrapped)
+    return player, wrapped
 
 
 def fabric_of(training: Training) -> Fabric:

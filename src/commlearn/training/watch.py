@@ -12,7 +12,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -26,14 +25,13 @@ from commlearn.batch import View, merge, to_device
 from commlearn.config.configuration import Experiment, Training
 from commlearn.cores import OtherWork, cores
 from commlearn.errors import CheckpointError, DivergedError
-from commlearn.methods.base import Method
+from commlearn.methods.base import Method, Step
 from commlearn.probes.nearest import nearest, unit
 from commlearn.records import Dataset, class_codes
 from commlearn.seeds import numpy_generator, torch_generator
 from commlearn.trained.embed import evaluating, records_per_batch
 from commlearn.trained.run_folder import METRICS, SPEED, RunFolder
 from commlearn.training.callbacks import Callbacks
-from commlearn.training.descent import Descent
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -113,14 +111,14 @@ class Watch:
         self.since = time.perf_counter()
         self.since_step: int | None = None
 
-    def see(self, step: int, descent: Descent, norm: Tensor) -> None:
+    def see(self, step: int, loss: Step, norm: Tensor) -> None:
         """Record one loss after its step of descent."""
-        prefix = "" if descent.group == "main" else f"{descent.group}."
-        prefixed_terms = {prefix + name: term.detach() for name, term in descent.terms.items()}
+        prefix = "" if loss.group == "main" else f"{loss.group}."
+        prefixed_terms = {prefix + name: term.detach() for name, term in loss.terms.items()}
         self.unchecked.append((step, prefixed_terms))
         self.latest["terms"] |= prefixed_terms
-        self.latest["accuracy"] |= {prefix + name: value for name, value in descent.accuracy.items()}
-        self.latest["gradient_norm"] |= {descent.group: norm}
+        self.latest["accuracy"] |= {prefix + name: value for name, value in loss.accuracy.items()}
+        self.latest["gradient_norm"] |= {loss.group: norm}
 
     def step(self, step: int, epoch: float, rate: float) -> bool:
         """End a step: every `log_every` steps and after an epoch, check recent losses and write metrics.
@@ -166,12 +164,13 @@ class Watch:
 
     def _diagnose(self, diagnostics: Diagnostics, epoch: int) -> dict[str, dict[str, float]]:
         """Return the diagnostics of the embedding; log warnings that did not apply after the last epoch."""
-        diagnosis = diagnostics.look(epoch)
-        for warning in diagnosis.warnings if self.writes else ():
-            if warning.split(":")[0] not in {previous.split(":")[0] for previous in self.warnings}:
+        values = diagnostics.look(epoch)
+        previous = {warning.split(":")[0] for warning in self.warnings}
+        self.warnings = warnings_for(values)
+        for warning in self.warnings if self.writes else ():
+            if warning.split(":")[0] not in previous:
                 self.folder.log(f"warning after epoch {epoch}: {warning}")
-        self.warnings = diagnosis.warnings
-        return {f"diagnostics.{part}": entries for part, entries in diagnosis.values.items() if entries}
+        return {f"diagnostics.{part}": entries for part, entries in values.items() if entries}
 
     def check(self) -> None:
         """Raise an error for the first loss that was not finite; no checkpoint was saved after it."""
@@ -197,14 +196,6 @@ FEWEST = 32  # the fewest records that a diagnosis needs
 SHARE = 32  # at most one in so many training records is used, which hardly makes an epoch longer
 IGNORED = 0.02  # sensitivity below which a modality counts as ignored
 COLLAPSED_RANK, COLLAPSED_UNIFORMITY = 2.0, -0.05  # collapsed if below the one or above the other
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """Diagnostics of one epoch, and the warnings that follow from them."""
-
-    values: dict[str, dict[str, float]]
-    warnings: tuple[str, ...]
 
 
 class Diagnostics:
@@ -240,8 +231,8 @@ class Diagnostics:
         self.at_once = records_per_batch(self.records)
 
     @torch.no_grad()
-    def look(self, epoch: int) -> Diagnosis:
-        """Embed the records in every way that is needed; return the diagnostics and warnings."""
+    def look(self, epoch: int) -> dict[str, dict[str, float]]:
+        """Embed the records in every way that is needed; return the diagnostics by part."""
         with self.around(), evaluating(self.method):
             plain, names = self.records.view(slice(None)), self.method.modalities
             # encoded once, for all embeddings of it
@@ -266,11 +257,10 @@ class Diagnostics:
                 if (accuracy := neighbours(fused, classes, groups=self.groups)) is not None
             },
         }
-        rounded = {
+        return {
             part: {name: round(value, 6) for name, value in entries.items()}
             for part, entries in values.items()
         }
-        return Diagnosis(rounded, warnings_for(rounded))
 
     def _embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
         return torch.cat([self.method.embed(part, modalities) for part in self._parts(view)]).float().cpu()

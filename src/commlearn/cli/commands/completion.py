@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 
-from commlearn.cli import commands_of, long_options
+from commlearn.cli import long_options
 
 HELP = "Print a script that completes commands and options in bash, zsh or fish."
 EXAMPLE = """\
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    commands = commands_of(options.parser)
+    commands = options.command_parsers
     if options.shell == "fish":
         print("\n".join(_fish(commands)))
         return

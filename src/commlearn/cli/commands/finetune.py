@@ -42,7 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add(word, type=type(default), default=default, help=f"{about}; default: {default}")
     add("--resume", action="store_true", help="continue from the last checkpoint")
     add("--overwrite", action="store_true", help="replace the run in the folder")
-    add("--quiet", "-q", action="store_true", help="show no progress")
     add("--json", action="store_true", help="print the result as JSON")
 
 

@@ -147,8 +147,7 @@ def _targets(options: argparse.Namespace, sources: Any) -> list[str]:
 def _changed_settings(options: argparse.Namespace) -> dict[str, Any]:
     """Return the settings that are not at their default."""
     quick = {"curve": False, "bootstrap": 5, "permutations": 39} if options.quick else {}
-    bins = {} if options.bins is None else {"bins": options.bins}
-    return quick | bins | ({"seed": options.seed} if options.seed else {})
+    return quick | given(options, "bins", "seed")
 
 
 def _plot_path(options: argparse.Namespace, target: str | None, targets: int) -> Path:

@@ -44,8 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def python(options: argparse.Namespace) -> tuple[Call, str]:
-    query = {name: getattr(options, name) for name in ("row", "id", "text", "image")}
-    query = {name: value for name, value in query.items() if value is not None}
+    query = given(options, "row", "id", "text", "image")
     cells = {name: value for name, value in query.items() if name in ("text", "image")}
     if not query or len(query) - len(cells) > (0 if cells else 1):
         raise ConfigurationError(

@@ -74,8 +74,7 @@ def _reading_call(options: argparse.Namespace) -> Call:
     """Return the call that reads a schema with its table, or a recipe."""
     from commlearn.config.own_data import is_schema
 
-    seed = {} if options.seed is None else {"seed": options.seed}
-    settings = (recipe_settings(options) or {}) | seed or None
+    settings = (recipe_settings(options) or {}) | given(options, "seed") or None
     recipe, method = options.recipe, options.method
     if is_schema(recipe):
         read_own, results = "commlearn.config.own_data:read_own", "experiment, data, note"

@@ -81,8 +81,7 @@ def _over(words: list[str]) -> dict[str, str]:
 
 def _words(options: argparse.Namespace, chosen: dict[str, Any]) -> list[str]:
     """Return options that train on the same data, with the command's settings and the chosen ones."""
-    given = {"table": options.table, "data": options.data}
-    settings = {key: value for key, value in given.items() if value} | options.overrides | chosen
+    settings = given(options, "table", "data") | options.overrides | chosen
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in settings.items()}
     return [word for key, text in texts.items() for word in (f"--{key}", text)]
 
