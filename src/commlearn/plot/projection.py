@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from scipy.linalg import eigh, orthogonal_procrustes
 
 from commlearn.errors import ConfigurationError, DataError, unknown
 from commlearn.plot.style import LINE, legible, new_axes, styled
+from commlearn.probes.probe import has_label
 
 MOST = 14  # classes drawn with their own colour and marker
 MARKERS = "os^DvPX"
@@ -150,7 +150,7 @@ def embedding_map(
         values = np.asarray(labels, dtype=object)
     labelled = np.ones(len(points), dtype=bool)
     if labels is not None:
-        labelled = ~pd.Series([*values], dtype=object).isna().to_numpy()
+        labelled = has_label(values)
         unlabelled = finite & ~labelled
         if unlabelled.any():
             axes.scatter(points[unlabelled, 0], points[unlabelled, 1], s=9, color=LINE, linewidths=0)

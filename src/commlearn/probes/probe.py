@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from commlearn.batch import as_names
@@ -211,17 +212,14 @@ def sort_of(values: np.ndarray) -> str:
 
 
 def has_label(labels: np.ndarray) -> np.ndarray:
-    """Return which records have a label; None and NaN count as missing.
+    """Return which records have a label, or all of several; None and NaN count as missing.
 
     Example:
         >>> has_label(np.array(["a", None], dtype=object)).tolist()
         [True, False]
     """
-    if labels.dtype == object:
-        return np.array([label is not None and label == label for label in labels], dtype=bool)
-    if labels.dtype.kind != "f":
-        return np.ones(len(labels), dtype=bool)
-    return ~np.isnan(labels.reshape(len(labels), -1)).any(axis=1)
+    missing = pd.isna(labels)
+    return ~missing if labels.ndim == 1 else ~missing.any(axis=1)
 
 
 def _labelled(part: Vectors, name: str, part_name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
