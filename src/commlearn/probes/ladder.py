@@ -14,15 +14,7 @@ from commlearn.batch import Subset, subset_name
 from commlearn.errors import ConfigurationError, DataError, DataWarning, unknown
 from commlearn.methods.base import Method
 from commlearn.probes.measures import main_score, measured, strata_of
-from commlearn.probes.probe import (
-    Vectors,
-    check_targets,
-    chosen_targets,
-    has_label,
-    parts_to_read,
-    probe_vectors,
-    scorable,
-)
+from commlearn.probes.probe import Vectors, has_label, parts_to_read, probe_vectors, targets_to_score
 from commlearn.probes.readout_rows import readout_rows
 from commlearn.probes.results import Interval, Outcome, score_of
 from commlearn.records import Dataset, Records, presence
@@ -87,10 +79,7 @@ def probe_ladder(
         ['left', 'right', 'left+right']
     """
     data = readout_rows(model, data)
-    chosen = chosen_targets(data, targets)
-    if targets is None:
-        chosen = scorable(data, chosen)
-    check_targets(data, chosen)
+    chosen = targets_to_score(data, targets)
     trained = method_owner(model)
     names = tuple(getattr(trained, "specs", None) or trained.modalities)
     requested = _checked(subsets, names) if subsets else subsets_of(names)

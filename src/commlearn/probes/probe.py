@@ -68,27 +68,32 @@ def probe(
         (60, 30, True)
     """
     data, modalities = readout_rows(model, data), as_names(modalities)
-    chosen = chosen_targets(data, targets, kind)
-    if targets is None:
-        chosen = scorable(data, chosen)
-    check_targets(data, chosen)  # before anything is embedded
+    chosen = targets_to_score(data, targets, kind)  # checked before anything is embedded
     parts = [_with_any(records, modalities) for records in parts_to_read(data, chosen)]
     vectors = [Vectors(embed(model, records, modalities), records) for records in parts]
     outcomes = probe_vectors(data, *vectors, targets=list(chosen), seed=seed, kind=kind)
     return {name: outcome.result for name, outcome in outcomes.items()}
 
 
-def scorable(data: Dataset, chosen: Mapping[str, str]) -> dict[str, str]:
-    """Return the targets that can be scored and warn about the others, or return all if none can be."""
+def targets_to_score(
+    data: Dataset, targets: Sequence[str] | str | None, kind: str = "linear"
+) -> dict[str, str]:
+    """Return the named targets with their sorts, checked; if none are named, those that can be scored.
+
+    A warning names the targets that cannot be scored; an error, if there are no others.
+    """
+    chosen = chosen_targets(data, targets, kind)
     scorable = {}
-    for name, sort in chosen.items():
+    for name, sort in chosen.items() if targets is None else ():
         try:
             check_targets(data, {name: sort})
             scorable[name] = sort
         except DataError as problem:
             if len(data.test) and len(chosen) > 1:
                 warnings.warn(DataWarning(f"Not probed: {problem}"), stacklevel=3)
-    return scorable or dict(chosen)
+    if not scorable:
+        check_targets(data, chosen)
+    return scorable or chosen
 
 
 def parts_to_read(data: Dataset, sorts: Mapping[str, str]) -> list[Records]:
