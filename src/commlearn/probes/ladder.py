@@ -143,15 +143,9 @@ def embed_subsets(
     model: Any, records: Records, subsets: Sequence[Subset], tell: Callable[[str], None] | None = None
 ) -> dict[str, Embedded]:
     """Embed records, without augmentation, by each subset of modalities; encodes each modality only once."""
-    present = {  # may read the modality, so once for all subsets
-        name: presence(records.columns[name]) for name in dict.fromkeys(sum(subsets, ())) if len(records)
-    }
-    rows = {
-        subset: np.flatnonzero(np.any([present[name] for name in subset], axis=0))
-        if present
-        else np.zeros(0, int)
-        for subset in subsets
-    }
+    names = dict.fromkeys(sum(subsets, ()))
+    present = {name: presence(records.columns[name]) for name in names}  # may read the modality: once for all
+    rows = {subset: np.flatnonzero(np.any([present[name] for name in subset], axis=0)) for subset in subsets}
     trained = method_owner(model)
     records = with_encoder_features(records, trained if isinstance(trained, Method) else trained.method)
     parts: dict[Subset, list[np.ndarray]] = {subset: [] for subset in subsets}
