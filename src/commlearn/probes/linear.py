@@ -377,10 +377,7 @@ def _shares(
             for rows in shares:
                 rows[:, label] = share
             continue
-        model = LogisticRegression(C=strength, class_weight="balanced", max_iter=400, tol=1e-3)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(train, truth[:, label])
+        model = _fit(train, truth[:, label], strength)
         for rows, values in zip(shares, others, strict=True):
             rows[:, label] = model.predict_proba(values)[:, 1]
     return shares
