@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from commlearn.errors import ConfigurationError, unknown
@@ -47,7 +46,6 @@ def comparison_chart(table: dict[str, Any], path: Path) -> None:
     labels = [f"{legible(name, NAME)}\n{ROLES[row['role']][1]}" for name, row in rows.items()]
     width = 2.4 + 0.05 * max(map(len, labels)) + 2.6 * len(scores)
     figure = Figure(figsize=(width, 1.5 + 0.42 * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
     for axes, score in zip(panels, scores, strict=True):
         _panel(axes, table, score)
