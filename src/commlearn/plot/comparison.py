@@ -25,6 +25,7 @@ from commlearn.plot.style import (
     side_by_side,
     styled,
 )
+from commlearn.probes.results import MEASURES
 
 ROLES = {
     "method": (COLOURS[0], "learned without labels"),
@@ -97,7 +98,6 @@ def _value(axes: Axes, position: int, cell: dict[str, Any], published: float | N
     axes.text(end + 4, position, text, va="center", fontsize=8)
 
 
-MEASURES = {"balanced_accuracy": "balanced accuracy, %", "auroc": "AUROC, %", "r2": "R2, %"}
 CLAIMS = {"more": COLOURS[2], "less": COLOURS[5], "none": QUIET}
 WAYS = {"refit": "fitted without it", "left_out": "left out", "filled_with_mean": "filled with the mean"}
 LINES = ("--", "-.", ":")
@@ -158,7 +158,7 @@ def budgets(comparison: Any, target: str | None = None, axes: Axes | None = None
     axes.minorticks_off()
     others = len(parts[-1]["readers"]) > len(ends)
     axes.set_xlabel("labelled rows (grey: other rivals)" if others else "labelled rows")
-    axes.set_ylabel(MEASURES[values["measure"]])
+    axes.set_ylabel(f"{MEASURES[values['measure']]}, %")
     axes.set_title("Score by number of labels")
     name_ends(axes, ends)
     return axes
