@@ -68,24 +68,21 @@ def read_films(path: str | Path) -> ImageText:
     for part, key in PARTS.items():
         for film in map(str, split[key]):
             try:
-                content = _film(root, film)
+                film_rows = _film(root, film)
             except DataError as problem:
                 failures.append(str(problem))
                 continue
-            if not content["plots"]:
-                without_plot += 1
-                continue
-            shared = {"id": film, "image": content["image"], "target": content["genres"], "part": part}
+            without_plot += not film_rows
             record = len(rows)  # its first row, a unique number
-            rows += [{**shared, "text": plot, "record": record} for plot in content["plots"]]
+            rows += [{**row, "part": part, "record": record} for row in film_rows]
     _add_failures(failures, problems)
     problems.raise_if_any(DataError)
     notes = [f"{without_plot} films have no plot and are left out"] if without_plot else []
     return ImageText(pd.DataFrame(rows, columns=COLUMNS), root, notes)
 
 
-def _film(root: Path, film: str) -> dict[str, Any]:
-    """Return the plots, genres and poster of one film."""
+def _film(root: Path, film: str) -> list[dict[str, Any]]:
+    """Return a row for each plot of a film, with its poster and genres."""
     image = _inside(f"dataset/{film}.jpeg", "split.json")
     details = _json(root / "dataset" / f"{film}.json")
     if not isinstance(details, dict) or not {"plot", "genres"} <= set(details):
@@ -97,11 +94,8 @@ def _film(root: Path, film: str) -> dict[str, Any]:
     if not (root / image).is_file():
         raise DataError(f"{image} is missing.")
     film_genres = {genre.lower() for genre in genres}
-    return {
-        "image": image,
-        "plots": [plot for plot in plots if plot.strip()],
-        "genres": tuple(genre for genre in GENRES if genre in film_genres),
-    }
+    shared = {"id": film, "image": image, "target": tuple(genre for genre in GENRES if genre in film_genres)}
+    return [{**shared, "text": plot} for plot in plots if plot.strip()]
 
 
 def read_memes(path: str | Path, validation: float, seed: int) -> ImageText:
