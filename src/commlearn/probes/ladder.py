@@ -140,7 +140,7 @@ def subset_label(subset: str, whole: Sequence[str] = ()) -> str:
 
 
 def embed_subsets(
-    model: Any, records: Records, subsets: Sequence[Subset], tell: Callable[[str], None] | None = None
+    model: Any, records: Records, subsets: Sequence[Subset], tell: Callable[[str], None] = lambda line: None
 ) -> dict[str, Embedded]:
     """Embed records, without augmentation, by each subset of modalities; encodes each modality only once."""
     names = dict.fromkeys(sum(subsets, ()))
@@ -149,22 +149,21 @@ def embed_subsets(
     trained = method_owner(model)
     records = with_encoder_features(records, trained if isinstance(trained, Method) else trained.method)
     parts: dict[Subset, list[np.ndarray]] = {subset: [] for subset in subsets}
-    for start in range(0, max(len(records), 1), ENCODED):
+    for start in range(0, len(records), ENCODED):
         end = min(start + ENCODED, len(records))
-        if tell is not None:
-            tell(f"embedding records {start + 1} to {end} of {len(records)}")
+        tell(f"embedding records {start + 1} to {end} of {len(records)}")
         batch = records.choose(np.arange(start, end))
-        batch_size = records_per_batch(batch) if len(batch) else 1
-        encoded = with_tokens(model, batch) if len(batch) else batch
+        batch_size, encoded = records_per_batch(batch), with_tokens(model, batch)
         for subset, positions in rows.items():
             selected = positions[slice(*np.searchsorted(positions, [start, end]))]
             try:
                 parts[subset].append(embed(model, encoded.choose(selected - start), subset, batch_size))
             except NotFiniteError as problem:
                 raise NotFiniteError(selected[list(problem.rows)].tolist()) from problem
+    none = np.zeros((0, 0), dtype=np.float32)
     return {
         subset_name(subset): Embedded(
-            subset, rows[subset], np.concatenate([part for part in arrays if len(part)] or arrays[:1])
+            subset, rows[subset], np.concatenate([part for part in arrays if len(part)] or [none])
         )
         for subset, arrays in parts.items()
     }
@@ -175,7 +174,7 @@ def outcomes_of(
     data: Dataset,
     targets: Sequence[str],
     seed: int = 0,
-    tell: Callable[[str], None] | None = None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> tuple[dict[str, dict[str, Outcome]], list[str]]:
     """Probe embeddings of `parts_to_read`; return the rungs with predictions, and why any are missing."""
     outcomes: dict[str, dict[str, Outcome]] = {}
@@ -183,8 +182,7 @@ def outcomes_of(
     for target in targets:
         outcomes[target] = {}
         for name in parts[0]:
-            if tell is not None:
-                tell(f"probing {target} from {name}")
+            tell(f"probing {target} from {name}")
             try:
                 outcomes[target][name] = _rung([part[name] for part in parts], data, target, seed)
             except DataError as problem:
