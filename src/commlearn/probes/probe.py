@@ -139,20 +139,17 @@ def probe_vectors(
     with threadpool_limits(limits=1):  # small products: threads only wait for each other
         for name, sort in chosen.items():
             try:
-                rows, labels, labelled = _labelled(fit, name, "training")
-                test_rows, test_labels, test_labelled = _labelled(test, name, "test")
-                held_together, resampled = fit.records.held_together, test.records.resampled
-                groups = (
-                    None if held_together is None else held_together[labelled],
-                    None if resampled is None else resampled[test_labelled],
-                )
+                (rows, records), labels = _labelled(fit, name, "training")
+                (test_rows, test_records), test_labels = _labelled(test, name, "test")
+                groups = records.held_together, test_records.resampled
                 options: dict[str, Any] = {"seed": seed, "groups": groups}
                 if sort == "multilabel" and validation is not None:
-                    options["validation"] = _labelled(validation, name, "validation")[:2]
+                    (validation_rows, _), validation_labels = _labelled(validation, name, "validation")
+                    options["validation"] = validation_rows, validation_labels
                 outcome = PROBES[kind][sort](rows, labels, test_rows, test_labels, **options)
             except DataError as problem:
                 raise DataError(f"target '{name}': {problem}") from problem
-            dropped = int((~labelled).sum() + (~test_labelled).sum())
+            dropped = len(fit.rows) + len(test.rows) - len(rows) - len(test_rows)
             outcomes[name] = replace(outcome, result=replace(outcome.result, dropped=dropped))
     return outcomes
 
@@ -227,10 +224,10 @@ def has_label(labels: np.ndarray) -> np.ndarray:
     return ~missing if labels.ndim == 1 else ~missing.any(axis=1)
 
 
-def _labelled(part: Vectors, name: str, part_name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the vectors of records that have the target, their labels, and which records have it."""
+def _labelled(part: Vectors, name: str, part_name: str) -> tuple[Vectors, np.ndarray]:
+    """Return the records that have the target, with their vectors, and their labels."""
     labelled, labels = _labels(part.records, name, part_name)
-    return part.rows[labelled], labels, labelled
+    return Vectors(part.rows[labelled], part.records.choose(np.flatnonzero(labelled))), labels
 
 
 def _labels(records: Records, name: str, part_name: str) -> tuple[np.ndarray, np.ndarray]:
