@@ -195,7 +195,7 @@ def _beside_run(source: Source, name: str, part: str) -> dict[str, Any] | None:
     """
     if not (source.run and source.root and source.own):
         return None
-    above = source.root.parents[:3] if (source.root / JOB).exists() else ()
+    above = source.root.resolve().parents[:3] if (source.root / JOB).exists() else ()
     for folder in (source.root, *above):
         path = folder / name
         if path.exists():
