@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,15 +40,9 @@ def figures(names, long):
 
 def chart_of(table):
     drawn = []
-
-    class Canvas(FigureCanvasAgg):
-        def __init__(self, figure):
-            drawn.append(figure)
-            super().__init__(figure)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparison, "FigureCanvasAgg", Canvas)
-        comparison.comparison_chart(table, io.BytesIO())
+        patch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+        comparison.comparison_chart(table, Path("chart.png"))
     return drawn[0]
 
 

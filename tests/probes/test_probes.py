@@ -145,6 +145,12 @@ def test_every_target_that_cannot_be_probed_is_told_by_name(rows):
     check_targets(Dataset(records, records), {"good": "class"})
 
 
+def test_a_part_without_records_has_no_number_to_fit(rows):
+    records = Records({"v": VectorColumn(rows)}, {"y": rows[:, 0]})
+    with pytest.raises(DataError, match="no training record has it"):
+        check_targets(Dataset(records.choose(np.arange(0)), records), {"y": "number"})
+
+
 def test_one_class_is_refused(rows):
     with pytest.raises(DataError, match="at least two classes"):
         linear_probe(*split(rows, np.zeros(1200, dtype=int)))

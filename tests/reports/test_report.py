@@ -499,7 +499,7 @@ def test_a_report_on_another_table_shows_and_stores_nothing_about_the_training_r
             path.unlink()
 
 
-def test_only_trainings_of_a_comparison_show_its_results(trained_run):
+def test_only_trainings_of_a_comparison_show_its_results(trained_run, monkeypatch):
     """A fine-tuned run is stored next to the run of the comparison, whose scores are not its own."""
     subject, folder = source(trained_run, None, None), trained_run.folder.path
     verdict, job = folder.parent / "verdict.json", folder / "job.json"
@@ -508,6 +508,8 @@ def test_only_trainings_of_a_comparison_show_its_results(trained_run):
         assert _beside_run(subject, "verdict.json", "targets") is None
         job.write_text("{}")
         assert _beside_run(subject, "verdict.json", "targets") == {"targets": {}}
+        monkeypatch.chdir(folder)
+        assert _beside_run(source(".", None, None), "verdict.json", "targets") == {"targets": {}}
     finally:
         verdict.unlink()
         job.unlink(missing_ok=True)

@@ -30,24 +30,11 @@ PARTS = {"train": "train", "validation": "dev", "test": "test"}  # as split.json
 LISTED = 10  # most problems of one kind that are listed
 SIZE = 224  # pixels per side, unless the image's options say otherwise
 
-
-@dataclass(frozen=True)
-class ImageText:
-    """Pictures with texts: one row for each text, with the rows of a record adjacent."""
-
-    frame: pd.DataFrame  # id, image, text, target, part, record
-    root: Path  # paths of images are relative to it
-    notes: list[str]
-
-    def rows_of(self, part: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first row of each record of a part, and its number of rows."""
-        rows = np.flatnonzero((self.frame["part"] == part).to_numpy())
-        records = self.frame["record"].to_numpy()[rows]
-        _, first, count = np.unique(records, return_index=True, return_counts=True)
-        return rows[first], count
+TextRows = tuple[Table, list[str]]
+"""A row for each text, with the rows of a record adjacent; and notes."""
 
 
-def read_films(path: str | Path) -> ImageText:
+def read_films(path: str | Path) -> TextRows:
     """Read MM-IMDb: split.json, and for each film a poster, plots and genres in the folder `dataset`."""
     root = _folder(path, "mm_imdb", "the folder with split.json and dataset/")
     split = _json(root / "split.json")
@@ -68,24 +55,21 @@ def read_films(path: str | Path) -> ImageText:
     for part, key in PARTS.items():
         for film in map(str, split[key]):
             try:
-                content = _film(root, film)
+                film_rows = _film(root, film)
             except DataError as problem:
                 failures.append(str(problem))
                 continue
-            if not content["plots"]:
-                without_plot += 1
-                continue
-            shared = {"id": film, "image": content["image"], "target": content["genres"], "part": part}
+            without_plot += not film_rows
             record = len(rows)  # its first row, a unique number
-            rows += [{**shared, "text": plot, "record": record} for plot in content["plots"]]
+            rows += [{**row, "part": part, "record": record} for row in film_rows]
     _add_failures(failures, problems)
     problems.raise_if_any(DataError)
     notes = [f"{without_plot} films have no plot and are left out"] if without_plot else []
-    return ImageText(pd.DataFrame(rows, columns=COLUMNS), root, notes)
+    return Table(pd.DataFrame(rows, columns=COLUMNS), root), notes
 
 
-def _film(root: Path, film: str) -> dict[str, Any]:
-    """Return the plots, genres and poster of one film."""
+def _film(root: Path, film: str) -> list[dict[str, Any]]:
+    """Return a row for each plot of a film, with its poster and genres."""
     image = _inside(f"dataset/{film}.jpeg", "split.json")
     details = _json(root / "dataset" / f"{film}.json")
     if not isinstance(details, dict) or not {"plot", "genres"} <= set(details):
@@ -97,14 +81,11 @@ def _film(root: Path, film: str) -> dict[str, Any]:
     if not (root / image).is_file():
         raise DataError(f"{image} is missing.")
     film_genres = {genre.lower() for genre in genres}
-    return {
-        "image": image,
-        "plots": [plot for plot in plots if plot.strip()],
-        "genres": tuple(genre for genre in GENRES if genre in film_genres),
-    }
+    shared = {"id": film, "image": image, "target": tuple(genre for genre in GENRES if genre in film_genres)}
+    return [{**shared, "text": plot} for plot in plots if plot.strip()]
 
 
-def read_memes(path: str | Path, validation: float, seed: int) -> ImageText:
+def read_memes(path: str | Path, validation: float, seed: int) -> TextRows:
     """Read Hateful Memes: train.jsonl, and dev.jsonl as the test part, with lines {img, text, label}.
 
     Args:
@@ -124,7 +105,7 @@ def read_memes(path: str | Path, validation: float, seed: int) -> ImageText:
     notes = [f"train.jsonl: {len(train) - len(remaining)} lines show an image of dev.jsonl and are left out"]
     frame = pd.DataFrame([*remaining, *test])
     frame["record"] = np.arange(len(frame))
-    return ImageText(frame, root, notes if len(remaining) < len(train) else [])
+    return Table(frame, root), notes if len(remaining) < len(train) else []
 
 
 def _lines(root: Path, name: str) -> list[dict[str, Any]]:
@@ -228,12 +209,14 @@ class HatefulMemes:
 
 
 def _dataset(
-    content: ImageText, image: Mapping[str, Any], text: Mapping[str, Any], target: str, sort: str
+    content: TextRows, image: Mapping[str, Any], text: Mapping[str, Any], target: str, sort: str
 ) -> Dataset:
-    """Return the records of all parts. Rows are texts; a record with several has a row for each."""
+    """Return the records of all parts."""
+    table, notes = content
+    rows = {part: np.flatnonzero((table.frame["part"] == part).to_numpy()) for part in PARTS}
     for part in ("train", "test"):
-        if not (content.frame["part"] == part).any():
-            raise DataError(f"{content.root}: the {part} part is empty. {', '.join(content.notes)}.")
+        if not len(rows[part]):
+            raise DataError(f"{table.root}: the {part} part is empty. {', '.join(notes)}.")
     size = {} if image.get("encoder") else {"size": SIZE}  # a pretrained encoder sets its own size
     schema = Schema.from_mapping(
         {
@@ -245,13 +228,14 @@ def _dataset(
         },
         "data",
     )
-    table = Table(content.frame.rename(columns={"target": target}), content.root)
-    train = np.flatnonzero((content.frame["part"] == "train").to_numpy())
-    state = plain(schema.learn(table, train))
+    table = replace(table, frame=table.frame.rename(columns={"target": target}))
+    state = plain(schema.learn(table, rows["train"]))
     records = schema.read(table, state, with_targets=True)
+    numbers = table.frame["record"].to_numpy()
     parts: dict[str, Records] = {}
-    for part in ("train", "validation", "test"):
-        first, count = content.rows_of(part)
+    for part, members in rows.items():
+        _, first, count = np.unique(numbers[members], return_index=True, return_counts=True)
+        first = members[first]
         if len(first):
             parts[part] = _drawn(records, first, count) if (count > 1).any() else records.choose(first)
     return Dataset(
@@ -260,7 +244,7 @@ def _dataset(
         parts.get("validation"),
         schema=schema.to_mapping(),
         state=state,
-        notes=tuple(content.notes),
+        notes=tuple(notes),
     )
 
 

@@ -60,17 +60,14 @@ class Mimic:
         parts = published_split(len(series))
         steps = Standard.of(series[parts["train"]].reshape(-1, series.shape[2]))
         columns = Standard.of(facts[parts["train"]])
-        whole = np.ones(series.shape[:2], dtype=bool)
-        records = {
-            part: Records(
-                {
-                    "tabular": VectorColumn(columns(facts[rows])),
-                    "series": Sequences.cut("series", steps(series[rows]), whole[rows]),
-                },
-                {name: values[rows] for name, values in targets.items()},
-            )
-            for part, rows in parts.items()
-        }
+        stays = Records(
+            {
+                "tabular": VectorColumn(columns(facts)),
+                "series": Sequences.cut("series", steps(series), np.ones(series.shape[:2], dtype=bool)),
+            },
+            targets,
+        )
+        records = {part: stays.choose(rows) for part, rows in parts.items()}
         counts = zip(arrays, (gaps, holes, undecided, unknown_deaths), strict=True)
         notes = [f"{count} values of {key} are not finite and count as 0" for key, count in counts if count]
         return Dataset(records["train"], records["test"], records["validation"], notes=tuple(notes))

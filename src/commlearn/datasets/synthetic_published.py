@@ -256,8 +256,7 @@ def show(
     factors: dict[str, np.ndarray], modality: str, features: int, draw: np.random.Generator
 ) -> np.ndarray:
     """Return what a modality shows of its factors, (rows, features): a direction for each, no noise."""
-    names = ["shared", f"unique_{modality}"]
-    names += [name for name in (f"bit_{modality}",) if name in factors]
+    names = [name for name in ("shared", f"unique_{modality}", f"bit_{modality}") if name in factors]
     directions = np.linalg.qr(draw.normal(size=(max(features, len(names)), len(names))))[0][:features]
     signs = np.stack([2.0 * factors[name] - 1 for name in names], axis=1)  # (rows, factors)
     return signs @ directions.T * np.sqrt(features)

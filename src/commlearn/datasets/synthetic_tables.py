@@ -91,8 +91,7 @@ class SyntheticTable:
         frame = pd.DataFrame({"id": [f"r{row:06d}" for row in range(self.rows)]})
         frame["image"] = self._images(root, factors)
         frame["text"] = self._texts(factors)
-        for name, values in self._cells(factors).items():
-            frame[name] = values
+        frame = frame.assign(**self._cells(factors))
         frame["series"] = self._series(root, factors)
         frame["vector"] = list(self._vectors(factors))
         frame = self._blank(frame)
@@ -183,12 +182,8 @@ class SyntheticTable:
         missing[np.arange(self.rows), draw.argmax(axis=1)] = False
         for index, name in enumerate(MODALITIES):
             for column in COLUMNS[name]:
-                if frame[column].dtype.kind == "f":
-                    frame.loc[missing[:, index], column] = np.nan
-                else:
-                    cells = frame[column].astype(object)
-                    cells[missing[:, index]] = None
-                    frame[column] = cells
+                cells = frame[column] if frame[column].dtype.kind == "f" else frame[column].astype(object)
+                frame[column] = cells.mask(missing[:, index], None)
         return frame
 
 

@@ -100,8 +100,8 @@ def draw_pairs(
     first = generator.integers(len(objects), size=count)
     chance = generator.random(count)
     second = np.empty(count, dtype=np.int64)
-    colour = None if mapping is None else mapping[objects.texture[first]]
-    group = objects.shape[first] * len(COLOURS) + (0 if colour is None else colour)
+    colour = 0 if mapping is None else mapping[objects.texture[first]]
+    group = objects.shape[first] * len(COLOURS) + colour
     for key in np.unique(group):
         rows = group == key
         partners = objects.shape == key // len(COLOURS)

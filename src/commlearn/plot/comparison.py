@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from commlearn.errors import ConfigurationError, unknown
@@ -26,6 +25,7 @@ from commlearn.plot.style import (
     side_by_side,
     styled,
 )
+from commlearn.probes.results import MEASURES
 
 ROLES = {
     "method": (COLOURS[0], "learned without labels"),
@@ -47,7 +47,6 @@ def comparison_chart(table: dict[str, Any], path: Path) -> None:
     labels = [f"{legible(name, NAME)}\n{ROLES[row['role']][1]}" for name, row in rows.items()]
     width = 2.4 + 0.05 * max(map(len, labels)) + 2.6 * len(scores)
     figure = Figure(figsize=(width, 1.5 + 0.42 * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(scores), sharey=True, squeeze=False)[0]
     for axes, score in zip(panels, scores, strict=True):
         _panel(axes, table, score)
@@ -99,7 +98,6 @@ def _value(axes: Axes, position: int, cell: dict[str, Any], published: float | N
     axes.text(end + 4, position, text, va="center", fontsize=8)
 
 
-MEASURES = {"balanced_accuracy": "balanced accuracy, %", "auroc": "AUROC, %", "r2": "R2, %"}
 CLAIMS = {"more": COLOURS[2], "less": COLOURS[5], "none": QUIET}
 WAYS = {"refit": "fitted without it", "left_out": "left out", "filled_with_mean": "filled with the mean"}
 LINES = ("--", "-.", ":")
@@ -160,7 +158,7 @@ def budgets(comparison: Any, target: str | None = None, axes: Axes | None = None
     axes.minorticks_off()
     others = len(parts[-1]["readers"]) > len(ends)
     axes.set_xlabel("labelled rows (grey: other rivals)" if others else "labelled rows")
-    axes.set_ylabel(MEASURES[values["measure"]])
+    axes.set_ylabel(f"{MEASURES[values['measure']]}, %")
     axes.set_title("Score by number of labels")
     name_ends(axes, ends)
     return axes

@@ -8,7 +8,6 @@ from textwrap import fill
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from commlearn.plot.style import (
@@ -165,7 +164,6 @@ def pairs_figure(values: Mapping[str, Any], path: str | Path | None = None) -> F
 
 
 def _write(figure: Figure, path: str | Path | None) -> Figure:
-    FigureCanvasAgg(figure)
     if path is not None:
         figure.savefig(path, dpi=150)
     return figure

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from scipy.linalg import eigh, orthogonal_procrustes
 
 from commlearn.errors import ConfigurationError, DataError, unknown
 from commlearn.plot.style import LINE, legible, new_axes, styled
+from commlearn.probes.probe import has_label
 
 MOST = 14  # classes drawn with their own colour and marker
 MARKERS = "os^DvPX"
@@ -148,19 +148,16 @@ def embedding_map(
     values = np.asarray(labels)
     if values.dtype.kind == "U":  # next to texts, NumPy turns NaN into the text "nan"
         values = np.asarray(labels, dtype=object)
-    labelled = np.ones(len(points), dtype=bool)
-    if labels is not None:
-        labelled = ~pd.Series([*values], dtype=object).isna().to_numpy()
-        unlabelled = finite & ~labelled
-        if unlabelled.any():
-            axes.scatter(points[unlabelled, 0], points[unlabelled, 1], s=9, color=LINE, linewidths=0)
+    labelled = np.ones(len(points), dtype=bool) if labels is None else has_label(values)
+    unlabelled = finite & ~labelled
+    if unlabelled.any():
+        axes.scatter(points[unlabelled, 0], points[unlabelled, 1], s=9, color=LINE, linewidths=0)
     if labels is None:
         axes.scatter(x, y, s=9, color=CLASSES[0], linewidths=0)
     elif values.dtype.kind in "iuf" and len(np.unique(values[labelled])) > MOST:
         cloud = axes.scatter(x, y, s=9, c=values[finite], cmap="cividis", linewidths=0)
         axes.figure.colorbar(cloud, ax=axes, fraction=0.04)
-    elif (finite & labelled).any():
-        named = finite & labelled
+    elif (named := finite & labelled).any():
         _classes(axes, points[named], np.array([str(value) for value in values[named]]))
     axes.set_xticks([])
     axes.set_yticks([])

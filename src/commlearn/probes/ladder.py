@@ -13,15 +13,7 @@ import numpy as np
 from commlearn.batch import Subset, subset_name
 from commlearn.errors import ConfigurationError, DataError, DataWarning, unknown
 from commlearn.probes.measures import main_score, measured, strata_of
-from commlearn.probes.probe import (
-    Vectors,
-    check_targets,
-    chosen_targets,
-    has_label,
-    parts_to_read,
-    probe_vectors,
-    scorable,
-)
+from commlearn.probes.probe import Vectors, has_label, parts_to_read, probe_vectors, targets_to_score
 from commlearn.probes.readout_rows import readout_rows
 from commlearn.probes.results import Interval, Outcome, score_of
 from commlearn.records import Dataset, Records, presence
@@ -87,10 +79,7 @@ def probe_ladder(
         ['left', 'right', 'left+right']
     """
     data = readout_rows(model, data)
-    chosen = chosen_targets(data, targets)
-    if targets is None:
-        chosen = scorable(data, chosen)
-    check_targets(data, chosen)
+    chosen = targets_to_score(data, targets)
     trained = method_owner(model)
     names = tuple(getattr(trained, "specs", None) or trained.modalities)
     requested = _checked(subsets, names) if subsets else subsets_of(names)
@@ -151,36 +140,29 @@ def subset_label(subset: str, whole: Sequence[str] = ()) -> str:
 
 
 def embed_subsets(
-    model: Any, records: Records, subsets: Sequence[Subset], tell: Callable[[str], None] | None = None
+    model: Any, records: Records, subsets: Sequence[Subset], tell: Callable[[str], None] = lambda line: None
 ) -> dict[str, Embedded]:
     """Embed records, without augmentation, by each subset of modalities; encodes each modality only once."""
-    present = {  # may read the modality, so once for all subsets
-        name: presence(records.columns[name]) for name in dict.fromkeys(sum(subsets, ())) if len(records)
-    }
-    rows = {
-        subset: np.flatnonzero(np.any([present[name] for name in subset], axis=0))
-        if present
-        else np.zeros(0, int)
-        for subset in subsets
-    }
+    names = dict.fromkeys(sum(subsets, ()))
+    present = {name: presence(records.columns[name]) for name in names}  # may read the modality: once for all
+    rows = {subset: np.flatnonzero(np.any([present[name] for name in subset], axis=0)) for subset in subsets}
     records = with_encoder_features(records, method_of(model))
     parts: dict[Subset, list[np.ndarray]] = {subset: [] for subset in subsets}
-    for start in range(0, max(len(records), 1), ENCODED):
+    for start in range(0, len(records), ENCODED):
         end = min(start + ENCODED, len(records))
-        if tell is not None:
-            tell(f"embedding records {start + 1} to {end} of {len(records)}")
+        tell(f"embedding records {start + 1} to {end} of {len(records)}")
         batch = records.choose(np.arange(start, end))
-        batch_size = records_per_batch(batch) if len(batch) else 1
-        encoded = with_tokens(model, batch) if len(batch) else batch
+        batch_size, encoded = records_per_batch(batch), with_tokens(model, batch)
         for subset, positions in rows.items():
             selected = positions[slice(*np.searchsorted(positions, [start, end]))]
             try:
                 parts[subset].append(embed(model, encoded.choose(selected - start), subset, batch_size))
             except NotFiniteError as problem:
                 raise NotFiniteError(selected[list(problem.rows)].tolist()) from problem
+    none = np.zeros((0, 0), dtype=np.float32)
     return {
         subset_name(subset): Embedded(
-            subset, rows[subset], np.concatenate([part for part in arrays if len(part)] or arrays[:1])
+            subset, rows[subset], np.concatenate([part for part in arrays if len(part)] or [none])
         )
         for subset, arrays in parts.items()
     }
@@ -191,7 +173,7 @@ def outcomes_of(
     data: Dataset,
     targets: Sequence[str],
     seed: int = 0,
-    tell: Callable[[str], None] | None = None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> tuple[dict[str, dict[str, Outcome]], list[str]]:
     """Probe embeddings of `parts_to_read`; return the rungs with predictions, and why any are missing."""
     outcomes: dict[str, dict[str, Outcome]] = {}
@@ -199,8 +181,7 @@ def outcomes_of(
     for target in targets:
         outcomes[target] = {}
         for name in parts[0]:
-            if tell is not None:
-                tell(f"probing {target} from {name}")
+            tell(f"probing {target} from {name}")
             try:
                 outcomes[target][name] = _rung([part[name] for part in parts], data, target, seed)
             except DataError as problem:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn import config_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, RidgeCV
@@ -176,18 +177,14 @@ def _searched(labels: np.ndarray, seed: int, groups: np.ndarray | None = None) -
     Classes with a single record, or a single group, are left out.
     """
     order = numpy_generator(seed, "probe rows").permutation(len(labels))
-    _, codes, counts = np.unique(labels[order], return_inverse=True, return_counts=True)
-    units = counts
-    if groups is not None:
-        units = np.array([len(np.unique(groups[order][codes == code])) for code in range(len(counts))])
+    codes = np.unique(labels[order], return_inverse=True)[1]
+    by_class = pd.Series(order if groups is None else groups[order]).groupby(codes)
+    units = by_class.nunique().to_numpy()  # records or groups of each class
     repeated = units > 1
     if repeated.sum() < 2:
         return order, 1
     folds = int(min(FOLDS, units[repeated].min()))
-    rank = np.empty_like(order)  # rank of each row within its class
-    for code in range(len(counts)):
-        rank[codes == code] = np.arange(counts[code])
-    chosen = (np.arange(len(order)) < SEARCH_ROWS) | (rank < folds)
+    chosen = (np.arange(len(order)) < SEARCH_ROWS) | (by_class.cumcount().to_numpy() < folds)
     return order[chosen & repeated[codes]], folds
 
 
@@ -377,10 +374,7 @@ def _shares(
             for rows in shares:
                 rows[:, label] = share
             continue
-        model = LogisticRegression(C=strength, class_weight="balanced", max_iter=400, tol=1e-3)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(train, truth[:, label])
+        model = _fit(train, truth[:, label], strength)
         for rows, values in zip(shares, others, strict=True):
             rows[:, label] = model.predict_proba(values)[:, 1]
     return shares

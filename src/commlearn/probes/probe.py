@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from commlearn.batch import as_names
@@ -67,27 +68,32 @@ def probe(
         (60, 30, True)
     """
     data, modalities = readout_rows(model, data), as_names(modalities)
-    chosen = chosen_targets(data, targets, kind)
-    if targets is None:
-        chosen = scorable(data, chosen)
-    check_targets(data, chosen)  # before anything is embedded
+    chosen = targets_to_score(data, targets, kind)  # checked before anything is embedded
     parts = [_with_any(records, modalities) for records in parts_to_read(data, chosen)]
     vectors = [Vectors(embed(model, records, modalities), records) for records in parts]
     outcomes = probe_vectors(data, *vectors, targets=list(chosen), seed=seed, kind=kind)
     return {name: outcome.result for name, outcome in outcomes.items()}
 
 
-def scorable(data: Dataset, chosen: Mapping[str, str]) -> dict[str, str]:
-    """Return the targets that can be scored and warn about the others, or return all if none can be."""
+def targets_to_score(
+    data: Dataset, targets: Sequence[str] | str | None, kind: str = "linear"
+) -> dict[str, str]:
+    """Return the named targets with their sorts, checked; if none are named, those that can be scored.
+
+    A warning names the targets that cannot be scored; an error, if there are no others.
+    """
+    chosen = chosen_targets(data, targets, kind)
     scorable = {}
-    for name, sort in chosen.items():
+    for name, sort in chosen.items() if targets is None else ():
         try:
             check_targets(data, {name: sort})
             scorable[name] = sort
         except DataError as problem:
             if len(data.test) and len(chosen) > 1:
                 warnings.warn(DataWarning(f"Not probed: {problem}"), stacklevel=3)
-    return scorable or dict(chosen)
+    if not scorable:
+        check_targets(data, chosen)
+    return scorable or chosen
 
 
 def parts_to_read(data: Dataset, sorts: Mapping[str, str]) -> list[Records]:
@@ -133,20 +139,17 @@ def probe_vectors(
     with threadpool_limits(limits=1):  # small products: threads only wait for each other
         for name, sort in chosen.items():
             try:
-                rows, labels, labelled = _labelled(fit, name, "training")
-                test_rows, test_labels, test_labelled = _labelled(test, name, "test")
-                held_together, resampled = fit.records.held_together, test.records.resampled
-                groups = (
-                    None if held_together is None else held_together[labelled],
-                    None if resampled is None else resampled[test_labelled],
-                )
+                (rows, records), labels = _labelled(fit, name, "training")
+                (test_rows, test_records), test_labels = _labelled(test, name, "test")
+                groups = records.held_together, test_records.resampled
                 options: dict[str, Any] = {"seed": seed, "groups": groups}
                 if sort == "multilabel" and validation is not None:
-                    options["validation"] = _labelled(validation, name, "validation")[:2]
+                    (validation_rows, _), validation_labels = _labelled(validation, name, "validation")
+                    options["validation"] = validation_rows, validation_labels
                 outcome = PROBES[kind][sort](rows, labels, test_rows, test_labels, **options)
             except DataError as problem:
                 raise DataError(f"target '{name}': {problem}") from problem
-            dropped = int((~labelled).sum() + (~test_labelled).sum())
+            dropped = len(fit.rows) + len(test.rows) - len(rows) - len(test_rows)
             outcomes[name] = replace(outcome, result=replace(outcome.result, dropped=dropped))
     return outcomes
 
@@ -211,23 +214,20 @@ def sort_of(values: np.ndarray) -> str:
 
 
 def has_label(labels: np.ndarray) -> np.ndarray:
-    """Return which records have a label; None and NaN count as missing.
+    """Return which records have a label, or all of several; None and NaN count as missing.
 
     Example:
         >>> has_label(np.array(["a", None], dtype=object)).tolist()
         [True, False]
     """
-    if labels.dtype == object:
-        return np.array([label is not None and label == label for label in labels], dtype=bool)
-    if labels.dtype.kind != "f":
-        return np.ones(len(labels), dtype=bool)
-    return ~np.isnan(labels.reshape(len(labels), -1)).any(axis=1)
+    missing = pd.isna(labels)
+    return ~missing if labels.ndim == 1 else ~missing.any(axis=1)
 
 
-def _labelled(part: Vectors, name: str, part_name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the vectors of records that have the target, their labels, and which records have it."""
+def _labelled(part: Vectors, name: str, part_name: str) -> tuple[Vectors, np.ndarray]:
+    """Return the records that have the target, with their vectors, and their labels."""
     labelled, labels = _labels(part.records, name, part_name)
-    return part.rows[labelled], labels, labelled
+    return Vectors(part.rows[labelled], part.records.choose(np.flatnonzero(labelled))), labels
 
 
 def _labels(records: Records, name: str, part_name: str) -> tuple[np.ndarray, np.ndarray]:

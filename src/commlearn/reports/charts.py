@@ -11,7 +11,6 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from markupsafe import Markup, escape
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from commlearn import plot
 from commlearn.plot.style import COLOURS, INK, LINE, QUIET, spread_out
@@ -55,7 +54,6 @@ def chart(name: str, draws: Callable[..., Any], /, *values: Any, says: str = "",
     """Draw with a function of `commlearn.plot`; with a text in `says`, also make an SVG for the page."""
     figure = np.ravel(draws(*values, **named))[0].figure
     picture = io.BytesIO()
-    FigureCanvasAgg(figure)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # both formats share one layout: compute it once
     figure.savefig(picture, format="png", dpi=150, facecolor="white")

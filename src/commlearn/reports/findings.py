@@ -19,15 +19,7 @@ from commlearn.probes.probe import has_label, parts_to_read
 from commlearn.probes.results import Outcome
 from commlearn.records import presence
 from commlearn.reports.map import Colouring, colouring, layouts
-from commlearn.reports.records import (
-    Cards,
-    cards,
-    clipped,
-    examples,
-    looks,
-    number,
-    versions_seen,
-)
+from commlearn.reports.records import Cards, cards, clipped, examples, looks, number, versions_seen
 from commlearn.reports.source import Source
 from commlearn.seeds import numpy_generator
 from commlearn.storage.plain_json import values_of_file
@@ -203,7 +195,7 @@ def _beside_run(source: Source, name: str, part: str) -> dict[str, Any] | None:
     """
     if not (source.run and source.root and source.own):
         return None
-    above = source.root.parents[:3] if (source.root / JOB).exists() else ()
+    above = source.root.resolve().parents[:3] if (source.root / JOB).exists() else ()
     for folder in (source.root, *above):
         path = folder / name
         if path.exists():

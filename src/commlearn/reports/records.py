@@ -121,12 +121,11 @@ def _sprites(source: Source, rows: np.ndarray) -> list[Sprite]:
         present = np.ones(len(rows), dtype=bool)
         for start in range(0, len(rows), 256):
             part = source.data.test.columns[name].take(rows[start : start + 256])
+            present[start : start + 256] = part.presence.numpy()
             for record, pixels in enumerate(part.values.numpy(), start):
-                if part.present is not None and not part.present[record - start]:
-                    present[record] = False
-                    continue
-                corner = (record % across * tile, record // across * tile)
-                sheet.paste(_picture(pixels).resize((tile, tile), PIL.Resampling.BILINEAR), corner)
+                if present[record]:
+                    corner = (record % across * tile, record // across * tile)
+                    sheet.paste(_picture(pixels).resize((tile, tile), PIL.Resampling.BILINEAR), corner)
         sprites.append(Sprite(name, across, _jpeg(sheet, BUDGET // len(names)), present))
     return sprites
 
@@ -183,7 +182,7 @@ def examples(source: Source, shown: Cards) -> list[tuple[int, list[Piece]]]:
 def _example(source: Source, name: str, row: int) -> Piece:
     column, spec = source.data.test.columns[name], source.trained.specs[name]
     part = column.take(np.array([row]))
-    if part.present is not None and not part.present[0]:
+    if not part.presence[0]:
         return Piece(name)
     if spec.kind in ("text", "tabular") and source.cells is not None:
         cells = source.cells.iloc[row]

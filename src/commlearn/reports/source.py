@@ -19,7 +19,7 @@ from commlearn.storage.hub import on_hub
 from commlearn.storage.plain_json import values_of_file
 from commlearn.tables.schema import Schema
 from commlearn.tables.splits import row_names
-from commlearn.tables.table import Table, read_table
+from commlearn.tables.table import Table
 from commlearn.trained.artifact import load
 from commlearn.trained.embed import method_owner
 from commlearn.trained.model import Trained
@@ -75,9 +75,8 @@ def source(model: Any, table: str | Path | None, targets: Sequence[str] | None) 
     table = table if table is not None else own_table(trained)
     data, table_rows, cells = readout_rows(trained, table), None, None
     if table is not None:
-        schema, state = trained.reader()
-        table_rows = trained.at_root(read_table(table, schema.columns(), schema.reading(state)))
-        cells = _cells_of(table_rows, schema, data.test)
+        table_rows = trained.table(table, with_targets=True)
+        cells = _cells_of(table_rows, trained.reader()[0], data.test)
     readable = chosen_targets(data, targets) if data.test.targets or targets else []
     return Source(trained, data, tuple(readable), table_rows, cells, root, own)
 
