@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from commlearn.batch import all_but_one
 from commlearn.information.estimate import Quantity, QuantityKey, measure
 from commlearn.information.evidence import Evidence, Logs, best_logs
 from commlearn.information.experts.folds import half_width, standard_error
@@ -94,8 +95,7 @@ def _point(evidence: Evidence, logs: Logs, settings: Settings) -> _Point:
     labels, groups, names = evidence.labels, evidence.groups, measured.names
     weight = len(labels) / (np.bincount(labels)[labels] * len(np.unique(labels)))  # for balanced accuracy
     gains, ladder = {}, measured.ladder
-    for name in names:
-        rest = tuple(other for other in names if other != name)
+    for name, rest in zip(names, all_but_one(names), strict=True):
         gain = ladder[names] - ladder[rest]
         correct = [(logs[subset].argmax(axis=1) == labels).astype(float) for subset in (names, rest)]
         hits = weight * (correct[0] - correct[1])

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.cluster.vq import kmeans2
 from scipy.spatial.distance import cdist
 
-from commlearn.information.experts.posteriors import Subset
+from commlearn.batch import Subset, all_but_one
 from commlearn.information.pid import UnionInformation, shapley, union_information
 from commlearn.information.pid.marginals import Array, log_posterior
 
@@ -180,10 +180,10 @@ def measure(
     weights = np.ones(len(labels)) if weights is None else weights
     sample = _Sample(logs, labels, weights, {} if cells is None else cells, tolerance)
     names, ladder = sample.names, sample.ladder
-    others = {name: tuple(other for other in names if other != name) for name in names}
+    others = all_but_one(names)
     # Union information of all other single modalities; then of all subsets of each size, never less than of
     # the size before.
-    without = [sample.union(tuple((other,) for other in others[name]), names) for name in names]
+    without = [sample.union(tuple((name,) for name in rest), names) for rest in others]
     unions: list[Union] = []
     lower_bounds = [union.quantity for union in without]
     for size in range(1, len(names)):
@@ -192,7 +192,7 @@ def measure(
         unions.append(replace(union, quantity=lower_bounds[0]))
     unions.append(Union(ladder[names], 0.0, ()))
     pairs: list[tuple[Subset, Subset]] = [((a,), (b,)) for a, b in combinations(names, 2)]
-    pairs += [((name,), others[name]) for name in names if len(names) > 2]
+    pairs += [((name,), rest) for name, rest in zip(names, others, strict=True) if len(names) > 2]
     numbers = {information_of(subset): value for subset, value in ladder.items()}
     gaps = [union.gap for union in [*unions, *without]]
     for first, second in pairs:

@@ -11,13 +11,12 @@ import pandas as pd
 from scipy.special import log_softmax
 from sklearn.utils.extmath import randomized_svd
 
+from commlearn.batch import Subset, choose_subsets
 from commlearn.errors import ConfigurationError, DataError, Problems
 from commlearn.information.experts.folds import LINEAR, Folds, fit_linear, fit_stack, make_folds
 from commlearn.information.experts.posteriors import (
     Family,
     Posterior,
-    Subset,
-    all_subsets,
     fit_posteriors,
     linear_family,
     rich_family,
@@ -145,7 +144,7 @@ def _logs_of_folds(
     every subset has a fused embedding or none has. Otherwise a larger subset would be credited with what the
     fusion of a smaller one shows.
     """
-    posteriors = best_posteriors(evidence, all_subsets(evidence.names), settings, tell)
+    posteriors = best_posteriors(evidence, choose_subsets("every", evidence.names), settings, tell)
     logs = {subset: posterior.log for subset, posterior in posteriors.items()}
     fused = evidence.fused if len(evidence.names) <= MOST_FUSED else {}
     joined: Logs = {}
@@ -185,7 +184,7 @@ def linear_logs(evidence: Evidence, posteriors: Mapping[Subset, Posterior]) -> L
     Linear experts among the given posteriors are reused.
     """
     probes: dict[Subset, Posterior] = {}
-    for subset in all_subsets(evidence.names):
+    for subset in choose_subsets("every", evidence.names):
         blocks = tuple(evidence.blocks[name] for name in subset)
         linear = (
             posteriors[subset].experts[: len(LINEAR)]  # a rich family begins with the linear ones
@@ -203,7 +202,7 @@ def fused_logs(evidence: Evidence, settings: Settings) -> Logs | None:
     blocks = {(name,): block for name, block in evidence.blocks.items()} | evidence.fused
     return {
         subset: _log_of_block(blocks[subset], evidence, linear_family, settings)
-        for subset in all_subsets(evidence.names)
+        for subset in choose_subsets("every", evidence.names)
     }
 
 
@@ -237,7 +236,7 @@ def model_logs(
     logs = {}
     problems = Problems("predictions")
     by_subset = {(key,) if isinstance(key, str) else tuple(key): value for key, value in predictions.items()}
-    for subset in all_subsets(evidence.names):
+    for subset in choose_subsets("every", evidence.names):
         if subset not in by_subset:
             problems.add(f"{subset} is missing; give the model's probabilities for every subset.")
             continue

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from commlearn.batch import Subset, choose_subsets
 from commlearn.escapes import html_text
 from commlearn.information.diagnose import WITHOUT_CURVE, count_doubts, expected_error, leak_signs
 from commlearn.information.estimate import ATOMS, information_in
 from commlearn.information.evidence import Evidence, best_posteriors, gather_evidence
-from commlearn.information.experts.posteriors import Posterior, Subset, all_subsets
+from commlearn.information.experts.posteriors import Posterior
 from commlearn.information.material import Material, Settings, prepare_target
 from commlearn.information.nulls import missing_tests
 from commlearn.information.report import PRESENT, listed, parts_of_pair
@@ -115,7 +116,7 @@ def pair_values(
     singles: dict[str, Estimate] = {}
     pairs, totals = [], []
     for pair_names in measured_pairs:
-        logs = {subset: posteriors[subset].log for subset in all_subsets(pair_names)}
+        logs = {subset: posteriors[subset].log for subset in choose_subsets("every", pair_names)}
         view = make_view(logs, evidence, settings, limits=limits)
         singles |= {modality: view.ladder[(modality,)] for modality in pair_names}
         pairs.append({"name": " + ".join(pair_names), **parts_of_pair(view.pairs[0])})

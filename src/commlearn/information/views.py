@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from commlearn.batch import Subset
 from commlearn.information.curve import Growth
 from commlearn.information.estimate import (
     Decomposition,
@@ -25,12 +26,7 @@ from commlearn.information.estimate import (
 from commlearn.information.evidence import Evidence
 from commlearn.information.experts.folds import correction, half_width, make_folds, standard_error, tail
 from commlearn.information.experts.models import Recipe, fit_networks, fit_reduced, logistic, pair_directions
-from commlearn.information.experts.posteriors import (
-    Subset,
-    ignore_convergence_warnings,
-    stack_posterior,
-    workers,
-)
+from commlearn.information.experts.posteriors import ignore_convergence_warnings, stack_posterior, workers
 from commlearn.information.material import Settings
 from commlearn.information.nulls import label_tests
 from commlearn.information.pid.marginals import Array

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import combinations
 from math import prod
 from threading import Lock
 
@@ -20,6 +19,7 @@ from scipy.cluster.vq import kmeans2
 from scipy.special import log_softmax, logsumexp
 from sklearn.exceptions import ConvergenceWarning
 
+from commlearn.batch import Subset
 from commlearn.cores import cores, stated_threads
 from commlearn.information.experts.folds import LINEAR, Expert, Folds, Stack, fit_linear, fit_stack
 from commlearn.information.experts.models import (
@@ -56,8 +56,6 @@ def ignore_convergence_warnings() -> Iterator[None]:
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield
 
-
-Subset = tuple[str, ...]
 
 _MOST_CELLS = 32**3  # joint cells of a table: more would be empty, and would not fit into memory
 _LEADING = 8  # leading components of each modality for the networks on few directions
@@ -111,16 +109,6 @@ class Posterior:
         logs = [log_softmax(expert.logits(chosen), axis=1) for expert in self.experts]
         logs += [part.paired(rows) for part in self.parts]
         return self.stack.combine(logs, chosen)
-
-
-def all_subsets(names: Sequence[str]) -> list[Subset]:
-    """Return every non-empty subset, smaller ones first.
-
-    Example:
-        >>> all_subsets(["a", "b"])
-        [('a',), ('b',), ('a', 'b')]
-    """
-    return [subset for size in range(1, len(names) + 1) for subset in combinations(names, size)]
 
 
 def fit_posteriors(
