@@ -148,14 +148,14 @@ def test_tables_of_joint_cells_are_counted_some_records_at_a_time(monkeypatch):
     labels = draw.integers(0, 3, 400)
     members = tuple(draw.dirichlet(np.ones(9), size=400) for _ in range(3))
     folds = make_folds(labels, None, 5, 0)
-    logits, peaks = [], []
+    logs, peaks = [], []
     for at_once in (2**23, 5000):
         monkeypatch.setattr(posteriors, "_AT_ONCE", at_once)
         tracemalloc.start()
-        logits.append(fit_table(members, labels, folds).logits(folds.identity_rows(3)))
+        logs.append(fit_table(members, labels, folds).log())
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert logits[1] == pytest.approx(logits[0], abs=1e-12)
+    assert logs[1] == pytest.approx(logs[0], abs=1e-12)
     assert peaks[1] < 8 * 400 * 9**3 / 2 < peaks[0]
 
 
@@ -165,7 +165,7 @@ def test_a_stack_of_useless_experts_says_the_class_shares():
     noise = [log_softmax(3 * draw.normal(size=(2000, 2)), axis=1) for _ in range(3)]
     folds = make_folds(labels, None, 5, 0)
     stack = fit_stack(noise, labels, folds)
-    claims = np.exp(stack.combine(noise, folds.identity_rows(1)))
+    claims = np.exp(stack.combine(noise))
     assert claims[:, 1].mean() == pytest.approx(labels.mean(), abs=0.02)
     assert claims[:, 1].std() < 0.05
 
@@ -192,7 +192,7 @@ def test_posteriors_do_not_depend_on_the_number_of_threads_nor_on_how_pairs_are_
     order = Exchange(folds.of).draw(draw)
     rows = {"a": np.arange(150), "b": order}
     again = one.parts[1]
-    claims = [log_softmax(expert.logits([order]), axis=1) for expert in again.experts]
+    claims = [expert.log([order]) for expert in again.experts]
     assert again.paired(rows) == pytest.approx(again.stack.combine(claims, [order]), abs=1e-5)
     assert np.abs(one.paired(rows) - one.log).max() > 0.01
 

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_softmax
 from scipy.stats import rankdata
 from sklearn.linear_model import RidgeCV
 from sklearn.neighbors import NearestNeighbors
@@ -268,8 +267,7 @@ def _information(evidence: Evidence, folds: Folds) -> float:
     blocks = tuple(evidence.blocks.values())
     with ignore_convergence_warnings():
         probe = fit_linear(blocks, evidence.labels, folds, 0.1)
-    log = log_softmax(probe.logits(folds.identity_rows(len(blocks))), axis=1)
-    return information_in(log, evidence.labels).bits
+    return information_in(probe.log(), evidence.labels).bits
 
 
 def _copies(arrays: Mapping[str, Array], groups: np.ndarray | None = None) -> tuple[list[str], list[str]]:

@@ -152,8 +152,7 @@ def _logs_of_folds(
         tell(f"reading the fused embedding of {' + '.join(subset)}")
         fused_log = _log_of_block(block, evidence, rich_family, settings)
         parts = [logs[subset], fused_log, *(log for part, log in joined.items() if set(part) < set(subset))]
-        stack = fit_stack(parts, evidence.labels, evidence.folds)
-        joined[subset] = stack.combine(parts, evidence.folds.identity_rows(1))
+        joined[subset] = fit_stack(parts, evidence.labels, evidence.folds).combine(parts)
     return logs | joined, posteriors
 
 
@@ -255,8 +254,7 @@ def model_logs(
             )
             continue
         log = np.log(np.maximum(values, 1e-12))
-        stack = fit_stack([log], evidence.labels, evidence.folds)
-        logs[subset] = stack.combine([log], evidence.folds.identity_rows(1))
+        logs[subset] = fit_stack([log], evidence.labels, evidence.folds).combine([log])
     problems.raise_if_any(ConfigurationError)
     return logs
 

@@ -7,7 +7,6 @@ experts recognise the moment instead of predicting the target: two unrelated ran
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import log_softmax
 
 from commlearn.information.estimate import information_in
 from commlearn.information.evidence import Evidence
@@ -66,5 +65,4 @@ def _information(evidence: Evidence, folds: Folds) -> float:
             fit_linear(blocks, evidence.labels, folds, 0.1),
             fit_reduced(columns, evidence.labels, folds, screened_columns, boosting),
         ]
-    logs = [log_softmax(expert.logits(folds.identity_rows(len(blocks))), axis=1) for expert in experts]
-    return max(0.0, *(information_in(log, evidence.labels).bits for log in logs))
+    return max(0.0, *(information_in(expert.log(), evidence.labels).bits for expert in experts))

@@ -16,7 +16,7 @@ from threading import Lock
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
-from scipy.special import log_softmax, logsumexp
+from scipy.special import logsumexp
 from sklearn.exceptions import ConvergenceWarning
 
 from commlearn.batch import Subset
@@ -106,7 +106,7 @@ class Posterior:
         chosen = [rows[name] for name in self.subset]
         if len(self.subset) == 1:
             return self.log[chosen[0]]
-        logs = [log_softmax(expert.logits(chosen), axis=1) for expert in self.experts]
+        logs = [expert.log(chosen) for expert in self.experts]
         logs += [part.paired(rows) for part in self.parts]
         return self.stack.combine(logs, chosen)
 
@@ -150,10 +150,9 @@ def stack_posterior(
 ) -> Posterior:
     """Stack fitted experts and the posteriors of the subsets inside this one into one posterior."""
     parts = [smaller[part] for part in smaller if set(part) < set(subset)]
-    rows = folds.identity_rows(len(subset))
-    logs = [log_softmax(expert.logits(rows), axis=1) for expert in experts] + [part.log for part in parts]
+    logs = [expert.log() for expert in experts] + [part.log for part in parts]
     stack = fit_stack(logs, labels, folds)
-    return Posterior(subset, list(experts), parts, stack, stack.combine(logs, rows))
+    return Posterior(subset, list(experts), parts, stack, stack.combine(logs))
 
 
 def linear_family(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:
