@@ -13,10 +13,10 @@ from scipy.stats import t
 import commlearn as cl
 from commlearn.information import Settings
 from commlearn.information.curve import _parts
-from commlearn.information.evidence import Evidence
 from commlearn.information.experts import posteriors
 from commlearn.information.experts.folds import Folds, fit_stack, make_folds, standard_error, tail
 from commlearn.information.experts.models import Recipe, _split
+from commlearn.information.experts.posteriors import Evidence
 from commlearn.information.material import Material
 from commlearn.information.nulls import Exchange, combination_test, label_tests, missing_tests
 from commlearn.information.pairs import pair_values

@@ -16,8 +16,9 @@ from commlearn.information import InteractionReport, Settings, diagnose
 from commlearn.information.ask import ask
 from commlearn.information.curve import Curve, Growth
 from commlearn.information.estimate import QuantityKey
-from commlearn.information.evidence import Evidence, gather_evidence
+from commlearn.information.evidence import gather_evidence
 from commlearn.information.experts.folds import make_folds
+from commlearn.information.experts.posteriors import Evidence
 from commlearn.information.material import Material, from_arrays, prepare_target
 from commlearn.information.sources import GatheredInputs
 from commlearn.information.views import Limits, learnable_share, make_view

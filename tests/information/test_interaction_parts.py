@@ -27,7 +27,7 @@ from commlearn.information.evidence import all_columns, components, group_codes
 from commlearn.information.experts import posteriors
 from commlearn.information.experts.folds import fit_stack, make_folds, standard_error
 from commlearn.information.experts.models import Recipe, _gradient, _loss, _start, screened_columns
-from commlearn.information.experts.posteriors import fit_posteriors, fit_table, rich_family
+from commlearn.information.experts.posteriors import Evidence, fit_posteriors, fit_table, rich_family
 from commlearn.information.material import label_columns, prepare_target
 from commlearn.information.nulls import Exchange, label_tests
 from commlearn.information.pid import broja
@@ -181,12 +181,11 @@ def test_posteriors_do_not_depend_on_the_number_of_threads_nor_on_how_pairs_are_
     labels = draw.integers(0, 2, 150)
     blocks = {name: labels[:, None] + draw.normal(size=(150, 3)) for name in "ab"}
     folds = make_folds(labels, None, 3, 0)
+    evidence = Evidence(blocks, blocks, {}, labels, folds)
     by_order = []
     for threads in ("1", "4"):
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
-        by_order.append(
-            fit_posteriors(blocks, choose_subsets("every", ("a", "b")), labels, folds, rich_family)
-        )
+        by_order.append(fit_posteriors(evidence, choose_subsets("every", ("a", "b")), rich_family))
     one, other = (posteriors["a", "b"] for posteriors in by_order)
     assert (one.log == other.log).all()
     order = Exchange(folds.of).draw(draw)

@@ -14,7 +14,6 @@ from commlearn.information.curve import Curve, learning_curve
 from commlearn.information.diagnose import diagnose, gaussian_note, leak_signs
 from commlearn.information.evidence import (
     MOST_FUSED,
-    Evidence,
     Logs,
     best_logs,
     fused_logs,
@@ -23,6 +22,7 @@ from commlearn.information.evidence import (
     model_logs,
     raw_logs,
 )
+from commlearn.information.experts.posteriors import Evidence
 from commlearn.information.material import MOST_MODALITIES, Settings, label_columns, prepare_target
 from commlearn.information.nulls import combination_test, missing_tests
 from commlearn.information.pairs import PairReport, pair_values

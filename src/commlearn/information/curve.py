@@ -9,8 +9,9 @@ import numpy as np
 
 from commlearn.batch import all_but_one
 from commlearn.information.estimate import Quantity, QuantityKey, measure
-from commlearn.information.evidence import Evidence, Logs, best_logs
+from commlearn.information.evidence import Logs, best_logs
 from commlearn.information.experts.folds import half_width, standard_error
+from commlearn.information.experts.posteriors import Evidence
 from commlearn.information.material import Settings
 from commlearn.seeds import numpy_generator
 
@@ -159,8 +160,8 @@ def _parts(evidence: Evidence, settings: Settings) -> list[tuple[np.ndarray, Evi
     else:
         half = (draw.permutation(units.max() + 1) % 2)[units]
     parts = [np.flatnonzero(half == part) for part in range(2 if len(units) < _ONE_HALF else 1)]
-    candidates = [(rows, evidence.choose(rows, settings)) for rows in parts if _is_enough(evidence, rows)]
-    return [(rows, part) for rows, part in candidates if not len(part.folds.unlearnable_classes(part.labels))]
+    halves = [(rows, evidence.choose(rows, settings.seed)) for rows in parts if _is_enough(evidence, rows)]
+    return [(rows, half) for rows, half in halves if not len(half.folds.unlearnable_classes(half.labels))]
 
 
 def _is_enough(evidence: Evidence, rows: np.ndarray) -> bool:

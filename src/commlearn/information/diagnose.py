@@ -18,9 +18,9 @@ from sklearn.neighbors import NearestNeighbors
 
 from commlearn.information.curve import Curve
 from commlearn.information.estimate import cell_count, information_in, information_of, subset_name
-from commlearn.information.evidence import Evidence, Logs
+from commlearn.information.evidence import Logs
 from commlearn.information.experts.folds import Folds, fit_linear, make_folds
-from commlearn.information.experts.posteriors import ignore_convergence_warnings
+from commlearn.information.experts.posteriors import Evidence, ignore_convergence_warnings
 from commlearn.information.material import Material, Settings, Target
 from commlearn.information.pid.marginals import Array
 from commlearn.information.row_order import order_signs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from sklearn.utils.extmath import randomized_svd
 
 from commlearn.batch import Subset, choose_subsets
 from commlearn.errors import ConfigurationError, DataError, Problems
-from commlearn.information.experts.folds import LINEAR, Folds, fit_linear, fit_stack, make_folds
+from commlearn.information.experts.folds import LINEAR, fit_stack, make_folds
 from commlearn.information.experts.posteriors import (
+    Evidence,
     Family,
     Posterior,
     fit_posteriors,
@@ -29,38 +30,6 @@ from commlearn.probes.raw_columns import all_columns
 
 Logs = dict[Subset, Array]  # natural log p(y | A), (records, classes), held out
 MOST_FUSED = 3  # modalities up to which experts also read the fused embedding of every subset
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Features, labels and folds of the records of a report."""
-
-    blocks: dict[str, Array]  # principal components of each modality
-    columns: dict[str, Array]  # all columns of each modality, standardised
-    fused: dict[Subset, Array]  # principal components of a model's own embedding of subsets
-    labels: np.ndarray  # 0, ..., classes - 1
-    folds: Folds  # the fold in which each record is held out, and the groups
-
-    @property
-    def groups(self) -> np.ndarray | None:
-        """Groups of the records as 0, 1, ..., if there are any."""
-        return self.folds.groups
-
-    @property
-    def names(self) -> Subset:
-        return tuple(self.blocks)
-
-    def choose(self, rows: np.ndarray, settings: Settings) -> Evidence:
-        """Return the evidence of some of the records, divided into new folds."""
-        labels = self.labels[rows]
-        groups = None if self.groups is None else np.unique(self.groups[rows], return_inverse=True)[1]
-        return Evidence(
-            {name: block[rows] for name, block in self.blocks.items()},
-            {name: columns[rows] for name, columns in self.columns.items()},
-            {subset: block[rows] for subset, block in self.fused.items()},
-            labels,
-            make_folds(labels, groups, settings.folds, settings.seed),
-        )
 
 
 def gather_evidence(
@@ -144,7 +113,9 @@ def _logs_of_folds(
     every subset has a fused embedding or none has. Otherwise a larger subset would be credited with what the
     fusion of a smaller one shows.
     """
-    posteriors = best_posteriors(evidence, choose_subsets("every", evidence.names), settings, tell)
+    posteriors = fit_posteriors(
+        evidence, choose_subsets("every", evidence.names), rich_family, settings.seed, tell
+    )
     logs = {subset: posterior.log for subset, posterior in posteriors.items()}
     fused = evidence.fused if len(evidence.names) <= MOST_FUSED else {}
     joined: Logs = {}
@@ -156,40 +127,16 @@ def _logs_of_folds(
     return logs | joined, posteriors
 
 
-def best_posteriors(
-    evidence: Evidence,
-    subsets: Sequence[Subset],
-    settings: Settings,
-    tell: Callable[[str], None],
-    smaller: Mapping[Subset, Posterior] | None = None,
-) -> dict[Subset, Posterior]:
-    """Fit the best experts on some subsets, smaller ones first, with single modalities side by side."""
-    return fit_posteriors(
-        evidence.blocks,
-        subsets,
-        evidence.labels,
-        evidence.folds,
-        rich_family,
-        settings.seed,
-        tell,
-        evidence.columns,
-        smaller,
-    )
-
-
 def linear_logs(evidence: Evidence, posteriors: Mapping[Subset, Posterior]) -> Logs:
     """Return the posteriors of a linear probe of the modalities side by side.
 
     Linear experts among the given posteriors are reused.
     """
+    subsets = choose_subsets("every", evidence.names)
+    posteriors = posteriors or fit_posteriors(evidence, subsets, linear_family)
     probes: dict[Subset, Posterior] = {}
-    for subset in choose_subsets("every", evidence.names):
-        blocks = tuple(evidence.blocks[name] for name in subset)
-        linear = (
-            posteriors[subset].experts[: len(LINEAR)]  # a rich family begins with the linear ones
-            if subset in posteriors
-            else [fit_linear(blocks, evidence.labels, evidence.folds, strength) for strength in LINEAR]
-        )
+    for subset in subsets:
+        linear = posteriors[subset].experts[: len(LINEAR)]  # a rich family begins with the linear ones
         probes[subset] = stack_posterior(subset, linear, probes, evidence.labels, evidence.folds)
     return {subset: posterior.log for subset, posterior in probes.items()}
 
@@ -206,9 +153,8 @@ def fused_logs(evidence: Evidence, settings: Settings) -> Logs | None:
 
 
 def _log_of_block(block: Array, evidence: Evidence, family: Family, settings: Settings) -> Array:
-    name = ("fused",)
-    fitted = fit_posteriors({name[0]: block}, [name], evidence.labels, evidence.folds, family, settings.seed)
-    return fitted[name].log
+    of_block = replace(evidence, blocks={"fused": block}, columns={"fused": block})
+    return fit_posteriors(of_block, [("fused",)], family, settings.seed)[("fused",)].log
 
 
 def raw_logs(material: Material, target: Target, evidence: Evidence, settings: Settings) -> Logs | None:

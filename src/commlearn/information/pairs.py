@@ -15,8 +15,8 @@ from commlearn.batch import Subset, choose_subsets
 from commlearn.escapes import html_text
 from commlearn.information.diagnose import WITHOUT_CURVE, count_doubts, expected_error, leak_signs
 from commlearn.information.estimate import ATOMS, information_in
-from commlearn.information.evidence import Evidence, best_posteriors, gather_evidence
-from commlearn.information.experts.posteriors import Posterior
+from commlearn.information.evidence import gather_evidence
+from commlearn.information.experts.posteriors import Evidence, Posterior, fit_posteriors, rich_family
 from commlearn.information.material import Material, Settings, prepare_target
 from commlearn.information.nulls import missing_tests
 from commlearn.information.report import PRESENT, listed, parts_of_pair
@@ -191,13 +191,13 @@ def _posteriors(
     count = len(single) + pairs * (pairs - 1) // 2 + 1
     steps = iter(range(1, count + 1))
     tell_step: Callable[[str], None] = lambda text: tell(f"{text} ({next(steps)} of {count})")  # noqa: E731
-    singles = best_posteriors(evidence, single, settings, tell_step)
+    singles = fit_posteriors(evidence, single, rich_family, settings.seed, tell_step)
     bits = {
         subset: information_in(posterior.log, evidence.labels).bits for subset, posterior in singles.items()
     }
     best = sorted(sorted(single, key=lambda subset: -bits[subset])[:MOST_PAIRED], key=single.index)
     measured_pairs: list[Subset] = [(*one, *other) for one, other in combinations(best, 2)]
-    joint = best_posteriors(evidence, [*measured_pairs, names], settings, tell_step, singles)
+    joint = fit_posteriors(evidence, [*measured_pairs, names], rich_family, settings.seed, tell_step, singles)
     return joint, measured_pairs
 
 

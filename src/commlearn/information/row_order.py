@@ -9,10 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from commlearn.information.estimate import information_in
-from commlearn.information.evidence import Evidence
 from commlearn.information.experts.folds import Folds, fit_linear
 from commlearn.information.experts.models import boosting, fit_reduced, screened_columns
-from commlearn.information.experts.posteriors import ignore_convergence_warnings
+from commlearn.information.experts.posteriors import Evidence, ignore_convergence_warnings
 from commlearn.probes.row_order import is_serial, serial_modality
 
 _LOST = 0.05  # fewest bits lost to be worth a warning

@@ -23,10 +23,14 @@ from commlearn.information.estimate import (
     measure,
     united,
 )
-from commlearn.information.evidence import Evidence
 from commlearn.information.experts.folds import correction, half_width, make_folds, standard_error, tail
 from commlearn.information.experts.models import Recipe, fit_networks, fit_reduced, logistic, pair_directions
-from commlearn.information.experts.posteriors import ignore_convergence_warnings, stack_posterior, workers
+from commlearn.information.experts.posteriors import (
+    Evidence,
+    ignore_convergence_warnings,
+    stack_posterior,
+    workers,
+)
 from commlearn.information.material import Settings
 from commlearn.information.nulls import label_tests
 from commlearn.information.pid.marginals import Array

@@ -21,7 +21,15 @@ from sklearn.exceptions import ConvergenceWarning
 
 from commlearn.batch import Subset
 from commlearn.cores import cores, stated_threads
-from commlearn.information.experts.folds import LINEAR, Expert, Folds, Stack, fit_linear, fit_stack
+from commlearn.information.experts.folds import (
+    LINEAR,
+    Expert,
+    Folds,
+    Stack,
+    fit_linear,
+    fit_stack,
+    make_folds,
+)
 from commlearn.information.experts.models import (
     Recipe,
     boosting,
@@ -63,28 +71,60 @@ _MANY_RECORDS = 5000  # records from which one large network per fold is enough
 _CLUSTERS = (8, 32)  # number of clusters whose memberships networks read: with few records, with many
 
 Fit = Callable[[], Expert]
-Family = Callable[["Features", Subset, np.ndarray, Folds], list[Fit]]
+Family = Callable[["Features", Subset], list[Fit]]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Features, labels and folds of the records of a report."""
+
+    blocks: dict[str, Array]  # principal components of each modality
+    columns: dict[str, Array]  # all columns of each modality, standardised
+    fused: dict[Subset, Array]  # principal components of a model's own embedding of subsets
+    labels: np.ndarray  # 0, ..., classes - 1
+    folds: Folds  # the fold in which each record is held out, and the groups
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """Groups of the records as 0, 1, ..., if there are any."""
+        return self.folds.groups
+
+    @property
+    def names(self) -> Subset:
+        return tuple(self.blocks)
+
+    def of(self, subset: Subset) -> tuple[Array, ...]:
+        """Return the components of each modality of a subset."""
+        return tuple(self.blocks[name] for name in subset)
+
+    def choose(self, rows: np.ndarray, seed: int) -> Evidence:
+        """Return the evidence of some of the records, divided into new folds."""
+        labels = self.labels[rows]
+        groups = None if self.groups is None else np.unique(self.groups[rows], return_inverse=True)[1]
+        return Evidence(
+            {name: block[rows] for name, block in self.blocks.items()},
+            {name: columns[rows] for name, columns in self.columns.items()},
+            {subset: block[rows] for subset, block in self.fused.items()},
+            labels,
+            make_folds(labels, groups, self.folds.count, seed),
+        )
 
 
 @dataclass(frozen=True)
 class Features:
-    """Inputs of the experts: each modality's components, all its columns, and soft clusters, found once."""
+    """Inputs of the experts: the evidence, and soft clusters of each modality, found once."""
 
-    blocks: Mapping[str, Array]
-    columns: Mapping[str, Array]
+    evidence: Evidence
     seed: int
     _memberships: dict[tuple[str, int], Array] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
-
-    def of(self, subset: Subset) -> tuple[Array, ...]:
-        return tuple(self.blocks[name] for name in subset)
 
     def clusters(self, subset: Subset, count: int) -> tuple[Array, ...]:
         """Return the cluster memberships for each modality, (records, count)."""
         with self._lock:
             for name in subset:
                 if (name, count) not in self._memberships:
-                    self._memberships[name, count] = memberships(self.blocks[name], count, self.seed)
+                    self._memberships[name, count] = memberships(self.evidence.blocks[name], count, self.seed)
         return tuple(self._memberships[name, count] for name in subset)
 
 
@@ -112,14 +152,11 @@ class Posterior:
 
 
 def fit_posteriors(
-    blocks: Mapping[str, Array],
+    evidence: Evidence,
     subsets: Sequence[Subset],
-    labels: np.ndarray,
-    folds: Folds,
     family: Family,
     seed: int = 0,
     tell: Callable[[str], None] = lambda what: None,
-    columns: Mapping[str, Array] | None = None,
     smaller: Mapping[Subset, Posterior] | None = None,
 ) -> dict[Subset, Posterior]:
     """Fit the posteriors of all subsets, smaller ones first, as a larger one builds on those inside it.
@@ -127,17 +164,13 @@ def fit_posteriors(
     All experts of a family are fitted in parallel, on all cores. `smaller` holds posteriors fitted before.
     """
     posteriors: dict[Subset, Posterior] = dict(smaller or {})
-    features = Features(blocks, columns or {}, seed)
+    features = Features(evidence, seed)
     with ignore_convergence_warnings(), workers() as pool:
-        fits = {
-            subset: [pool.submit(fit) for fit in family(features, subset, labels, folds)]
-            for subset in subsets
-        }
+        fits = {subset: [pool.submit(fit) for fit in family(features, subset)] for subset in subsets}
         for subset in subsets:
             tell(f"fitting experts for {' + '.join(subset)}")
-            posteriors[subset] = stack_posterior(
-                subset, [fit.result() for fit in fits[subset]], posteriors, labels, folds
-            )
+            experts = [fit.result() for fit in fits[subset]]
+            posteriors[subset] = stack_posterior(subset, experts, posteriors, evidence.labels, evidence.folds)
     return posteriors
 
 
@@ -155,18 +188,20 @@ def stack_posterior(
     return Posterior(subset, list(experts), parts, stack, stack.combine(logs))
 
 
-def linear_family(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:
+def linear_family(features: Features, subset: Subset) -> list[Fit]:
     """Return the fits of linear probes, with two strengths of penalty."""
-    blocks = features.of(subset)
-    return [partial(fit_linear, blocks, labels, folds, strength) for strength in LINEAR]
+    evidence = features.evidence
+    blocks = evidence.of(subset)
+    return [partial(fit_linear, blocks, evidence.labels, evidence.folds, strength) for strength in LINEAR]
 
 
-def rich_family(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:
+def rich_family(features: Features, subset: Subset) -> list[Fit]:
     """Return the fits of linear probes, boosting, small networks and cluster tables of several sizes.
 
     For combinations there are product models too.
     """
-    blocks, seed = features.of(subset), features.seed
+    evidence, seed = features.evidence, features.seed
+    blocks, labels, folds = evidence.of(subset), evidence.labels, evidence.folds
 
     def network_of_clusters(product: bool) -> Expert:
         """Read components and cluster memberships, so that effects of cluster pairs are easier to learn."""
@@ -179,7 +214,7 @@ def rich_family(features: Features, subset: Subset, labels: np.ndarray, folds: F
     def table(clusters: int) -> Expert:
         return fit_table(features.clusters(subset, clusters), labels, folds)
 
-    columns = tuple(features.columns.get(name, features.blocks[name]) for name in subset)
+    columns = tuple(evidence.columns[name] for name in subset)
     # A linear probe of the most informative columns, too, if there are fewer components than columns.
     wide = any(part.shape[1] > block.shape[1] for part, block in zip(columns, blocks, strict=True))
     fits: list[Fit] = [
@@ -196,7 +231,7 @@ def rich_family(features: Features, subset: Subset, labels: np.ndarray, folds: F
         fits += [partial(network_of_clusters, product) for product in (False, True)]
         fits.append(partial(fit_networks, leading, labels, folds, seed))
     tables = [partial(table, clusters) for clusters in _cluster_counts(len(subset), len(labels))]
-    return [*linear_family(features, subset, labels, folds), *fits, *tables]
+    return [*linear_family(features, subset), *fits, *tables]
 
 
 def _on_pairs(blocks: tuple[Array, ...], labels: np.ndarray, folds: Folds, seed: int) -> list[Fit]:
