@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 from sklearn.linear_model import RidgeCV
+from sklearn.metrics.cluster import contingency_matrix
 from sklearn.neighbors import NearestNeighbors
 
 from commlearn.information.curve import Curve
@@ -190,13 +191,11 @@ def _numbered_groups(name: str, values: Array, target: Target) -> list[str]:
     """Return a warning about the first column that seems to number groups of records with the same class."""
     records = len(values)
     for index, column in enumerate(values.T):
-        _, codes, counts = np.unique(column, return_inverse=True, return_counts=True)
+        counts = np.unique(column, return_counts=True)[1]
         if not (_LEAST_GROUPS <= len(counts) <= records / 2 and counts.max() <= records / 10):
             continue
-        table = np.zeros((len(counts), len(target.classes)))
-        np.add.at(table, (codes, target.labels), 1)
-        repeated = counts > 1
-        purity = float(table[repeated].max(axis=1).sum() / counts[repeated].sum())
+        repeated = contingency_matrix(column, target.labels)[counts > 1]  # (values, classes)
+        purity = float(repeated.max(axis=1).sum() / repeated.sum())
         share = np.bincount(target.labels).max() / records
         if purity > 1 - _IMPURITY * (1 - share):
             return [
@@ -312,9 +311,7 @@ def _stretches(evidence: Evidence) -> Folds:
     labels, count = evidence.labels, evidence.folds.count
     unit = np.arange(len(labels)) if evidence.groups is None else evidence.groups
     place = np.bincount(unit, weights=np.arange(len(labels))) / np.bincount(unit)
-    table = np.zeros((len(place), int(labels.max()) + 1))
-    np.add.at(table, (unit, labels), 1)
-    most = table.argmax(axis=1)  # class of most of a group's records
+    most = contingency_matrix(unit, labels).argmax(axis=1)  # class of most of a group's records
     fold = np.empty(len(place), dtype=np.intp)
     for label in np.unique(most):
         members = np.flatnonzero(most == label)
