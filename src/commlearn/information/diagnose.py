@@ -60,11 +60,9 @@ def gaussian_note(evidence: Evidence, numbers: Array) -> str:
 
 def _bits(block: Array, numbers: Array, evidence: Evidence) -> float:
     predicted = np.empty(len(numbers))
-    for fold in range(evidence.folds.count):
-        train = evidence.folds.of != fold
-        if train.all():  # few groups may leave a fold without records
-            continue
-        predicted[~train] = RidgeCV(_PENALTIES).fit(block[train], numbers[train]).predict(block[~train])
+    for train in evidence.folds.training():
+        if not train.all():  # few groups may leave a fold without records
+            predicted[~train] = RidgeCV(_PENALTIES).fit(block[train], numbers[train]).predict(block[~train])
     unexplained = ((predicted - numbers) ** 2).mean() / numbers.var()
     return float(max(0.0, -0.5 * np.log2(np.clip(unexplained, 1e-9, 1.0))))
 
@@ -206,33 +204,30 @@ def _numbered_groups(name: str, values: Array, target: Target) -> list[str]:
 
 
 def _near_copies(evidence: Evidence) -> list[str]:
-    """Return a warning if many records have a few very near neighbours and no others nearby.
+    """Return the first warning that many records have a few very near neighbours and no others nearby.
 
-    Each modality is checked, and all of them joined. In a smooth cloud, the distance to the next neighbour
+    Each modality is checked, then all of them joined. In a smooth cloud, the distance to the next neighbour
     grows gradually, and the share of neighbours of the record's class falls gradually. A jump means that the
     nearer ones are copies of the record with some jitter. Neighbours of the same group do not count.
     """
     joined = {**evidence.columns, "all modalities": np.concatenate(list(evidence.columns.values()), axis=1)}
     records = len(evidence.labels)
     sample = numpy_generator(0, "interactions near copies").permutation(records)[:_SAMPLE]
-    warnings = []
     for name, columns in joined.items():
         if columns.shape[1] < 2 or records < 10 * _NEIGHBOURS:
             continue
-        distances, rows = (
-            NearestNeighbors(n_neighbors=_NEIGHBOURS + 1).fit(columns).kneighbors(columns[sample])
-        )
-        distances, rows = distances[:, 1:], rows[:, 1:]
+        search = NearestNeighbors(n_neighbors=_NEIGHBOURS + 1).fit(columns)
+        distances, rows = (part[:, 1:] for part in search.kneighbors(columns[sample]))
         share = max(
             _share_of_jumps(distances, rows, sample, evidence) if columns.shape[1] >= _LEAST_COLUMNS else 0.0,
             _share_of_twins(distances, rows, sample, evidence),
         )
         if share > _NEAR_SHARE:
-            warnings.append(
+            return [
                 f"{100 * share:.0f} % of the records have near-copies in {name}: {_RECOGNISED} near-copies "
                 "together, or leave them out"
-            )
-    return warnings[:1]
+            ]
+    return []
 
 
 def _share_of_jumps(distances: Array, rows: np.ndarray, sample: np.ndarray, evidence: Evidence) -> float:
