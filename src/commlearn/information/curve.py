@@ -67,21 +67,14 @@ def learning_curve(evidence: Evidence, logs: Logs, settings: Settings) -> Curve:
     halves = [_point(half, best_logs(half, once)[0], settings) for _, half in chosen]
     records = len(evidence.labels)
     grouped = ({records // 2: halves} if halves else {}) | {records: [full]}
-    return Curve(
-        {
-            key: {
-                size: _mean([point.numbers[key].bits for point in points]) for size, points in grouped.items()
-            }
-            for key in full.numbers
-        },
-        {
-            name: [
-                _mean_gain(size, [point.gains[name] for point in points]) for size, points in grouped.items()
-            ]
-            for name in evidence.names
-        },
-        _growth(full, halves, [rows for rows, _ in chosen], evidence.groups),
-    )
+    numbers: dict[QuantityKey, dict[int, float]] = {key: {} for key in full.numbers}
+    worth: dict[str, list[Gain]] = {name: [] for name in evidence.names}
+    for size, points in grouped.items():
+        for key, bits_at in numbers.items():
+            bits_at[size] = float(np.mean([point.numbers[key].bits for point in points]))
+        for name, gains in worth.items():
+            gains.append(_mean_gain(size, [point.gains[name] for point in points]))
+    return Curve(numbers, worth, _growth(full, halves, [rows for rows, _ in chosen], evidence.groups))
 
 
 class _Point(NamedTuple):
@@ -115,21 +108,11 @@ def _point(evidence: Evidence, logs: Logs, settings: Settings) -> _Point:
     return _Point(measured.numbers, gains)
 
 
-def _mean(numbers: list[float]) -> float:
-    return float(np.mean(numbers))
-
-
 def _mean_gain(size: int, gains: list[Gain]) -> Gain:
     """Return the mean over the parts of one size; intervals stay as wide as those of a single part."""
-    low, high = np.mean([gain.bits_interval for gain in gains], axis=0)
-    accuracy_low, accuracy_high = np.mean([gain.accuracy_interval for gain in gains], axis=0)
-    return Gain(
-        size,
-        _mean([gain.bits for gain in gains]),
-        (float(low), float(high)),
-        _mean([gain.accuracy for gain in gains]),
-        (float(accuracy_low), float(accuracy_high)),
-    )
+    rows = [(gain.bits, *gain.bits_interval, gain.accuracy, *gain.accuracy_interval) for gain in gains]
+    bits, low, high, accuracy, accuracy_low, accuracy_high = np.mean(rows, axis=0).tolist()
+    return Gain(size, bits, (low, high), accuracy, (accuracy_low, accuracy_high))
 
 
 def _growth(
