@@ -115,7 +115,7 @@ def test_cells_keep_a_binary_posterior_and_the_class_shares():
     log = np.log(np.stack([1 - chance, chance], axis=1))
     cells = soft_cells(log, 15)
     assert cells.sum(axis=1) == pytest.approx(np.ones(5000))
-    table = cell_table(cells, log, labels, 10.0)
+    table = cell_table(cells, log, labels, np.ones(5000))
     assert table.sum(axis=0) == pytest.approx(np.bincount(labels) / 5000, abs=1e-9)
 
 

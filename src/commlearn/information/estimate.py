@@ -22,7 +22,7 @@ from commlearn.batch import Subset, all_but_one
 from commlearn.information.pid import UnionInformation, shapley, union_information
 from commlearn.information.pid.marginals import Array, log_posterior
 
-PRIOR = 10.0  # weight, in records, of a cell's mean posterior when smoothing its counts
+_PRIOR = 10.0  # weight, in records, of a cell's mean posterior when smoothing its counts
 _BITS = float(np.log(2))
 
 
@@ -281,7 +281,7 @@ class _Sample:
     def _table(self, subset: Subset) -> Array:
         if subset not in self.tables:
             cells, log = self._cells(subset), self.logs[subset]
-            self.tables[subset] = cell_table(cells, log, self.labels, PRIOR, self.weights)
+            self.tables[subset] = cell_table(cells, log, self.labels, self.weights)
         return self.tables[subset]
 
 
@@ -332,16 +332,14 @@ def _between_levels(score: Array, cells: int) -> Array:
     return weights
 
 
-def cell_table(
-    members: Array, log: Array, labels: np.ndarray, prior: float, weights: Array | None = None
-) -> Array:
-    """Return p(cell, y) from label counts, each cell smoothed by `prior` records with its mean posterior."""
-    members = members if weights is None else members * weights[:, None]
+def cell_table(members: Array, log: Array, labels: np.ndarray, weights: Array) -> Array:
+    """Return p(cell, y) from counts of weighted records, each cell smoothed with its mean posterior."""
+    members = members * weights[:, None]
     counts = members.T @ np.eye(log.shape[1])[labels]  # (cells, classes)
     expected = members.T @ np.exp(log)
     mass = members.sum(axis=0)[:, None]
     occupied = mass[:, 0] > 0
-    share = mass / (mass + prior)
+    share = mass / (mass + _PRIOR)
     table = np.where(mass > 0, share * counts + (1 - share) * expected, 0.0)
     table[occupied] = _with_target(table[occupied], counts.sum(axis=0))
     return table
