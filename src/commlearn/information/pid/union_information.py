@@ -174,10 +174,10 @@ def union_information(marginals: Sequence[ArrayLike], tolerance: float = 1e-6) -
 
 def _solve(tables: Sequence[Array], tolerance: float) -> CellSolution:
     """Leave out uninformative modalities, then choose the method and solve."""
-    informative = [i for i, table in enumerate(tables) if len(table) > 1]
-    solution = _solve_informative([tables[i] for i in informative] or [tables[0]], tolerance)
+    informative = [i for i, table in enumerate(tables) if len(table) > 1] or [0]
+    solution = _solve_informative([tables[i] for i in informative], tolerance)
     influence = [np.zeros_like(table) for table in tables]
-    for i, part in zip(informative or [0], solution.influence, strict=True):
+    for i, part in zip(informative, solution.influence, strict=True):
         influence[i] = part
     best = _single(tables, int(np.argmax([information(table) for table in tables])))  # a lower bound too
     if best.value > solution.value:
