@@ -138,7 +138,12 @@ def _report(
                 f"predictions= and posteriors= cover every subset, but of {count} modalities only pairs "
                 f"are measured; choose at most {MOST_MODALITIES} with modalities=."
             )
-        return _pair_report(inputs, settings, tell)
+        material, groups = inputs.material, inputs.groups
+        return PairReport(
+            pair_values(
+                material, inputs.values, inputs.name, groups, settings, tell, inputs.sort, inputs.warnings
+            )
+        )
     start = time.perf_counter()
     target = prepare_target(inputs.values, inputs.name, settings.bins, settings.folds, inputs.sort)
     evidence = gather_evidence(inputs.material, target, inputs.groups, settings)
@@ -185,16 +190,6 @@ def _report(
         warnings=(*doubts, *missing_tests(evidence.labels, evidence.folds), *signs.others, *target.warnings),
         notes=tuple(notes),
     )
-
-
-def _pair_report(inputs: TargetInputs, settings: Settings, tell: Callable[[str], None]) -> PairReport:
-    material, groups = inputs.material, inputs.groups
-    values = pair_values(material, inputs.values, inputs.name, groups, settings, tell, inputs.sort)
-    values["warnings"] = [*inputs.warnings, *values["warnings"]]
-    if inputs.warnings:
-        values["verdict"] = f"CANNOT BE TRUSTED: {inputs.warnings[0]}"
-    values["notes"] = [*material.notes, *values["notes"]]
-    return PairReport(values)
 
 
 def judge(

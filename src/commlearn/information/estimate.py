@@ -18,7 +18,7 @@ import numpy as np
 from scipy.cluster.vq import kmeans2
 from scipy.spatial.distance import cdist
 
-from commlearn.batch import Subset, all_but_one
+from commlearn.batch import Subset, all_but_one, choose_subsets
 from commlearn.information.pid import UnionInformation, shapley, union_information
 from commlearn.information.pid.marginals import Array, log_posterior
 
@@ -238,10 +238,9 @@ class _Sample:
         self.names = max(logs, key=len)
         self.ladder: dict[Subset, Quantity] = {}
         zero = Quantity(0.0, *[np.zeros(len(labels))] * 2)
-        for size in range(1, len(self.names) + 1):
-            for subset in combinations(self.names, size):
-                parts = [self.ladder[part] for part in combinations(subset, size - 1) if part]
-                self.ladder[subset] = self._information(logs[subset], _BITS).at_least(zero, *parts)
+        for subset in choose_subsets("every", self.names):
+            parts = [self.ladder[part] for part in combinations(subset, len(subset) - 1) if part]
+            self.ladder[subset] = self._information(logs[subset], _BITS).at_least(zero, *parts)
 
     def union(self, subsets: tuple[Subset, ...], names: Subset) -> Union:
         """Return the union information on cells, corrected for what quantisation lost of each subset.

@@ -101,8 +101,12 @@ def pair_values(
     settings: Settings,
     tell: Callable[[str], None],
     sort: str | None = None,
+    severe: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return plain values for each modality alone, pairs of those that know most, and all together."""
+    """Return plain values for each modality alone, pairs of those that know most, and all together.
+
+    `severe` holds warnings because of which the numbers cannot be trusted.
+    """
     target = prepare_target(values, name, settings.bins, settings.folds, sort)
     evidence = gather_evidence(material, target, groups, settings)
     names, labels = evidence.names, evidence.labels
@@ -136,7 +140,7 @@ def pair_values(
     for tests in (list(alone.values()), *([pair[part] for pair in pairs] for part in PARTS)):
         for number, p in zip(tests, holm([number["p"] for number in tests]), strict=True):
             number["p_corrected"] = p
-    doubts = [*target.severe, *signs.severe, *count_doubts(evidence, expected)]
+    doubts = [*severe, *target.severe, *signs.severe, *count_doubts(evidence, expected)]
     return {
         "verdict": f"CANNOT BE TRUSTED: {doubts[0]}" if doubts else _verdict(limits),
         "target": name,
@@ -153,7 +157,7 @@ def pair_values(
             *signs.others,
             *target.warnings,
         ],
-        "notes": [*_left_out(names, measured_pairs), *target.notes],
+        "notes": [*material.notes, *_left_out(names, measured_pairs), *target.notes],
     }
 
 
