@@ -10,7 +10,7 @@ import numpy as np
 from commlearn.batch import all_but_one
 from commlearn.information.estimate import Quantity, QuantityKey, measure
 from commlearn.information.evidence import Logs, best_logs
-from commlearn.information.experts.folds import half_width, standard_error
+from commlearn.information.experts.folds import half_width, make_folds, standard_error
 from commlearn.information.experts.posteriors import Evidence
 from commlearn.information.material import Settings
 from commlearn.seeds import numpy_generator
@@ -143,8 +143,21 @@ def _parts(evidence: Evidence, settings: Settings) -> list[tuple[np.ndarray, Evi
     else:
         half = (draw.permutation(units.max() + 1) % 2)[units]
     parts = [np.flatnonzero(half == part) for part in range(2 if len(units) < _ONE_HALF else 1)]
-    halves = [(rows, evidence.choose(rows, settings.seed)) for rows in parts if _is_enough(evidence, rows)]
+    halves = [(rows, _choose(evidence, rows, settings.seed)) for rows in parts if _is_enough(evidence, rows)]
     return [(rows, half) for rows, half in halves if not len(half.folds.unlearnable_classes(half.labels))]
+
+
+def _choose(evidence: Evidence, rows: np.ndarray, seed: int) -> Evidence:
+    """Return the evidence of some of the records, divided into new folds."""
+    labels, groups = evidence.labels[rows], evidence.groups
+    groups = None if groups is None else np.unique(groups[rows], return_inverse=True)[1]
+    return Evidence(
+        {name: block[rows] for name, block in evidence.blocks.items()},
+        {name: columns[rows] for name, columns in evidence.columns.items()},
+        {subset: block[rows] for subset, block in evidence.fused.items()},
+        labels,
+        make_folds(labels, groups, evidence.folds.count, seed),
+    )
 
 
 def _is_enough(evidence: Evidence, rows: np.ndarray) -> bool:

@@ -21,15 +21,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from commlearn.batch import Subset
 from commlearn.cores import cores, stated_threads
-from commlearn.information.experts.folds import (
-    LINEAR,
-    Expert,
-    Folds,
-    Stack,
-    fit_linear,
-    fit_stack,
-    make_folds,
-)
+from commlearn.information.experts.folds import LINEAR, Expert, Folds, Stack, fit_linear, fit_stack
 from commlearn.information.experts.models import (
     Recipe,
     boosting,
@@ -96,18 +88,6 @@ class Evidence:
     def of(self, subset: Subset) -> tuple[Array, ...]:
         """Return the components of each modality of a subset."""
         return tuple(self.blocks[name] for name in subset)
-
-    def choose(self, rows: np.ndarray, seed: int) -> Evidence:
-        """Return the evidence of some of the records, divided into new folds."""
-        labels = self.labels[rows]
-        groups = None if self.groups is None else np.unique(self.groups[rows], return_inverse=True)[1]
-        return Evidence(
-            {name: block[rows] for name, block in self.blocks.items()},
-            {name: columns[rows] for name, columns in self.columns.items()},
-            {subset: block[rows] for subset, block in self.fused.items()},
-            labels,
-            make_folds(labels, groups, self.folds.count, seed),
-        )
 
 
 @dataclass(frozen=True)
