@@ -181,10 +181,10 @@ def test_posteriors_do_not_depend_on_the_number_of_threads_nor_on_how_pairs_are_
     labels = draw.integers(0, 2, 150)
     blocks = {name: labels[:, None] + draw.normal(size=(150, 3)) for name in "ab"}
     folds = make_folds(labels, None, 3, 0)
-    evidence = Evidence(blocks, blocks, {}, labels, folds)
     by_order = []
     for threads in ("1", "4"):
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        evidence = Evidence(blocks, blocks, {}, labels, folds)
         by_order.append(fit_posteriors(evidence, choose_subsets("every", ("a", "b")), rich_family))
     one, other = (posteriors["a", "b"] for posteriors in by_order)
     assert (one.log == other.log).all()

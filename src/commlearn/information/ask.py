@@ -161,7 +161,7 @@ def _report(
     combination = combination_test(
         logs, posteriors, evidence.labels, evidence.folds, settings.permutations, settings.seed
     )
-    fused, raw = fused_logs(evidence, settings), raw_logs(inputs.material, target, evidence, settings)
+    fused, raw = fused_logs(evidence), raw_logs(inputs.material, target, evidence, settings)
     notes = [*inputs.material.notes, *target.notes]
     if target.numbers is not None and len(evidence.names) == 2:
         notes.append(gaussian_note(evidence, target.numbers))

@@ -157,6 +157,7 @@ def _choose(evidence: Evidence, rows: np.ndarray, seed: int) -> Evidence:
         {subset: block[rows] for subset, block in evidence.fused.items()},
         labels,
         make_folds(labels, groups, evidence.folds.count, seed),
+        seed,
     )
 
 

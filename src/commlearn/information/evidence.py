@@ -51,6 +51,7 @@ def gather_evidence(
         {subset: components(array, settings.components) for subset, array in material.fused.items()},
         target.labels,
         folds,
+        settings.seed,
     )
 
 
@@ -89,13 +90,13 @@ def best_logs(
         which can read any pairing of modalities.
     """
     labels = evidence.labels
-    logs, posteriors = _logs_of_folds(evidence, settings, tell)
+    logs, posteriors = _logs_of_folds(evidence, tell)
     estimates = [logs]
     for repeat in range(1, settings.repeats_of(len(labels))):
         folds = make_folds(labels, evidence.groups, settings.folds, settings.seed + 1000 * repeat)
         if not len(folds.unlearnable_classes(labels)):
             again = replace(evidence, folds=folds)
-            estimates.append(_logs_of_folds(again, settings, lambda what: tell(f"{what}, other folds"))[0])
+            estimates.append(_logs_of_folds(again, lambda what: tell(f"{what}, other folds"))[0])
     if len(estimates) > 1:
         logs = {
             subset: log_softmax(np.mean([estimate[subset] for estimate in estimates], axis=0), axis=1)
@@ -104,24 +105,20 @@ def best_logs(
     return logs, posteriors
 
 
-def _logs_of_folds(
-    evidence: Evidence, settings: Settings, tell: Callable[[str], None]
-) -> tuple[Logs, dict[Subset, Posterior]]:
+def _logs_of_folds(evidence: Evidence, tell: Callable[[str], None]) -> tuple[Logs, dict[Subset, Posterior]]:
     """Return what `best_logs` returns, for a single division into folds.
 
     Each subset's posterior is combined with those of its fused embedding and of the subsets inside it. Either
     every subset has a fused embedding or none has. Otherwise a larger subset would be credited with what the
     fusion of a smaller one shows.
     """
-    posteriors = fit_posteriors(
-        evidence, choose_subsets("every", evidence.names), rich_family, settings.seed, tell
-    )
+    posteriors = fit_posteriors(evidence, choose_subsets("every", evidence.names), rich_family, tell)
     logs = {subset: posterior.log for subset, posterior in posteriors.items()}
     fused = evidence.fused if len(evidence.names) <= MOST_FUSED else {}
     joined: Logs = {}
     for subset, block in fused.items():
         tell(f"reading the fused embedding of {' + '.join(subset)}")
-        fused_log = _log_of_block(block, evidence, rich_family, settings)
+        fused_log = _log_of_block(block, evidence, rich_family)
         parts = [logs[subset], fused_log, *(log for part, log in joined.items() if set(part) < set(subset))]
         joined[subset] = fit_stack(parts, evidence.labels, evidence.folds).combine(parts)
     return logs | joined, posteriors
@@ -141,20 +138,20 @@ def linear_logs(evidence: Evidence, posteriors: Mapping[Subset, Posterior]) -> L
     return {subset: posterior.log for subset, posterior in probes.items()}
 
 
-def fused_logs(evidence: Evidence, settings: Settings) -> Logs | None:
+def fused_logs(evidence: Evidence) -> Logs | None:
     """Return a linear probe's posteriors from the model's own embedding of each subset, if there is one."""
     if evidence.names not in evidence.fused:
         return None
     blocks = {(name,): block for name, block in evidence.blocks.items()} | evidence.fused
     return {
-        subset: _log_of_block(blocks[subset], evidence, linear_family, settings)
+        subset: _log_of_block(blocks[subset], evidence, linear_family)
         for subset in choose_subsets("every", evidence.names)
     }
 
 
-def _log_of_block(block: Array, evidence: Evidence, family: Family, settings: Settings) -> Array:
+def _log_of_block(block: Array, evidence: Evidence, family: Family) -> Array:
     of_block = replace(evidence, blocks={"fused": block}, columns={"fused": block})
-    return fit_posteriors(of_block, [("fused",)], family, settings.seed)[("fused",)].log
+    return fit_posteriors(of_block, [("fused",)], family)[("fused",)].log
 
 
 def raw_logs(material: Material, target: Target, evidence: Evidence, settings: Settings) -> Logs | None:

@@ -110,7 +110,7 @@ def pair_values(
     target = prepare_target(values, name, settings.bins, settings.folds, sort)
     evidence = gather_evidence(material, target, groups, settings)
     names, labels = evidence.names, evidence.labels
-    posteriors, measured_pairs = _posteriors(evidence, settings, tell)
+    posteriors, measured_pairs = _posteriors(evidence, tell)
     # Enough permutations for one of so many tests to stand out after the correction.
     enough = round(max(len(names), len(measured_pairs)) / PRESENT)
     settings = replace(settings, permutations=max(settings.permutations, enough))
@@ -186,7 +186,7 @@ def _verdict(limits: Limits) -> str:
 
 
 def _posteriors(
-    evidence: Evidence, settings: Settings, tell: Callable[[str], None]
+    evidence: Evidence, tell: Callable[[str], None]
 ) -> tuple[dict[Subset, Posterior], list[Subset]]:
     """Return posteriors of each modality alone, of pairs and of all together, and the pairs read."""
     names = evidence.names
@@ -195,13 +195,13 @@ def _posteriors(
     count = len(single) + pairs * (pairs - 1) // 2 + 1
     steps = iter(range(1, count + 1))
     tell_step: Callable[[str], None] = lambda text: tell(f"{text} ({next(steps)} of {count})")  # noqa: E731
-    singles = fit_posteriors(evidence, single, rich_family, settings.seed, tell_step)
+    singles = fit_posteriors(evidence, single, rich_family, tell_step)
     bits = {
         subset: information_in(posterior.log, evidence.labels).bits for subset, posterior in singles.items()
     }
     best = sorted(sorted(single, key=lambda subset: -bits[subset])[:MOST_PAIRED], key=single.index)
     measured_pairs: list[Subset] = [(*one, *other) for one, other in combinations(best, 2)]
-    joint = fit_posteriors(evidence, [*measured_pairs, names], rich_family, settings.seed, tell_step, singles)
+    joint = fit_posteriors(evidence, [*measured_pairs, names], rich_family, tell_step, singles)
     return joint, measured_pairs
 
 

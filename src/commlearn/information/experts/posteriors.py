@@ -63,18 +63,21 @@ _MANY_RECORDS = 5000  # records from which one large network per fold is enough
 _CLUSTERS = (8, 32)  # number of clusters whose memberships networks read: with few records, with many
 
 Fit = Callable[[], Expert]
-Family = Callable[["Features", Subset], list[Fit]]
+Family = Callable[["Evidence", Subset], list[Fit]]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Features, labels and folds of the records of a report."""
+    """Features, labels and folds of the records of a report, which its experts read."""
 
     blocks: dict[str, Array]  # principal components of each modality
     columns: dict[str, Array]  # all columns of each modality, standardised
     fused: dict[Subset, Array]  # principal components of a model's own embedding of subsets
     labels: np.ndarray  # 0, ..., classes - 1
     folds: Folds  # the fold in which each record is held out, and the groups
+    seed: int = 0  # seed of clusters and networks
+    _memberships: dict[tuple[str, int], Array] = field(default_factory=dict, init=False)
+    _lock: Lock = field(default_factory=Lock, init=False)
 
     @property
     def groups(self) -> np.ndarray | None:
@@ -89,22 +92,12 @@ class Evidence:
         """Return the components of each modality of a subset."""
         return tuple(self.blocks[name] for name in subset)
 
-
-@dataclass(frozen=True)
-class Features:
-    """Inputs of the experts: the evidence, and soft clusters of each modality, found once."""
-
-    evidence: Evidence
-    seed: int
-    _memberships: dict[tuple[str, int], Array] = field(default_factory=dict)
-    _lock: Lock = field(default_factory=Lock)
-
     def clusters(self, subset: Subset, count: int) -> tuple[Array, ...]:
-        """Return the cluster memberships for each modality, (records, count)."""
+        """Return memberships in soft clusters of each modality, (records, count), which are found once."""
         with self._lock:
             for name in subset:
                 if (name, count) not in self._memberships:
-                    self._memberships[name, count] = memberships(self.evidence.blocks[name], count, self.seed)
+                    self._memberships[name, count] = memberships(self.blocks[name], count, self.seed)
         return tuple(self._memberships[name, count] for name in subset)
 
 
@@ -135,7 +128,6 @@ def fit_posteriors(
     evidence: Evidence,
     subsets: Sequence[Subset],
     family: Family,
-    seed: int = 0,
     tell: Callable[[str], None] = lambda what: None,
     smaller: Mapping[Subset, Posterior] | None = None,
 ) -> dict[Subset, Posterior]:
@@ -144,9 +136,8 @@ def fit_posteriors(
     All experts of a family are fitted in parallel, on all cores. `smaller` holds posteriors fitted before.
     """
     posteriors: dict[Subset, Posterior] = dict(smaller or {})
-    features = Features(evidence, seed)
     with ignore_convergence_warnings(), workers() as pool:
-        fits = {subset: [pool.submit(fit) for fit in family(features, subset)] for subset in subsets}
+        fits = {subset: [pool.submit(fit) for fit in family(evidence, subset)] for subset in subsets}
         for subset in subsets:
             tell(f"fitting experts for {' + '.join(subset)}")
             experts = [fit.result() for fit in fits[subset]]
@@ -168,31 +159,29 @@ def stack_posterior(
     return Posterior(subset, list(experts), parts, stack, stack.combine(logs))
 
 
-def linear_family(features: Features, subset: Subset) -> list[Fit]:
+def linear_family(evidence: Evidence, subset: Subset) -> list[Fit]:
     """Return the fits of linear probes, with two strengths of penalty."""
-    evidence = features.evidence
     blocks = evidence.of(subset)
     return [partial(fit_linear, blocks, evidence.labels, evidence.folds, strength) for strength in LINEAR]
 
 
-def rich_family(features: Features, subset: Subset) -> list[Fit]:
+def rich_family(evidence: Evidence, subset: Subset) -> list[Fit]:
     """Return the fits of linear probes, boosting, small networks and cluster tables of several sizes.
 
     For combinations there are product models too.
     """
-    evidence, seed = features.evidence, features.seed
-    blocks, labels, folds = evidence.of(subset), evidence.labels, evidence.folds
+    blocks, labels, folds, seed = evidence.of(subset), evidence.labels, evidence.folds, evidence.seed
 
     def network_of_clusters(product: bool) -> Expert:
         """Read components and cluster memberships, so that effects of cluster pairs are easier to learn."""
         count = int(np.clip(len(labels) // 60, *_CLUSTERS))
-        pairs = zip(blocks, features.clusters(subset, count), strict=True)
+        pairs = zip(blocks, evidence.clusters(subset, count), strict=True)
         inputs = tuple(np.concatenate([block, members * count**0.5], axis=1) for block, members in pairs)
         recipe = Recipe(copies=2 if len(labels) < _MANY_RECORDS else 1)
         return fit_networks(inputs, labels, folds, seed, product, recipe)
 
     def table(clusters: int) -> Expert:
-        return fit_table(features.clusters(subset, clusters), labels, folds)
+        return fit_table(evidence.clusters(subset, clusters), labels, folds)
 
     columns = tuple(evidence.columns[name] for name in subset)
     # A linear probe of the most informative columns, too, if there are fewer components than columns.
@@ -211,7 +200,7 @@ def rich_family(features: Features, subset: Subset) -> list[Fit]:
         fits += [partial(network_of_clusters, product) for product in (False, True)]
         fits.append(partial(fit_networks, leading, labels, folds, seed))
     tables = [partial(table, clusters) for clusters in _cluster_counts(len(subset), len(labels))]
-    return [*linear_family(features, subset), *fits, *tables]
+    return [*linear_family(evidence, subset), *fits, *tables]
 
 
 def _on_pairs(blocks: tuple[Array, ...], labels: np.ndarray, folds: Folds, seed: int) -> list[Fit]:
