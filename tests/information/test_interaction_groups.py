@@ -13,10 +13,10 @@ from scipy.stats import t
 import commlearn as cl
 from commlearn.information import Settings
 from commlearn.information.curve import _parts
-from commlearn.information.evidence import Evidence
 from commlearn.information.experts import posteriors
 from commlearn.information.experts.folds import Folds, fit_stack, make_folds, standard_error, tail
 from commlearn.information.experts.models import Recipe, _split
+from commlearn.information.experts.posteriors import Evidence
 from commlearn.information.material import Material
 from commlearn.information.nulls import Exchange, combination_test, label_tests, missing_tests
 from commlearn.information.pairs import pair_values
@@ -275,7 +275,7 @@ def test_the_luck_of_few_groups_moves_no_weights():
         folds = make_folds(labels, group, 5, 0)
         own = [log_softmax(1.5 * draw.normal(size=(50, 2))[group], axis=1) for _ in range(8)]
         for name, one in (("groups", folds), ("records", Folds(folds.of, folds.count))):
-            log = fit_stack(own, labels, one).combine(own, folds.identity_rows(1))
+            log = fit_stack(own, labels, one).combine(own)
             totals[name].append(1 + log[np.arange(600), labels].mean() / np.log(2))
     assert np.mean(totals["groups"]) > np.mean(totals["records"]) + 0.02  # chance fits are trusted less
 

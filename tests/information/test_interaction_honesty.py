@@ -10,14 +10,15 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 import commlearn as cl
+from commlearn.batch import choose_subsets
 from commlearn.errors import CommlearnError
 from commlearn.information import InteractionReport, Settings, diagnose
 from commlearn.information.ask import ask
 from commlearn.information.curve import Curve, Growth
 from commlearn.information.estimate import QuantityKey
-from commlearn.information.evidence import Evidence, gather_evidence
+from commlearn.information.evidence import gather_evidence
 from commlearn.information.experts.folds import make_folds
-from commlearn.information.experts.posteriors import all_subsets
+from commlearn.information.experts.posteriors import Evidence
 from commlearn.information.material import Material, from_arrays, prepare_target
 from commlearn.information.sources import GatheredInputs
 from commlearn.information.views import Limits, learnable_share, make_view
@@ -299,7 +300,7 @@ def test_a_category_that_holds_the_target_is_named(first):
 
 def test_without_a_curve_nothing_is_claimed_about_more_records():
     _, target = noise(600, 4)
-    even = dict.fromkeys(all_subsets(("a", "b")), np.log(np.full((600, 2), 0.5)))
+    even = dict.fromkeys(choose_subsets("every", ("a", "b")), np.log(np.full((600, 2), 0.5)))
     given = Evidence({}, {}, {}, target, make_folds(target, None, 5, 0))
     view = make_view(even, given, QUICK)
     diagnosis, doubts = diagnose.diagnose(even, view, Curve({}, {}), Limits(1.0), given, [], 0.0)
@@ -310,7 +311,7 @@ def test_without_a_curve_nothing_is_claimed_about_more_records():
 def test_a_unique_part_of_three_modalities_that_grows_is_in_the_verdict():
     arrays, target = noise(300, 4)
     arrays["c"] = arrays["a"] + 1.0
-    names = all_subsets(tuple(arrays))
+    names = choose_subsets("every", tuple(arrays))
     even = dict.fromkeys(names, np.log(np.full((300, 2), 0.5)))
     growth = {QuantityKey("unique", (("a",),)): Growth(0.2, 0.01)}
     settled = Evidence({}, {}, {}, target, make_folds(target, None, 5, 0))

@@ -11,6 +11,7 @@ import pytest
 from known_decompositions import known_twins
 from scipy.special import log_softmax
 
+from commlearn.batch import choose_subsets
 from commlearn.datasets.trifeature import Trifeature
 from commlearn.errors import CommlearnError
 from commlearn.information.diagnose import _copies, _whole_copies
@@ -26,7 +27,7 @@ from commlearn.information.evidence import all_columns, components, group_codes
 from commlearn.information.experts import posteriors
 from commlearn.information.experts.folds import fit_stack, make_folds, standard_error
 from commlearn.information.experts.models import Recipe, _gradient, _loss, _start, screened_columns
-from commlearn.information.experts.posteriors import all_subsets, fit_posteriors, fit_table, rich_family
+from commlearn.information.experts.posteriors import Evidence, fit_posteriors, fit_table, rich_family
 from commlearn.information.material import label_columns, prepare_target
 from commlearn.information.nulls import Exchange, label_tests
 from commlearn.information.pid import broja
@@ -114,7 +115,7 @@ def test_cells_keep_a_binary_posterior_and_the_class_shares():
     log = np.log(np.stack([1 - chance, chance], axis=1))
     cells = soft_cells(log, 15)
     assert cells.sum(axis=1) == pytest.approx(np.ones(5000))
-    table = cell_table(cells, log, labels, 10.0)
+    table = cell_table(cells, log, labels, np.ones(5000))
     assert table.sum(axis=0) == pytest.approx(np.bincount(labels) / 5000, abs=1e-9)
 
 
@@ -147,14 +148,14 @@ def test_tables_of_joint_cells_are_counted_some_records_at_a_time(monkeypatch):
     labels = draw.integers(0, 3, 400)
     members = tuple(draw.dirichlet(np.ones(9), size=400) for _ in range(3))
     folds = make_folds(labels, None, 5, 0)
-    logits, peaks = [], []
+    logs, peaks = [], []
     for at_once in (2**23, 5000):
         monkeypatch.setattr(posteriors, "_AT_ONCE", at_once)
         tracemalloc.start()
-        logits.append(fit_table(members, labels, folds).logits(folds.identity_rows(3)))
+        logs.append(fit_table(members, labels, folds).log())
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert logits[1] == pytest.approx(logits[0], abs=1e-12)
+    assert logs[1] == pytest.approx(logs[0], abs=1e-12)
     assert peaks[1] < 8 * 400 * 9**3 / 2 < peaks[0]
 
 
@@ -164,7 +165,7 @@ def test_a_stack_of_useless_experts_says_the_class_shares():
     noise = [log_softmax(3 * draw.normal(size=(2000, 2)), axis=1) for _ in range(3)]
     folds = make_folds(labels, None, 5, 0)
     stack = fit_stack(noise, labels, folds)
-    claims = np.exp(stack.combine(noise, folds.identity_rows(1)))
+    claims = np.exp(stack.combine(noise))
     assert claims[:, 1].mean() == pytest.approx(labels.mean(), abs=0.02)
     assert claims[:, 1].std() < 0.05
 
@@ -183,13 +184,14 @@ def test_posteriors_do_not_depend_on_the_number_of_threads_nor_on_how_pairs_are_
     by_order = []
     for threads in ("1", "4"):
         monkeypatch.setenv("OMP_NUM_THREADS", threads)
-        by_order.append(fit_posteriors(blocks, all_subsets("ab"), labels, folds, rich_family))
+        evidence = Evidence(blocks, blocks, {}, labels, folds)
+        by_order.append(fit_posteriors(evidence, choose_subsets("every", ("a", "b")), rich_family))
     one, other = (posteriors["a", "b"] for posteriors in by_order)
     assert (one.log == other.log).all()
     order = Exchange(folds.of).draw(draw)
     rows = {"a": np.arange(150), "b": order}
     again = one.parts[1]
-    claims = [log_softmax(expert.logits([order]), axis=1) for expert in again.experts]
+    claims = [expert.log([order]) for expert in again.experts]
     assert again.paired(rows) == pytest.approx(again.stack.combine(claims, [order]), abs=1e-5)
     assert np.abs(one.paired(rows) - one.log).max() > 0.01
 

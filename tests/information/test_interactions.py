@@ -16,6 +16,7 @@ from sklearn.datasets import load_digits
 from sklearn.kernel_ridge import KernelRidge
 
 import commlearn as cl
+from commlearn.batch import choose_subsets
 from commlearn.errors import CommlearnError
 from commlearn.information import InteractionReport, LabelReports, Settings, evidence
 from commlearn.information import calibrate as calibration
@@ -24,7 +25,7 @@ from commlearn.information.ask import ask
 from commlearn.information.calibrate import Twin, calibrate, calibrate_like
 from commlearn.information.curve import Curve, Growth
 from commlearn.information.estimate import QuantityKey, information_of
-from commlearn.information.experts.posteriors import all_subsets, linear_family
+from commlearn.information.experts.posteriors import linear_family
 from commlearn.information.material import Material, label_columns, prepare_target
 from commlearn.information.pid import Pid, order_spectrum
 from commlearn.information.sources import GatheredInputs, gather
@@ -135,7 +136,7 @@ def test_what_the_fusion_of_a_pair_shows_is_credited_to_pairs(names):
     bits = draw.integers(0, 2, size=(2, 240))
     shown = (bits[0] ^ bits[1])[:, None] + 0.1 * draw.normal(size=(240, 2))
     arrays = {name: draw.normal(size=(240, 2)) for name in names}  # noise, without the fusion
-    subsets = [subset for subset in all_subsets(names) if len(subset) > 1]
+    subsets = [subset for subset in choose_subsets("every", names) if len(subset) > 1]
     fused = {subset: shown if {"a", "b"} <= set(subset) else 0 * shown for subset in subsets}
     gathered = GatheredInputs(
         Material(arrays, fused), lambda target: (target, "xor"), 240, np.arange(240), None

@@ -123,6 +123,17 @@ def test_interactions_of_a_method_that_saw_labels_leave_its_training_rows_out(su
     assert (asked.select(table["ill"].to_numpy()) == gathered.about("ill").values).all()
 
 
+@pytest.mark.parametrize("surplus", [-1, 1])
+def test_values_of_other_rows_than_the_offered_ones_are_refused(supervised, surplus):
+    """A longer target used to be read at the wrong rows in silence."""
+    run, table, _ = supervised
+    values = np.arange(len(table) + surplus) % 2
+    with pytest.raises(DataError, match=f"target 'target' has {len(values)} values"):
+        gather(run, table, None, None).about(values)
+    with pytest.raises(DataError, match=f"groups has {len(values)} values"):
+        gather(run, table, None, values)
+
+
 def test_rows_that_were_all_seen_with_labels_are_refused_through_every_door(supervised, tmp_path):
     run, table, _ = supervised
     seen = readout_rows(run, table).fit

@@ -14,7 +14,6 @@ from commlearn.information.curve import Curve, learning_curve
 from commlearn.information.diagnose import diagnose, gaussian_note, leak_signs
 from commlearn.information.evidence import (
     MOST_FUSED,
-    Evidence,
     Logs,
     best_logs,
     fused_logs,
@@ -23,6 +22,7 @@ from commlearn.information.evidence import (
     model_logs,
     raw_logs,
 )
+from commlearn.information.experts.posteriors import Evidence
 from commlearn.information.material import MOST_MODALITIES, Settings, label_columns, prepare_target
 from commlearn.information.nulls import combination_test, missing_tests
 from commlearn.information.pairs import PairReport, pair_values
@@ -138,7 +138,12 @@ def _report(
                 f"predictions= and posteriors= cover every subset, but of {count} modalities only pairs "
                 f"are measured; choose at most {MOST_MODALITIES} with modalities=."
             )
-        return _pair_report(inputs, settings, tell)
+        material, groups = inputs.material, inputs.groups
+        return PairReport(
+            pair_values(
+                material, inputs.values, inputs.name, groups, settings, tell, inputs.sort, inputs.warnings
+            )
+        )
     start = time.perf_counter()
     target = prepare_target(inputs.values, inputs.name, settings.bins, settings.folds, inputs.sort)
     evidence = gather_evidence(inputs.material, target, inputs.groups, settings)
@@ -156,7 +161,7 @@ def _report(
     combination = combination_test(
         logs, posteriors, evidence.labels, evidence.folds, settings.permutations, settings.seed
     )
-    fused, raw = fused_logs(evidence, settings), raw_logs(inputs.material, target, evidence, settings)
+    fused, raw = fused_logs(evidence), raw_logs(inputs.material, target, evidence, settings)
     notes = [*inputs.material.notes, *target.notes]
     if target.numbers is not None and len(evidence.names) == 2:
         notes.append(gaussian_note(evidence, target.numbers))
@@ -185,16 +190,6 @@ def _report(
         warnings=(*doubts, *missing_tests(evidence.labels, evidence.folds), *signs.others, *target.warnings),
         notes=tuple(notes),
     )
-
-
-def _pair_report(inputs: TargetInputs, settings: Settings, tell: Callable[[str], None]) -> PairReport:
-    material, groups = inputs.material, inputs.groups
-    values = pair_values(material, inputs.values, inputs.name, groups, settings, tell, inputs.sort)
-    values["warnings"] = [*inputs.warnings, *values["warnings"]]
-    if inputs.warnings:
-        values["verdict"] = f"CANNOT BE TRUSTED: {inputs.warnings[0]}"
-    values["notes"] = [*material.notes, *values["notes"]]
-    return PairReport(values)
 
 
 def judge(

@@ -80,10 +80,7 @@ def _channel(values: int, separation: float, bins: int) -> Array:
     grid = np.linspace(centres[0] - 6, centres[-1] + 6, 20_001)
     mixture = norm.cdf(grid[:, None] - centres).mean(axis=1)
     edges = np.interp(np.linspace(0, 1, bins + 1)[1:-1], mixture, grid)
-    cumulative = np.concatenate(
-        [np.zeros((values, 1)), norm.cdf(edges - centres[:, None]), np.ones((values, 1))], 1
-    )
-    return np.diff(cumulative, axis=1)
+    return np.diff(norm.cdf(edges - centres[:, None]), axis=1, prepend=0.0, append=1.0)
 
 
 def _spread(scalar: Array, dimensions: int, draw: np.random.Generator) -> Array:

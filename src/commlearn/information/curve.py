@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from commlearn.batch import all_but_one
 from commlearn.information.estimate import Quantity, QuantityKey, measure
-from commlearn.information.evidence import Evidence, Logs, best_logs
-from commlearn.information.experts.folds import half_width, standard_error
+from commlearn.information.evidence import Logs, best_logs
+from commlearn.information.experts.folds import half_width, make_folds, standard_error
+from commlearn.information.experts.posteriors import Evidence
 from commlearn.information.material import Settings
 from commlearn.seeds import numpy_generator
 
@@ -65,21 +67,14 @@ def learning_curve(evidence: Evidence, logs: Logs, settings: Settings) -> Curve:
     halves = [_point(half, best_logs(half, once)[0], settings) for _, half in chosen]
     records = len(evidence.labels)
     grouped = ({records // 2: halves} if halves else {}) | {records: [full]}
-    return Curve(
-        {
-            key: {
-                size: _mean([point.numbers[key].bits for point in points]) for size, points in grouped.items()
-            }
-            for key in full.numbers
-        },
-        {
-            name: [
-                _mean_gain(size, [point.gains[name] for point in points]) for size, points in grouped.items()
-            ]
-            for name in evidence.names
-        },
-        _growth(full, halves, [rows for rows, _ in chosen], evidence.groups),
-    )
+    numbers: dict[QuantityKey, dict[int, float]] = {key: {} for key in full.numbers}
+    worth: dict[str, list[Gain]] = {name: [] for name in evidence.names}
+    for size, points in grouped.items():
+        for key, bits_at in numbers.items():
+            bits_at[size] = float(np.mean([point.numbers[key].bits for point in points]))
+        for name, gains in worth.items():
+            gains.append(_mean_gain(size, [point.gains[name] for point in points]))
+    return Curve(numbers, worth, _growth(full, halves, [rows for rows, _ in chosen], evidence.groups))
 
 
 class _Point(NamedTuple):
@@ -94,8 +89,7 @@ def _point(evidence: Evidence, logs: Logs, settings: Settings) -> _Point:
     labels, groups, names = evidence.labels, evidence.groups, measured.names
     weight = len(labels) / (np.bincount(labels)[labels] * len(np.unique(labels)))  # for balanced accuracy
     gains, ladder = {}, measured.ladder
-    for name in names:
-        rest = tuple(other for other in names if other != name)
+    for name, rest in zip(names, all_but_one(names), strict=True):
         gain = ladder[names] - ladder[rest]
         correct = [(logs[subset].argmax(axis=1) == labels).astype(float) for subset in (names, rest)]
         hits = weight * (correct[0] - correct[1])
@@ -114,21 +108,11 @@ def _point(evidence: Evidence, logs: Logs, settings: Settings) -> _Point:
     return _Point(measured.numbers, gains)
 
 
-def _mean(numbers: list[float]) -> float:
-    return float(np.mean(numbers))
-
-
 def _mean_gain(size: int, gains: list[Gain]) -> Gain:
     """Return the mean over the parts of one size; intervals stay as wide as those of a single part."""
-    low, high = np.mean([gain.bits_interval for gain in gains], axis=0)
-    accuracy_low, accuracy_high = np.mean([gain.accuracy_interval for gain in gains], axis=0)
-    return Gain(
-        size,
-        _mean([gain.bits for gain in gains]),
-        (float(low), float(high)),
-        _mean([gain.accuracy for gain in gains]),
-        (float(accuracy_low), float(accuracy_high)),
-    )
+    rows = [(gain.bits, *gain.bits_interval, gain.accuracy, *gain.accuracy_interval) for gain in gains]
+    bits, low, high, accuracy, accuracy_low, accuracy_high = np.mean(rows, axis=0).tolist()
+    return Gain(size, bits, (low, high), accuracy, (accuracy_low, accuracy_high))
 
 
 def _growth(
@@ -159,8 +143,22 @@ def _parts(evidence: Evidence, settings: Settings) -> list[tuple[np.ndarray, Evi
     else:
         half = (draw.permutation(units.max() + 1) % 2)[units]
     parts = [np.flatnonzero(half == part) for part in range(2 if len(units) < _ONE_HALF else 1)]
-    candidates = [(rows, evidence.choose(rows, settings)) for rows in parts if _is_enough(evidence, rows)]
-    return [(rows, part) for rows, part in candidates if not len(part.folds.unlearnable_classes(part.labels))]
+    halves = [(rows, _choose(evidence, rows, settings.seed)) for rows in parts if _is_enough(evidence, rows)]
+    return [(rows, half) for rows, half in halves if not len(half.folds.unlearnable_classes(half.labels))]
+
+
+def _choose(evidence: Evidence, rows: np.ndarray, seed: int) -> Evidence:
+    """Return the evidence of some of the records, divided into new folds."""
+    labels, groups = evidence.labels[rows], evidence.groups
+    groups = None if groups is None else np.unique(groups[rows], return_inverse=True)[1]
+    return Evidence(
+        {name: block[rows] for name, block in evidence.blocks.items()},
+        {name: columns[rows] for name, columns in evidence.columns.items()},
+        {subset: block[rows] for subset, block in evidence.fused.items()},
+        labels,
+        make_folds(labels, groups, evidence.folds.count, seed),
+        seed,
+    )
 
 
 def _is_enough(evidence: Evidence, rows: np.ndarray) -> bool:

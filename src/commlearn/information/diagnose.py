@@ -12,20 +12,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_softmax
 from scipy.stats import rankdata
 from sklearn.linear_model import RidgeCV
+from sklearn.metrics.cluster import contingency_matrix
 from sklearn.neighbors import NearestNeighbors
 
 from commlearn.information.curve import Curve
 from commlearn.information.estimate import cell_count, information_in, information_of, subset_name
-from commlearn.information.evidence import Evidence, Logs
+from commlearn.information.evidence import Logs
 from commlearn.information.experts.folds import Folds, fit_linear, make_folds
-from commlearn.information.experts.posteriors import ignore_convergence_warnings
+from commlearn.information.experts.models import boosting, fit_reduced, screened_columns
+from commlearn.information.experts.posteriors import Evidence, ignore_convergence_warnings
 from commlearn.information.material import Material, Settings, Target
 from commlearn.information.pid.marginals import Array
-from commlearn.information.row_order import order_signs
 from commlearn.information.views import LEARNABLE, Estimate, Limits, View
+from commlearn.probes.row_order import is_serial, serial_modality
 from commlearn.seeds import numpy_generator
 from commlearn.tables.leaks import is_continuous
 
@@ -59,11 +60,9 @@ def gaussian_note(evidence: Evidence, numbers: Array) -> str:
 
 def _bits(block: Array, numbers: Array, evidence: Evidence) -> float:
     predicted = np.empty(len(numbers))
-    for fold in range(evidence.folds.count):
-        train = evidence.folds.of != fold
-        if train.all():  # few groups may leave a fold without records
-            continue
-        predicted[~train] = RidgeCV(_PENALTIES).fit(block[train], numbers[train]).predict(block[~train])
+    for train in evidence.folds.training():
+        if not train.all():  # few groups may leave a fold without records
+            predicted[~train] = RidgeCV(_PENALTIES).fit(block[train], numbers[train]).predict(block[~train])
     unexplained = ((predicted - numbers) ** 2).mean() / numbers.var()
     return float(max(0.0, -0.5 * np.log2(np.clip(unexplained, 1e-9, 1.0))))
 
@@ -81,6 +80,8 @@ _NEIGHBOURS, _JUMP, _NEAR_SHARE = 16, 8.0, 0.25  # neighbours per record; factor
 _TWINS, _CLEARLY = 5, 6.0  # most near-copies of a record to look for; standard errors of their likeness
 _EQUAL = 1e-6  # distance of standardised records up to which they are equal: roundings add up to 1e-7
 _SAMPLE = 500  # records whose neighbours are searched
+_LOST_BITS = 0.05  # bits lost from which the order of the rows is worth a warning
+_MOST_LOST = 0.2  # share of bits lost to the order above which the numbers cannot be trusted
 _RECOGNISED = (  # what follows from copies of records, before what groups are to keep together
     "records with a copy on the other side of a fold can be recognised rather than predicted, so the numbers "
     "are too high; pass groups= that keep"
@@ -113,7 +114,7 @@ def leak_signs(material: Material, target: Target, evidence: Evidence, settings:
         severe += [sign for name, values in given for sign in _numbered_groups(name, values, target)]
     else:
         ungrouped_folds = make_folds(evidence.labels, None, settings.folds, settings.seed)
-        leaked = _information(evidence, ungrouped_folds) - _information(evidence, evidence.folds)
+        leaked = _linear_bits(evidence, ungrouped_folds) - _linear_bits(evidence, evidence.folds)
         others = []  # what is only alike may be alike in several groups
         if leaked >= _LEAKED_BITS:
             others.append(
@@ -121,7 +122,7 @@ def leak_signs(material: Material, target: Target, evidence: Evidence, settings:
                 "of a fold; if the groups are finer than the real dependence between records, these numbers "
                 "are still too high"
             )
-    serial, mildly_serial = order_signs(evidence, target.name)
+    serial, mildly_serial = _order_signs(evidence, target.name)
     return Signs([*severe, *serial], [*others, *mildly_serial, *_lost_columns(evidence)])
 
 
@@ -188,13 +189,11 @@ def _numbered_groups(name: str, values: Array, target: Target) -> list[str]:
     """Return a warning about the first column that seems to number groups of records with the same class."""
     records = len(values)
     for index, column in enumerate(values.T):
-        _, codes, counts = np.unique(column, return_inverse=True, return_counts=True)
+        counts = np.unique(column, return_counts=True)[1]
         if not (_LEAST_GROUPS <= len(counts) <= records / 2 and counts.max() <= records / 10):
             continue
-        table = np.zeros((len(counts), len(target.classes)))
-        np.add.at(table, (codes, target.labels), 1)
-        repeated = counts > 1
-        purity = float(table[repeated].max(axis=1).sum() / counts[repeated].sum())
+        repeated = contingency_matrix(column, target.labels)[counts > 1]  # (values, classes)
+        purity = float(repeated.max(axis=1).sum() / repeated.sum())
         share = np.bincount(target.labels).max() / records
         if purity > 1 - _IMPURITY * (1 - share):
             return [
@@ -205,33 +204,30 @@ def _numbered_groups(name: str, values: Array, target: Target) -> list[str]:
 
 
 def _near_copies(evidence: Evidence) -> list[str]:
-    """Return a warning if many records have a few very near neighbours and no others nearby.
+    """Return the first warning that many records have a few very near neighbours and no others nearby.
 
-    Each modality is checked, and all of them joined. In a smooth cloud, the distance to the next neighbour
+    Each modality is checked, then all of them joined. In a smooth cloud, the distance to the next neighbour
     grows gradually, and the share of neighbours of the record's class falls gradually. A jump means that the
     nearer ones are copies of the record with some jitter. Neighbours of the same group do not count.
     """
     joined = {**evidence.columns, "all modalities": np.concatenate(list(evidence.columns.values()), axis=1)}
     records = len(evidence.labels)
     sample = numpy_generator(0, "interactions near copies").permutation(records)[:_SAMPLE]
-    warnings = []
     for name, columns in joined.items():
         if columns.shape[1] < 2 or records < 10 * _NEIGHBOURS:
             continue
-        distances, rows = (
-            NearestNeighbors(n_neighbors=_NEIGHBOURS + 1).fit(columns).kneighbors(columns[sample])
-        )
-        distances, rows = distances[:, 1:], rows[:, 1:]
+        search = NearestNeighbors(n_neighbors=_NEIGHBOURS + 1).fit(columns)
+        distances, rows = (part[:, 1:] for part in search.kneighbors(columns[sample]))
         share = max(
             _share_of_jumps(distances, rows, sample, evidence) if columns.shape[1] >= _LEAST_COLUMNS else 0.0,
             _share_of_twins(distances, rows, sample, evidence),
         )
         if share > _NEAR_SHARE:
-            warnings.append(
+            return [
                 f"{100 * share:.0f} % of the records have near-copies in {name}: {_RECOGNISED} near-copies "
                 "together, or leave them out"
-            )
-    return warnings[:1]
+            ]
+    return []
 
 
 def _share_of_jumps(distances: Array, rows: np.ndarray, sample: np.ndarray, evidence: Evidence) -> float:
@@ -264,12 +260,59 @@ def _share_of_twins(distances: Array, rows: np.ndarray, sample: np.ndarray, evid
     return min(1.0, drop / float(1 - class_shares @ class_shares))
 
 
-def _information(evidence: Evidence, folds: Folds) -> float:
-    blocks = tuple(evidence.blocks.values())
-    with ignore_convergence_warnings():
-        probe = fit_linear(blocks, evidence.labels, folds, 0.1)
-    log = log_softmax(probe.logits(folds.identity_rows(len(blocks))), axis=1)
-    return information_in(log, evidence.labels).bits
+@ignore_convergence_warnings()
+def _linear_bits(evidence: Evidence, folds: Folds) -> float:
+    """Return the bits that a linear probe finds."""
+    probe = fit_linear(tuple(evidence.blocks.values()), evidence.labels, folds, 0.1)
+    return information_in(probe.log(), evidence.labels).bits
+
+
+@ignore_convergence_warnings()
+def _simple_bits(evidence: Evidence, folds: Folds) -> float:
+    """Return the bits that the better of a linear probe and boosting finds, at least zero."""
+    columns = tuple(evidence.columns.values())
+    trees = fit_reduced(columns, evidence.labels, folds, screened_columns, boosting)
+    return max(0.0, _linear_bits(evidence, folds), information_in(trees.log(), evidence.labels).bits)
+
+
+def _order_signs(evidence: Evidence, name: str) -> tuple[list[str], list[str]]:
+    """Return warnings about a target and a modality that depend on the order of the rows: severe, others.
+
+    In a series over time, folds of single records put each record's neighbours in time on the other side, and
+    experts recognise the moment instead of predicting the target: two unrelated random walks look
+    informative. So the information is measured again with stretches of consecutive rows held out together.
+
+    A table that is sorted by class, or by one of its columns, is not a series: given the class, its other
+    columns do not depend on the order.
+    """
+    labels, groups = evidence.labels, evidence.groups
+    modality = serial_modality(evidence.columns, labels, groups) if is_serial(labels, groups) else None
+    folds = None if modality is None else _stretches(evidence)
+    if folds is None or len(folds.unlearnable_classes(evidence.labels)):
+        return [], []
+    before, after = _simple_bits(evidence, evidence.folds), _simple_bits(evidence, folds)
+    if before - after < _LOST_BITS:
+        return [], []
+    sign = (
+        f"rows that follow one another are alike in '{modality}' and in '{name}', as in a series over time: "
+        f"of {before:.2f} bits that simple experts find, {after:.2f} remain if stretches of consecutive rows "
+        "are held out together; pass groups= that number such stretches, longer than this likeness lasts"
+    )
+    return ([sign], []) if before - after > _MOST_LOST * before else ([], [sign])
+
+
+def _stretches(evidence: Evidence) -> Folds:
+    """Return folds of consecutive records, or groups, of each class; all classes are in every fold."""
+    labels, count = evidence.labels, evidence.folds.count
+    unit = np.arange(len(labels)) if evidence.groups is None else evidence.groups
+    place = np.bincount(unit, weights=np.arange(len(labels))) / np.bincount(unit)
+    most = contingency_matrix(unit, labels).argmax(axis=1)  # class of most of a group's records
+    fold = np.empty(len(place), dtype=np.intp)
+    for label in np.unique(most):
+        members = np.flatnonzero(most == label)
+        members = members[np.argsort(place[members], kind="stable")]
+        fold[members] = np.arange(len(members)) * count // len(members)
+    return Folds(fold[unit], count, evidence.groups)
 
 
 def _copies(arrays: Mapping[str, Array], groups: np.ndarray | None = None) -> tuple[list[str], list[str]]:

@@ -18,11 +18,11 @@ import numpy as np
 from scipy.cluster.vq import kmeans2
 from scipy.spatial.distance import cdist
 
-from commlearn.information.experts.posteriors import Subset
+from commlearn.batch import Subset, all_but_one, choose_subsets
 from commlearn.information.pid import UnionInformation, shapley, union_information
 from commlearn.information.pid.marginals import Array, log_posterior
 
-PRIOR = 10.0  # weight, in records, of a cell's mean posterior when smoothing its counts
+_PRIOR = 10.0  # weight, in records, of a cell's mean posterior when smoothing its counts
 _BITS = float(np.log(2))
 
 
@@ -180,10 +180,10 @@ def measure(
     weights = np.ones(len(labels)) if weights is None else weights
     sample = _Sample(logs, labels, weights, {} if cells is None else cells, tolerance)
     names, ladder = sample.names, sample.ladder
-    others = {name: tuple(other for other in names if other != name) for name in names}
+    others = all_but_one(names)
     # Union information of all other single modalities; then of all subsets of each size, never less than of
     # the size before.
-    without = [sample.union(tuple((other,) for other in others[name]), names) for name in names]
+    without = [sample.union(tuple((name,) for name in rest), names) for rest in others]
     unions: list[Union] = []
     lower_bounds = [union.quantity for union in without]
     for size in range(1, len(names)):
@@ -192,7 +192,7 @@ def measure(
         unions.append(replace(union, quantity=lower_bounds[0]))
     unions.append(Union(ladder[names], 0.0, ()))
     pairs: list[tuple[Subset, Subset]] = [((a,), (b,)) for a, b in combinations(names, 2)]
-    pairs += [((name,), others[name]) for name in names if len(names) > 2]
+    pairs += [((name,), rest) for name, rest in zip(names, others, strict=True) if len(names) > 2]
     numbers = {information_of(subset): value for subset, value in ladder.items()}
     gaps = [union.gap for union in [*unions, *without]]
     for first, second in pairs:
@@ -238,10 +238,9 @@ class _Sample:
         self.names = max(logs, key=len)
         self.ladder: dict[Subset, Quantity] = {}
         zero = Quantity(0.0, *[np.zeros(len(labels))] * 2)
-        for size in range(1, len(self.names) + 1):
-            for subset in combinations(self.names, size):
-                parts = [self.ladder[part] for part in combinations(subset, size - 1) if part]
-                self.ladder[subset] = self._information(logs[subset], _BITS).at_least(zero, *parts)
+        for subset in choose_subsets("every", self.names):
+            parts = [self.ladder[part] for part in combinations(subset, len(subset) - 1) if part]
+            self.ladder[subset] = self._information(logs[subset], _BITS).at_least(zero, *parts)
 
     def union(self, subsets: tuple[Subset, ...], names: Subset) -> Union:
         """Return the union information on cells, corrected for what quantisation lost of each subset.
@@ -281,7 +280,7 @@ class _Sample:
     def _table(self, subset: Subset) -> Array:
         if subset not in self.tables:
             cells, log = self._cells(subset), self.logs[subset]
-            self.tables[subset] = cell_table(cells, log, self.labels, PRIOR, self.weights)
+            self.tables[subset] = cell_table(cells, log, self.labels, self.weights)
         return self.tables[subset]
 
 
@@ -332,16 +331,14 @@ def _between_levels(score: Array, cells: int) -> Array:
     return weights
 
 
-def cell_table(
-    members: Array, log: Array, labels: np.ndarray, prior: float, weights: Array | None = None
-) -> Array:
-    """Return p(cell, y) from label counts, each cell smoothed by `prior` records with its mean posterior."""
-    members = members if weights is None else members * weights[:, None]
+def cell_table(members: Array, log: Array, labels: np.ndarray, weights: Array) -> Array:
+    """Return p(cell, y) from counts of weighted records, each cell smoothed with its mean posterior."""
+    members = members * weights[:, None]
     counts = members.T @ np.eye(log.shape[1])[labels]  # (cells, classes)
     expected = members.T @ np.exp(log)
     mass = members.sum(axis=0)[:, None]
     occupied = mass[:, 0] > 0
-    share = mass / (mass + prior)
+    share = mass / (mass + _PRIOR)
     table = np.where(mass > 0, share * counts + (1 - share) * expected, 0.0)
     table[occupied] = _with_target(table[occupied], counts.sum(axis=0))
     return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,13 @@ import pandas as pd
 from scipy.special import log_softmax
 from sklearn.utils.extmath import randomized_svd
 
+from commlearn.batch import Subset, choose_subsets
 from commlearn.errors import ConfigurationError, DataError, Problems
-from commlearn.information.experts.folds import LINEAR, Folds, fit_linear, fit_stack, make_folds
+from commlearn.information.experts.folds import LINEAR, fit_stack, make_folds
 from commlearn.information.experts.posteriors import (
+    Evidence,
     Family,
     Posterior,
-    Subset,
-    all_subsets,
     fit_posteriors,
     linear_family,
     rich_family,
@@ -30,38 +30,6 @@ from commlearn.probes.raw_columns import all_columns
 
 Logs = dict[Subset, Array]  # natural log p(y | A), (records, classes), held out
 MOST_FUSED = 3  # modalities up to which experts also read the fused embedding of every subset
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Features, labels and folds of the records of a report."""
-
-    blocks: dict[str, Array]  # principal components of each modality
-    columns: dict[str, Array]  # all columns of each modality, standardised
-    fused: dict[Subset, Array]  # principal components of a model's own embedding of subsets
-    labels: np.ndarray  # 0, ..., classes - 1
-    folds: Folds  # the fold in which each record is held out, and the groups
-
-    @property
-    def groups(self) -> np.ndarray | None:
-        """Groups of the records as 0, 1, ..., if there are any."""
-        return self.folds.groups
-
-    @property
-    def names(self) -> Subset:
-        return tuple(self.blocks)
-
-    def choose(self, rows: np.ndarray, settings: Settings) -> Evidence:
-        """Return the evidence of some of the records, divided into new folds."""
-        labels = self.labels[rows]
-        groups = None if self.groups is None else np.unique(self.groups[rows], return_inverse=True)[1]
-        return Evidence(
-            {name: block[rows] for name, block in self.blocks.items()},
-            {name: columns[rows] for name, columns in self.columns.items()},
-            {subset: block[rows] for subset, block in self.fused.items()},
-            labels,
-            make_folds(labels, groups, settings.folds, settings.seed),
-        )
 
 
 def gather_evidence(
@@ -83,6 +51,7 @@ def gather_evidence(
         {subset: components(array, settings.components) for subset, array in material.fused.items()},
         target.labels,
         folds,
+        settings.seed,
     )
 
 
@@ -121,13 +90,13 @@ def best_logs(
         which can read any pairing of modalities.
     """
     labels = evidence.labels
-    logs, posteriors = _logs_of_folds(evidence, settings, tell)
+    logs, posteriors = _logs_of_folds(evidence, tell)
     estimates = [logs]
     for repeat in range(1, settings.repeats_of(len(labels))):
         folds = make_folds(labels, evidence.groups, settings.folds, settings.seed + 1000 * repeat)
         if not len(folds.unlearnable_classes(labels)):
             again = replace(evidence, folds=folds)
-            estimates.append(_logs_of_folds(again, settings, lambda what: tell(f"{what}, other folds"))[0])
+            estimates.append(_logs_of_folds(again, lambda what: tell(f"{what}, other folds"))[0])
     if len(estimates) > 1:
         logs = {
             subset: log_softmax(np.mean([estimate[subset] for estimate in estimates], axis=0), axis=1)
@@ -136,47 +105,23 @@ def best_logs(
     return logs, posteriors
 
 
-def _logs_of_folds(
-    evidence: Evidence, settings: Settings, tell: Callable[[str], None]
-) -> tuple[Logs, dict[Subset, Posterior]]:
+def _logs_of_folds(evidence: Evidence, tell: Callable[[str], None]) -> tuple[Logs, dict[Subset, Posterior]]:
     """Return what `best_logs` returns, for a single division into folds.
 
     Each subset's posterior is combined with those of its fused embedding and of the subsets inside it. Either
     every subset has a fused embedding or none has. Otherwise a larger subset would be credited with what the
     fusion of a smaller one shows.
     """
-    posteriors = best_posteriors(evidence, all_subsets(evidence.names), settings, tell)
+    posteriors = fit_posteriors(evidence, choose_subsets("every", evidence.names), rich_family, tell)
     logs = {subset: posterior.log for subset, posterior in posteriors.items()}
     fused = evidence.fused if len(evidence.names) <= MOST_FUSED else {}
     joined: Logs = {}
     for subset, block in fused.items():
         tell(f"reading the fused embedding of {' + '.join(subset)}")
-        fused_log = _log_of_block(block, evidence, rich_family, settings)
+        fused_log = _log_of_block(block, evidence, rich_family)
         parts = [logs[subset], fused_log, *(log for part, log in joined.items() if set(part) < set(subset))]
-        stack = fit_stack(parts, evidence.labels, evidence.folds)
-        joined[subset] = stack.combine(parts, evidence.folds.identity_rows(1))
+        joined[subset] = fit_stack(parts, evidence.labels, evidence.folds).combine(parts)
     return logs | joined, posteriors
-
-
-def best_posteriors(
-    evidence: Evidence,
-    subsets: Sequence[Subset],
-    settings: Settings,
-    tell: Callable[[str], None],
-    smaller: Mapping[Subset, Posterior] | None = None,
-) -> dict[Subset, Posterior]:
-    """Fit the best experts on some subsets, smaller ones first, with single modalities side by side."""
-    return fit_posteriors(
-        evidence.blocks,
-        subsets,
-        evidence.labels,
-        evidence.folds,
-        rich_family,
-        settings.seed,
-        tell,
-        evidence.columns,
-        smaller,
-    )
 
 
 def linear_logs(evidence: Evidence, posteriors: Mapping[Subset, Posterior]) -> Logs:
@@ -184,33 +129,29 @@ def linear_logs(evidence: Evidence, posteriors: Mapping[Subset, Posterior]) -> L
 
     Linear experts among the given posteriors are reused.
     """
+    subsets = choose_subsets("every", evidence.names)
+    posteriors = posteriors or fit_posteriors(evidence, subsets, linear_family)
     probes: dict[Subset, Posterior] = {}
-    for subset in all_subsets(evidence.names):
-        blocks = tuple(evidence.blocks[name] for name in subset)
-        linear = (
-            posteriors[subset].experts[: len(LINEAR)]  # a rich family begins with the linear ones
-            if subset in posteriors
-            else [fit_linear(blocks, evidence.labels, evidence.folds, strength) for strength in LINEAR]
-        )
+    for subset in subsets:
+        linear = posteriors[subset].experts[: len(LINEAR)]  # a rich family begins with the linear ones
         probes[subset] = stack_posterior(subset, linear, probes, evidence.labels, evidence.folds)
     return {subset: posterior.log for subset, posterior in probes.items()}
 
 
-def fused_logs(evidence: Evidence, settings: Settings) -> Logs | None:
+def fused_logs(evidence: Evidence) -> Logs | None:
     """Return a linear probe's posteriors from the model's own embedding of each subset, if there is one."""
     if evidence.names not in evidence.fused:
         return None
     blocks = {(name,): block for name, block in evidence.blocks.items()} | evidence.fused
     return {
-        subset: _log_of_block(blocks[subset], evidence, linear_family, settings)
-        for subset in all_subsets(evidence.names)
+        subset: _log_of_block(blocks[subset], evidence, linear_family)
+        for subset in choose_subsets("every", evidence.names)
     }
 
 
-def _log_of_block(block: Array, evidence: Evidence, family: Family, settings: Settings) -> Array:
-    name = ("fused",)
-    fitted = fit_posteriors({name[0]: block}, [name], evidence.labels, evidence.folds, family, settings.seed)
-    return fitted[name].log
+def _log_of_block(block: Array, evidence: Evidence, family: Family) -> Array:
+    of_block = replace(evidence, blocks={"fused": block}, columns={"fused": block})
+    return fit_posteriors(of_block, [("fused",)], family)[("fused",)].log
 
 
 def raw_logs(material: Material, target: Target, evidence: Evidence, settings: Settings) -> Logs | None:
@@ -237,7 +178,7 @@ def model_logs(
     logs = {}
     problems = Problems("predictions")
     by_subset = {(key,) if isinstance(key, str) else tuple(key): value for key, value in predictions.items()}
-    for subset in all_subsets(evidence.names):
+    for subset in choose_subsets("every", evidence.names):
         if subset not in by_subset:
             problems.add(f"{subset} is missing; give the model's probabilities for every subset.")
             continue
@@ -256,8 +197,7 @@ def model_logs(
             )
             continue
         log = np.log(np.maximum(values, 1e-12))
-        stack = fit_stack([log], evidence.labels, evidence.folds)
-        logs[subset] = stack.combine([log], evidence.folds.identity_rows(1))
+        logs[subset] = fit_stack([log], evidence.labels, evidence.folds).combine([log])
     problems.raise_if_any(ConfigurationError)
     return logs
 

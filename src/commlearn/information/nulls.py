@@ -20,8 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import log_softmax
 
+from commlearn.batch import Subset
 from commlearn.information.experts.folds import Folds
-from commlearn.information.experts.posteriors import Posterior, Subset
+from commlearn.information.experts.posteriors import Posterior
 from commlearn.information.pid.marginals import Array
 from commlearn.seeds import numpy_generator
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from commlearn.batch import Subset, choose_subsets
 from commlearn.escapes import html_text
 from commlearn.information.diagnose import WITHOUT_CURVE, count_doubts, expected_error, leak_signs
 from commlearn.information.estimate import ATOMS, information_in
-from commlearn.information.evidence import Evidence, best_posteriors, gather_evidence
-from commlearn.information.experts.posteriors import Posterior, Subset, all_subsets
+from commlearn.information.evidence import gather_evidence
+from commlearn.information.experts.posteriors import Evidence, Posterior, fit_posteriors, rich_family
 from commlearn.information.material import Material, Settings, prepare_target
 from commlearn.information.nulls import missing_tests
 from commlearn.information.report import PRESENT, listed, parts_of_pair
@@ -100,12 +101,16 @@ def pair_values(
     settings: Settings,
     tell: Callable[[str], None],
     sort: str | None = None,
+    severe: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return plain values for each modality alone, pairs of those that know most, and all together."""
+    """Return plain values for each modality alone, pairs of those that know most, and all together.
+
+    `severe` holds warnings because of which the numbers cannot be trusted.
+    """
     target = prepare_target(values, name, settings.bins, settings.folds, sort)
     evidence = gather_evidence(material, target, groups, settings)
     names, labels = evidence.names, evidence.labels
-    posteriors, measured_pairs = _posteriors(evidence, settings, tell)
+    posteriors, measured_pairs = _posteriors(evidence, tell)
     # Enough permutations for one of so many tests to stand out after the correction.
     enough = round(max(len(names), len(measured_pairs)) / PRESENT)
     settings = replace(settings, permutations=max(settings.permutations, enough))
@@ -115,7 +120,7 @@ def pair_values(
     singles: dict[str, Estimate] = {}
     pairs, totals = [], []
     for pair_names in measured_pairs:
-        logs = {subset: posteriors[subset].log for subset in all_subsets(pair_names)}
+        logs = {subset: posteriors[subset].log for subset in choose_subsets("every", pair_names)}
         view = make_view(logs, evidence, settings, limits=limits)
         singles |= {modality: view.ladder[(modality,)] for modality in pair_names}
         pairs.append({"name": " + ".join(pair_names), **parts_of_pair(view.pairs[0])})
@@ -135,7 +140,7 @@ def pair_values(
     for tests in (list(alone.values()), *([pair[part] for pair in pairs] for part in PARTS)):
         for number, p in zip(tests, holm([number["p"] for number in tests]), strict=True):
             number["p_corrected"] = p
-    doubts = [*target.severe, *signs.severe, *count_doubts(evidence, expected)]
+    doubts = [*severe, *target.severe, *signs.severe, *count_doubts(evidence, expected)]
     return {
         "verdict": f"CANNOT BE TRUSTED: {doubts[0]}" if doubts else _verdict(limits),
         "target": name,
@@ -152,7 +157,7 @@ def pair_values(
             *signs.others,
             *target.warnings,
         ],
-        "notes": [*_left_out(names, measured_pairs), *target.notes],
+        "notes": [*material.notes, *_left_out(names, measured_pairs), *target.notes],
     }
 
 
@@ -181,7 +186,7 @@ def _verdict(limits: Limits) -> str:
 
 
 def _posteriors(
-    evidence: Evidence, settings: Settings, tell: Callable[[str], None]
+    evidence: Evidence, tell: Callable[[str], None]
 ) -> tuple[dict[Subset, Posterior], list[Subset]]:
     """Return posteriors of each modality alone, of pairs and of all together, and the pairs read."""
     names = evidence.names
@@ -190,13 +195,13 @@ def _posteriors(
     count = len(single) + pairs * (pairs - 1) // 2 + 1
     steps = iter(range(1, count + 1))
     tell_step: Callable[[str], None] = lambda text: tell(f"{text} ({next(steps)} of {count})")  # noqa: E731
-    singles = best_posteriors(evidence, single, settings, tell_step)
+    singles = fit_posteriors(evidence, single, rich_family, tell_step)
     bits = {
         subset: information_in(posterior.log, evidence.labels).bits for subset, posterior in singles.items()
     }
     best = sorted(sorted(single, key=lambda subset: -bits[subset])[:MOST_PAIRED], key=single.index)
     measured_pairs: list[Subset] = [(*one, *other) for one, other in combinations(best, 2)]
-    joint = best_posteriors(evidence, [*measured_pairs, names], settings, tell_step, singles)
+    joint = fit_posteriors(evidence, [*measured_pairs, names], rich_family, tell_step, singles)
     return joint, measured_pairs
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from commlearn.batch import all_but_one
 from commlearn.errors import DataError
 from commlearn.escapes import file_name_part, html_text
 from commlearn.information.curve import Curve, Gain, Growth
@@ -384,8 +385,7 @@ def _droppable(report: InteractionReport) -> str:
     """Return a sentence on the modality whose loss costs least."""
     view, names = report.data, report.modalities
     costs = {}
-    for name in names:
-        rest = tuple(other for other in names if other != name)
+    for name, rest in zip(names, all_but_one(names), strict=True):
         costs[name] = (view.total.bits - view.ladder[rest].bits, view.accuracy[names] - view.accuracy[rest])
     name = min(costs, key=lambda candidate: costs[candidate][0])
     bits, points = costs[name]

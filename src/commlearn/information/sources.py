@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from commlearn.batch import choose_subsets
 from commlearn.datasets import READERS
 from commlearn.datasets.trifeature import Objects, Trifeature, draw_pairs, pair_records
 from commlearn.errors import ConfigurationError, DataError, unknown
-from commlearn.information.experts.posteriors import all_subsets
 from commlearn.information.material import MOST_MODALITIES, Material, chosen_names, from_arrays, is_collection
 from commlearn.information.pid.marginals import Array
 from commlearn.kinds.base import Cells
@@ -238,7 +238,8 @@ def _of_model(model: Any, data: Any, modalities: Sequence[str] | None, groups: A
     records, table = rows.records, rows.table
     columns = {name: records.columns[name] for name in names}
     complete, positions, notes = _complete(replace(records, columns=columns))
-    subsets = all_subsets(names)[len(names) :] if len(names) <= MOST_MODALITIES else []  # two or more
+    few = len(names) <= MOST_MODALITIES
+    subsets = choose_subsets("every", tuple(names))[len(names) :] if few else ()  # two or more
     material = Material(
         from_arrays({name: embed(model, complete, [name], blocks="learned") for name in names}, None).arrays,
         {

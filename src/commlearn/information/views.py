@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+from sklearn.metrics import balanced_accuracy_score
 
+from commlearn.batch import Subset
 from commlearn.information.curve import Growth
 from commlearn.information.estimate import (
     Decomposition,
@@ -22,11 +24,10 @@ from commlearn.information.estimate import (
     measure,
     united,
 )
-from commlearn.information.evidence import Evidence
 from commlearn.information.experts.folds import correction, half_width, make_folds, standard_error, tail
 from commlearn.information.experts.models import Recipe, fit_networks, fit_reduced, logistic, pair_directions
 from commlearn.information.experts.posteriors import (
-    Subset,
+    Evidence,
     ignore_convergence_warnings,
     stack_posterior,
     workers,
@@ -248,17 +249,16 @@ def make_view(
         )
         p = _p_value(key, number, p_values, measured.names, folds.groups, change.bits)
         numbers[key] = replace(number, p=p)
-    correct = {subset: log.argmax(axis=1) == labels for subset, log in logs.items()}
+    predicted = {subset: log.argmax(axis=1) for subset, log in logs.items()}
     return View(
         measured.names,
         measured.entropy,
         measured.gap,
         measured.cells,
         numbers,
-        accuracy={subset: float(hits.mean()) for subset, hits in correct.items()},
+        accuracy={subset: float((classes == labels).mean()) for subset, classes in predicted.items()},
         balanced_accuracy={
-            subset: float(np.mean([hits[labels == label].mean() for label in np.unique(labels)]))
-            for subset, hits in correct.items()
+            subset: float(balanced_accuracy_score(labels, classes)) for subset, classes in predicted.items()
         },
         measured=measured,
     )

@@ -46,8 +46,8 @@ class CrossFitRows:
     offered: int | None = None  # number of records that were offered; None if these are all
 
     def select(self, values: Any) -> Any:
-        """Select the values of these records from values for all records that were offered."""
-        if self.positions is None or len(values) == len(self.records):
+        """Select the values of these records from values for all offered records; return others unchanged."""
+        if self.positions is None or len(values) != self.offered:
             return values
         return values.iloc[self.positions] if hasattr(values, "iloc") else np.asarray(values)[self.positions]
 

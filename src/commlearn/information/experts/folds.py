@@ -26,9 +26,9 @@ class Folds:
     count: int
     groups: np.ndarray | None = None
 
-    def members(self, rows: Rows) -> list[np.ndarray]:
+    def members(self, rows: Rows | None) -> list[np.ndarray]:
         """Return the positions of each fold's records; all modalities of a record must come from one fold."""
-        fold_of = self.of[rows[0]]
+        fold_of = self.of if rows is None else self.of[rows[0]]
         return [np.flatnonzero(fold_of == fold) for fold in range(self.count)]
 
     def training(self) -> list[np.ndarray]:
@@ -39,10 +39,6 @@ class Folds:
         """Return the classes that some fold's experts cannot learn, having no training records of them."""
         counts = [np.bincount(labels[train], minlength=labels.max() + 1) for train in self.training()]
         return np.flatnonzero(np.min(counts, axis=0) == 0)
-
-    def identity_rows(self, modalities: int) -> Rows:
-        """Return the rows that give every record its own values."""
-        return [np.arange(len(self.of))] * modalities
 
 
 def make_folds(labels: np.ndarray, groups: np.ndarray | None, count: int, seed: int) -> Folds:
@@ -63,9 +59,13 @@ class Expert:
     folds: Folds
     fitted: Sequence[Callable[[list[Array]], Array]]  # per fold: maps each modality's features to logits
 
-    def logits(self, rows: Rows) -> Array:
-        """Return the logits of each record from the model fitted without its fold, (records, classes)."""
+    def log(self, rows: Rows | None = None) -> Array:
+        """Return log p(y | x) of each record from the model fitted without its fold, (records, classes).
+
+        Each record has its own values unless `rows` pairs others.
+        """
         members = self.folds.members(rows)
+        rows = rows or [np.arange(len(self.folds.of))] * len(self.blocks)
         parts = [
             model([block[row[positions]] for block, row in zip(self.blocks, rows, strict=True)])
             for model, positions in zip(self.fitted, members, strict=True)
@@ -73,7 +73,7 @@ class Expert:
         ]
         logits = np.empty((len(rows[0]), parts[0].shape[1]))
         logits[np.concatenate(members)] = np.concatenate(parts)
-        return logits
+        return log_softmax(logits, axis=1)
 
 
 LINEAR = (0.01, 1.0)  # inverse penalties of the linear family
@@ -102,7 +102,7 @@ class Stack:
     weights: Array  # (folds, experts)
     offsets: Array  # (folds, classes)
 
-    def combine(self, experts: Sequence[Array], rows: Rows) -> Array:
+    def combine(self, experts: Sequence[Array], rows: Rows | None = None) -> Array:
         logs = np.empty_like(experts[0])
         for fold, positions in enumerate(self.folds.members(rows)):
             mixed = sum(w * expert[positions] for w, expert in zip(self.weights[fold], experts, strict=True))

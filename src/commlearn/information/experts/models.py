@@ -41,7 +41,7 @@ from commlearn.seeds import numpy_generator
 
 Choice: TypeAlias = Callable[[Sequence[Array], np.ndarray], "Directions"]  # from training rows and labels
 
-_SCREENED = 100  # columns that the L1 penalty chooses from
+_SCREENED, _CHOSEN = 100, 16  # columns that the L1 penalty chooses from, and the most that it chooses
 _SELECTION_ROWS, _PER_CLASS = 2000, 20  # records that suffice for choosing, and the least from each class
 _TREES = 80  # trees of one boosting model, over all classes
 _VISITS = 1_000_000  # largest product of trees and records, unless that leaves fewer than 8 rounds
@@ -102,19 +102,19 @@ def boosting(records: int, classes: int) -> Any:
     )
 
 
-def screened_columns(parts: Sequence[Array], labels: np.ndarray, most: int = 16) -> Directions:
+def screened_columns(parts: Sequence[Array], labels: np.ndarray) -> Directions:
     """Return the columns of each modality that are most informative about the target."""
-    return Directions(tuple(_screened(part, labels, most) for part in parts))
+    return Directions(tuple(_screened(part, labels) for part in parts))
 
 
-def _screened(part: Array, labels: np.ndarray, limit: int) -> Array:
+def _screened(part: Array, labels: np.ndarray) -> Array:
     count = part.shape[1]
-    if count <= limit:
+    if count <= _CHOSEN:
         return np.eye(count)
     rows = _rows_to_choose_by(labels)
     part, labels = part[rows], labels[rows]
     varying = np.flatnonzero(np.ptp(part, axis=0) > 0)  # columns that vary in this fold
-    if len(varying) <= limit:
+    if len(varying) <= _CHOSEN:
         return np.eye(count)[:, varying if len(varying) else [0]]
     strength = np.nan_to_num(f_classif(part[:, varying], labels)[0])
     order = varying[np.argsort(-strength, kind="stable")[:_SCREENED]]
@@ -127,7 +127,7 @@ def _screened(part: Array, labels: np.ndarray, limit: int) -> Array:
             for label in (present[:1] if len(present) == 2 else present)
         ]
     strength = np.abs(fits).max(axis=0)
-    chosen = order[np.argsort(-strength, kind="stable")][: np.clip((strength > 0).sum(), 2, limit)]
+    chosen = order[np.argsort(-strength, kind="stable")][: np.clip((strength > 0).sum(), 2, _CHOSEN)]
     return np.eye(count)[:, chosen]
 
 

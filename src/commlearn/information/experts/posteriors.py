@@ -11,15 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import combinations
 from math import prod
 from threading import Lock
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
-from scipy.special import log_softmax, logsumexp
+from scipy.special import logsumexp
 from sklearn.exceptions import ConvergenceWarning
 
+from commlearn.batch import Subset
 from commlearn.cores import cores, stated_threads
 from commlearn.information.experts.folds import LINEAR, Expert, Folds, Stack, fit_linear, fit_stack
 from commlearn.information.experts.models import (
@@ -57,32 +57,43 @@ def ignore_convergence_warnings() -> Iterator[None]:
         yield
 
 
-Subset = tuple[str, ...]
-
 _MOST_CELLS = 32**3  # joint cells of a table: more would be empty, and would not fit into memory
 _LEADING = 8  # leading components of each modality for the networks on few directions
 _MANY_RECORDS = 5000  # records from which one large network per fold is enough
 _CLUSTERS = (8, 32)  # number of clusters whose memberships networks read: with few records, with many
 
 Fit = Callable[[], Expert]
-Family = Callable[["Features", Subset, np.ndarray, Folds], list[Fit]]
+Family = Callable[["Evidence", Subset], list[Fit]]
 
 
 @dataclass(frozen=True)
-class Features:
-    """Inputs of the experts: each modality's components, all its columns, and soft clusters, found once."""
+class Evidence:
+    """Features, labels and folds of the records of a report, which its experts read."""
 
-    blocks: Mapping[str, Array]
-    columns: Mapping[str, Array]
-    seed: int
-    _memberships: dict[tuple[str, int], Array] = field(default_factory=dict)
-    _lock: Lock = field(default_factory=Lock)
+    blocks: dict[str, Array]  # principal components of each modality
+    columns: dict[str, Array]  # all columns of each modality, standardised
+    fused: dict[Subset, Array]  # principal components of a model's own embedding of subsets
+    labels: np.ndarray  # 0, ..., classes - 1
+    folds: Folds  # the fold in which each record is held out, and the groups
+    seed: int = 0  # seed of clusters and networks
+    _memberships: dict[tuple[str, int], Array] = field(default_factory=dict, init=False)
+    _lock: Lock = field(default_factory=Lock, init=False)
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """Groups of the records as 0, 1, ..., if there are any."""
+        return self.folds.groups
+
+    @property
+    def names(self) -> Subset:
+        return tuple(self.blocks)
 
     def of(self, subset: Subset) -> tuple[Array, ...]:
+        """Return the components of each modality of a subset."""
         return tuple(self.blocks[name] for name in subset)
 
     def clusters(self, subset: Subset, count: int) -> tuple[Array, ...]:
-        """Return the cluster memberships for each modality, (records, count)."""
+        """Return memberships in soft clusters of each modality, (records, count), which are found once."""
         with self._lock:
             for name in subset:
                 if (name, count) not in self._memberships:
@@ -108,30 +119,16 @@ class Posterior:
         chosen = [rows[name] for name in self.subset]
         if len(self.subset) == 1:
             return self.log[chosen[0]]
-        logs = [log_softmax(expert.logits(chosen), axis=1) for expert in self.experts]
+        logs = [expert.log(chosen) for expert in self.experts]
         logs += [part.paired(rows) for part in self.parts]
         return self.stack.combine(logs, chosen)
 
 
-def all_subsets(names: Sequence[str]) -> list[Subset]:
-    """Return every non-empty subset, smaller ones first.
-
-    Example:
-        >>> all_subsets(["a", "b"])
-        [('a',), ('b',), ('a', 'b')]
-    """
-    return [subset for size in range(1, len(names) + 1) for subset in combinations(names, size)]
-
-
 def fit_posteriors(
-    blocks: Mapping[str, Array],
+    evidence: Evidence,
     subsets: Sequence[Subset],
-    labels: np.ndarray,
-    folds: Folds,
     family: Family,
-    seed: int = 0,
     tell: Callable[[str], None] = lambda what: None,
-    columns: Mapping[str, Array] | None = None,
     smaller: Mapping[Subset, Posterior] | None = None,
 ) -> dict[Subset, Posterior]:
     """Fit the posteriors of all subsets, smaller ones first, as a larger one builds on those inside it.
@@ -139,17 +136,12 @@ def fit_posteriors(
     All experts of a family are fitted in parallel, on all cores. `smaller` holds posteriors fitted before.
     """
     posteriors: dict[Subset, Posterior] = dict(smaller or {})
-    features = Features(blocks, columns or {}, seed)
     with ignore_convergence_warnings(), workers() as pool:
-        fits = {
-            subset: [pool.submit(fit) for fit in family(features, subset, labels, folds)]
-            for subset in subsets
-        }
+        fits = {subset: [pool.submit(fit) for fit in family(evidence, subset)] for subset in subsets}
         for subset in subsets:
             tell(f"fitting experts for {' + '.join(subset)}")
-            posteriors[subset] = stack_posterior(
-                subset, [fit.result() for fit in fits[subset]], posteriors, labels, folds
-            )
+            experts = [fit.result() for fit in fits[subset]]
+            posteriors[subset] = stack_posterior(subset, experts, posteriors, evidence.labels, evidence.folds)
     return posteriors
 
 
@@ -162,37 +154,36 @@ def stack_posterior(
 ) -> Posterior:
     """Stack fitted experts and the posteriors of the subsets inside this one into one posterior."""
     parts = [smaller[part] for part in smaller if set(part) < set(subset)]
-    rows = folds.identity_rows(len(subset))
-    logs = [log_softmax(expert.logits(rows), axis=1) for expert in experts] + [part.log for part in parts]
+    logs = [expert.log() for expert in experts] + [part.log for part in parts]
     stack = fit_stack(logs, labels, folds)
-    return Posterior(subset, list(experts), parts, stack, stack.combine(logs, rows))
+    return Posterior(subset, list(experts), parts, stack, stack.combine(logs))
 
 
-def linear_family(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:
+def linear_family(evidence: Evidence, subset: Subset) -> list[Fit]:
     """Return the fits of linear probes, with two strengths of penalty."""
-    blocks = features.of(subset)
-    return [partial(fit_linear, blocks, labels, folds, strength) for strength in LINEAR]
+    blocks = evidence.of(subset)
+    return [partial(fit_linear, blocks, evidence.labels, evidence.folds, strength) for strength in LINEAR]
 
 
-def rich_family(features: Features, subset: Subset, labels: np.ndarray, folds: Folds) -> list[Fit]:
+def rich_family(evidence: Evidence, subset: Subset) -> list[Fit]:
     """Return the fits of linear probes, boosting, small networks and cluster tables of several sizes.
 
     For combinations there are product models too.
     """
-    blocks, seed = features.of(subset), features.seed
+    blocks, labels, folds, seed = evidence.of(subset), evidence.labels, evidence.folds, evidence.seed
 
     def network_of_clusters(product: bool) -> Expert:
         """Read components and cluster memberships, so that effects of cluster pairs are easier to learn."""
         count = int(np.clip(len(labels) // 60, *_CLUSTERS))
-        pairs = zip(blocks, features.clusters(subset, count), strict=True)
+        pairs = zip(blocks, evidence.clusters(subset, count), strict=True)
         inputs = tuple(np.concatenate([block, members * count**0.5], axis=1) for block, members in pairs)
         recipe = Recipe(copies=2 if len(labels) < _MANY_RECORDS else 1)
         return fit_networks(inputs, labels, folds, seed, product, recipe)
 
     def table(clusters: int) -> Expert:
-        return fit_table(features.clusters(subset, clusters), labels, folds)
+        return fit_table(evidence.clusters(subset, clusters), labels, folds)
 
-    columns = tuple(features.columns.get(name, features.blocks[name]) for name in subset)
+    columns = tuple(evidence.columns[name] for name in subset)
     # A linear probe of the most informative columns, too, if there are fewer components than columns.
     wide = any(part.shape[1] > block.shape[1] for part, block in zip(columns, blocks, strict=True))
     fits: list[Fit] = [
@@ -209,7 +200,7 @@ def rich_family(features: Features, subset: Subset, labels: np.ndarray, folds: F
         fits += [partial(network_of_clusters, product) for product in (False, True)]
         fits.append(partial(fit_networks, leading, labels, folds, seed))
     tables = [partial(table, clusters) for clusters in _cluster_counts(len(subset), len(labels))]
-    return [*linear_family(features, subset, labels, folds), *fits, *tables]
+    return [*linear_family(evidence, subset), *fits, *tables]
 
 
 def _on_pairs(blocks: tuple[Array, ...], labels: np.ndarray, folds: Folds, seed: int) -> list[Fit]:

@@ -174,10 +174,10 @@ def union_information(marginals: Sequence[ArrayLike], tolerance: float = 1e-6) -
 
 def _solve(tables: Sequence[Array], tolerance: float) -> CellSolution:
     """Leave out uninformative modalities, then choose the method and solve."""
-    informative = [i for i, table in enumerate(tables) if len(table) > 1]
-    solution = _solve_informative([tables[i] for i in informative] or [tables[0]], tolerance)
+    informative = [i for i, table in enumerate(tables) if len(table) > 1] or [0]
+    solution = _solve_informative([tables[i] for i in informative], tolerance)
     influence = [np.zeros_like(table) for table in tables]
-    for i, part in zip(informative or [0], solution.influence, strict=True):
+    for i, part in zip(informative, solution.influence, strict=True):
         influence[i] = part
     best = _single(tables, int(np.argmax([information(table) for table in tables])))  # a lower bound too
     if best.value > solution.value:
@@ -234,16 +234,8 @@ _FLOOR = -60.0  # stands for -inf where differences are taken
 _CANDIDATES = 20_000  # violated cells that one pricing returns, at most
 
 
-@dataclass(frozen=True)
-class Prices:
-    """The largest log sum_y exp(sum_i a_i) over all cells, and the cells above zero with their values."""
-
-    excess: float
-    cells: NDArray[np.intp]
-    excesses: Array
-
-
-Pricing = Callable[[Sequence[Array], NDArray[np.intp]], Prices]
+# From influence functions and listed cells: the largest log sum_y exp(sum_i a_i) found, and cells above zero.
+Pricing = Callable[[Sequence[Array], NDArray[np.intp]], tuple[float, NDArray[np.intp]]]
 
 
 def all_cells(sizes: Sequence[int]) -> NDArray[np.intp]:
@@ -276,16 +268,16 @@ def solve_by_columns(
     best: list[CellSolution] = []
     for _ in range(60):
         solution = solve_on_cells(tables, cells, inner_tolerance)
-        prices = pricing(solution.influence, cells)
-        shift = max(0.0, prices.excess)  # makes the influence feasible; the dual value falls by as much
+        excess, violated = pricing(solution.influence, cells)
+        shift = max(0.0, excess)  # makes the influence feasible; the dual value falls by as much
         influence = [solution.influence[0] - shift, *solution.influence[1:]]
         feasible = replace(solution, influence=influence, value=solution.value - shift)
         best = [best_of(*best, feasible)]
         if best[0].gap <= tolerance:
             break
-        if prices.excess <= 2 * inner_tolerance:
+        if excess <= 2 * inner_tolerance:
             inner_tolerance = max(tolerance / 3, inner_tolerance / 100)
-        cells = np.unique(np.concatenate([cells, _spread(prices)]), axis=0)
+        cells = np.unique(np.concatenate([cells, _spread(violated)]), axis=0)
     return best[0]
 
 
@@ -321,7 +313,9 @@ def _aligned_cells(tables: Sequence[Array]) -> NDArray[np.intp]:
     return possible_cells(tables, np.concatenate(cells))
 
 
-def price(influence: Sequence[Array], cells: NDArray[np.intp], most: int = _CANDIDATES) -> Prices:
+def price(
+    influence: Sequence[Array], cells: NDArray[np.intp], most: int = _CANDIDATES
+) -> tuple[float, NDArray[np.intp]]:
     """Find the largest constraint over all joint cells, and up to ``most`` violated cells, worst first."""
     sizes = [len(part) for part in influence]
     logs = np.cumsum(np.log(sizes))
@@ -344,11 +338,10 @@ def price(influence: Sequence[Array], cells: NDArray[np.intp], most: int = _CAND
         values.append(value)
     key, value = np.concatenate(keys), np.concatenate(values)
     order = np.argsort(-value, kind="stable")[:most]
-    cells = np.stack(np.unravel_index(key[order], sizes), axis=1)
-    return Prices(float(np.log(worst)), cells, np.log(value[order]))
+    return float(np.log(worst)), np.stack(np.unravel_index(key[order], sizes), axis=1)
 
 
-def price_nearby(influence: Sequence[Array], cells: NDArray[np.intp]) -> Prices:
+def price_nearby(influence: Sequence[Array], cells: NDArray[np.intp]) -> tuple[float, NDArray[np.intp]]:
     """Find violated cells by replacing one modality's row after another, starting from the listed cells."""
     influence = [np.maximum(part, _FLOOR) for part in influence]
     cells = cells.copy()
@@ -363,7 +356,7 @@ def price_nearby(influence: Sequence[Array], cells: NDArray[np.intp]) -> Prices:
     excess = np.log(np.exp(score).sum(axis=1))
     order = np.argsort(-excess, kind="stable")
     order = order[excess[order] > 1e-12]
-    return Prices(float(excess.max()), cells[order], excess[order])
+    return float(excess.max()), cells[order]
 
 
 def _score(influence: Sequence[Array], cells: NDArray[np.intp]) -> Array:
@@ -377,11 +370,11 @@ def _half_scores(parts: Sequence[Array]) -> Array:
     return score
 
 
-def _spread(prices: Prices) -> NDArray[np.intp]:
+def _spread(cells: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return the worst eight cells of every row of every modality: violations that differ from each other."""
-    chosen = np.zeros(len(prices.cells), dtype=bool)
-    for rows in prices.cells.T:
+    chosen = np.zeros(len(cells), dtype=bool)
+    for rows in cells.T:
         order = np.argsort(rows, kind="stable")  # keeps the worst first within a row
         first = np.searchsorted(rows[order], rows[order])
         chosen[order[np.arange(len(order)) - first < 8]] = True
-    return prices.cells[chosen]
+    return cells[chosen]
