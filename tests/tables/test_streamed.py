@@ -24,10 +24,9 @@ from commlearn.methods import METHODS
 from commlearn.models.encoders.tabular import linear
 from commlearn.models.features import Texts
 from commlearn.probes.readout_rows import readout_rows
-from commlearn.seeds import numpy_generator
 from commlearn.tables.dataset import TableData
 from commlearn.tables.formats.parquet_files import ParquetTable
-from commlearn.tables.streamed import lane_order
+from commlearn.tables.streamed import Lanes
 from commlearn.tables.table import iterate_table, read_table
 from commlearn.trained.run import Run
 from commlearn.trained.run_folder import RunFolder
@@ -70,32 +69,24 @@ def streamed(source, stream=120, **schema):
     return TableData(str(source), SCHEMA | schema, **options).read()
 
 
-def visited_in_turns(seed: int, epoch: int, sizes, lanes: int) -> list[int]:
-    """Let the lanes take turns, row by row."""
-    queues = [[] for _ in range(lanes)]
-    for group in numpy_generator(seed, "order", epoch).permutation(len(sizes)):
-        shuffled = numpy_generator(seed, "order", epoch, group).permutation(sizes[group])
-        min(queues, key=len).extend(sum(sizes[:group]) + row for row in shuffled)
-    longest = max(map(len, queues))
-    return [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]
-
-
 SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=12).filter(any)
 
 
-@given(sizes=SIZES, lanes=st.integers(1, 8), epoch=st.integers(0, 3))
+@given(sizes=SIZES, lanes=st.integers(1, 8), step=st.integers(1, 9), epoch=st.integers(0, 3))
 @settings(max_examples=60, deadline=None)
-def test_an_epoch_visits_every_row_once_and_lanes_take_turns(sizes, lanes, epoch):
-    visited = lane_order(3, epoch, tuple(sizes), lanes).tolist()
-    assert sorted(visited) == list(range(sum(sizes)))
-    assert visited == visited_in_turns(3, epoch, sizes, lanes)
+def test_an_epoch_visits_every_row_once_wherever_it_is_gone_back_to(sizes, lanes, step, epoch):
+    order, rows = Lanes(3, epoch, sizes, lanes), sum(sizes)
+    visited = order.rows(np.arange(rows))
+    assert sorted(visited.tolist()) == list(range(rows))
+    parts = [order.rows(np.arange(start, min(start + step, rows))) for start in range(0, rows, step)]
+    np.testing.assert_array_equal(np.concatenate(parts), visited)
 
 
 def test_epochs_and_seeds_differ_and_ranks_read_groups_of_their_own():
-    sizes = (50,) * 16
-    first = lane_order(0, 0, sizes, 4)
-    assert not np.array_equal(first, lane_order(0, 1, sizes, 4))
-    assert not np.array_equal(first, lane_order(1, 0, sizes, 4))
+    sizes, places = [50] * 16, np.arange(800)
+    first = Lanes(0, 0, sizes, 4).rows(places)
+    assert not np.array_equal(first, Lanes(0, 1, sizes, 4).rows(places))
+    assert not np.array_equal(first, Lanes(1, 0, sizes, 4).rows(places))
     batch = first[:20] // 50
     assert len(set(batch)) == 4  # a batch mixes all open groups
     read = [set(first[rank::2] // 50) for rank in range(2)]
