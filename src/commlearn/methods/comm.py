@@ -9,32 +9,20 @@ one modality reaches what it shares and what is unique to it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
-import torch
 from torch import Tensor, nn
 
-from commlearn.batch import Batch, Modality, Subset, merge, single_and_all, subset_name, view_of
-from commlearn.errors import ConfigurationError
-from commlearn.methods.base import Method, Step, Views, accuracies, term_weights, weighted_mean
+from commlearn.batch import Batch, Modality, Subset, subset_name, view_of
+from commlearn.methods.base import FusingMethod, Step, Views, accuracies, term_weights, weighted_mean
 from commlearn.methods.rows import Rows, rows_of
-from commlearn.models.fused_parts import (
-    PREDICTED,
-    Contrast,
-    Held,
-    Objective,
-    SelfPrediction,
-    fused_parts,
-    mean_error,
-    objective_of,
-)
-from commlearn.models.heads import HEAD, Temperature, TemperatureChoice, term_temperatures
+from commlearn.models.fused_parts import Contrast, Held, Objective, SelfPrediction, fused_parts, objective_of
+from commlearn.models.heads import HEAD, TemperatureChoice, term_temperatures
 from commlearn.models.token_means import TokenMeans
-from commlearn.models.tokens import Tokens, project_present
+from commlearn.models.tokens import project_present
 from commlearn.objectives import comm_terms
 
 
-class CoMM(Method):
+class CoMM(FusingMethod):
     """Contrastive MultiModal learning.
 
     Args:
@@ -73,12 +61,7 @@ class CoMM(Method):
         objective: Objective = comm_terms,
         prediction: SelfPrediction | None = None,
     ) -> None:
-        super().__init__(encoders)
-        self.fusion, self.head = fusion, head
-        self.subsets = tuple(subsets or single_and_all(self.modalities))
-        self.projected = tuple(dict.fromkeys((*self.subsets, self.modalities)))
-        self.temperature = Temperature(temperature) if isinstance(temperature, int | float) else temperature
-        self.beside, self.prediction = beside, prediction
+        super().__init__(encoders, fusion, head, subsets, temperature, beside, prediction)
         self.weights, self.objective = term_weights(weights or {}, self.subsets), objective
 
     @classmethod
@@ -108,17 +91,6 @@ class CoMM(Method):
         """Return the fused vector of every subset of modalities, from both augmented views of each record."""
         return rows_of(batch, self.fused_views(batch)[1])
 
-    def fused_views(self, batch: Batch) -> tuple[dict[str, Tokens], dict[Subset, Tensor]]:
-        """Return the tokens of both augmented views, stacked, and the fused vector of every subset."""
-        view = merge(batch.augmented)
-        tokens = self.encode(view)  # each encoder runs once for both views
-        fused = self.fusion(tokens, self.projected)
-        if self.beside is not None and self.beside.count_step():
-            self.beside.follow(self.tokens_beside(tokens), fused, partial(self.fusion, tokens))
-        if self.prediction is not None:
-            fused = {**fused, PREDICTED: self.prediction(view, tokens, fused)}
-        return tokens, fused
-
     def project(self, rows: Rows) -> tuple[dict[Subset, Tensor], dict[Subset, Tensor]]:
         """Return the projection of every subset of modalities, for each of the two views."""
         first, second, present = {}, {}, self.present(rows)
@@ -139,18 +111,9 @@ class CoMM(Method):
         terms = {subset: all_terms[subset] for subset in self.subsets}
         accuracy = accuracies({subset: (first[subset], second[full]) for subset in terms}, present)
         by_name = {subset_name(subset): term for subset, term in terms.items()}
-        step = Step(weighted_mean(terms, self.weights), by_name, accuracy=accuracy)
-        if self.prediction is None:
-            return step
-        return step.plus("prediction", mean_error(rows.vectors[PREDICTED]), self.prediction.weight)
-
-    def head_of(self, subset: Subset) -> nn.Module:
-        """Return the head that projects the vector of a subset."""
-        return self.head
-
-    def present(self, rows: Rows) -> dict[Subset, Tensor]:
-        """Return which records have each subset that some lack; the full fusion uses what a record has."""
-        return rows.masks(subset for subset in self.subsets if subset != self.modalities)
+        return self.with_prediction(
+            Step(weighted_mean(terms, self.weights), by_name, accuracy=accuracy), rows
+        )
 
     def embed(self, view: Mapping[str, Tensor | Modality], modalities: Sequence[str] | None = None) -> Tensor:
         """Return embeddings of the records, (batch, dim), from all or some modalities.
@@ -159,49 +122,5 @@ class CoMM(Method):
         """
         view = view_of(view)
         tokens = self.encode(view, self.subset(modalities, view))
-        return self.with_beside(tokens, self.fuse(tokens, tuple(tokens)))
-
-    def fuse(self, view: Mapping[str, Tensor | Modality], modalities: Sequence[str] | None = None) -> Tensor:
-        """Return the fused vector alone, (batch, width): what the head was trained on."""
-        view = view_of(view)
-        subset = self.subset(modalities, view)
-        return self.fusion(self.encode(view, subset), [subset])[subset]
-
-    def with_beside(self, tokens: Mapping[str, Tokens], fused: Tensor) -> Tensor:
-        """Return the fused vector, followed by what the embedding holds next to it."""
-        if self.beside is None:
-            return fused
-        return torch.cat([fused, self.beside(self.tokens_beside(tokens), fused)], dim=1)
-
-    def tokens_beside(self, tokens: Mapping[str, Tokens]) -> Mapping[str, Tokens]:
-        """Return the tokens whose means are placed next to the fused vector."""
-        return tokens
-
-    def forward(
-        self,
-        first: Mapping[str, Tensor | Modality],
-        second: Mapping[str, Tensor | Modality],
-        padding: Mapping[str, Tensor] | None = None,
-        present: Mapping[str, Tensor] | None = None,
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return the projections of two augmented views of the same records, by subset, for `CoMMLoss`.
-
-        Args:
-            first: values by modality, (batch, ...) each; a `Modality` if a view has its own padding.
-            second: the same records, augmented independently.
-            padding: masks of the modalities that are padded, (batch, length) bool each, True = ignore.
-            present: masks of the modalities that some records lack, (batch,) bool each, True = present.
-        """
-        if self.prediction is not None:
-            raise ConfigurationError(
-                "CoMMLoss does not train the heads that `prediction` adds; `steps` does. Build the method "
-                "with prediction=0, or minimise the loss of its steps."
-            )
-        views = tuple(view_of(view, padding, present) for view in (first, second))
-        for view in views:
-            self.subset(None, view)  # raises an error if a modality is missing
-        projections = self.project(self.represent(Batch(augmented=views)))
-        named_first, named_second = (
-            {subset_name(key): rows for key, rows in view.items()} for view in projections
-        )
-        return named_first, named_second
+        fused = self.fuse(tokens, tuple(tokens))
+        return self.with_beside(tokens, fused)
