@@ -22,8 +22,7 @@ from commlearn.config.build import build_method, learned_features, read_data
 from commlearn.config.configuration import Experiment, Score, experiment_from, read_experiment, to_mapping
 from commlearn.config.own_data import ON_FEATURES, embeds_tokens, is_schema, read_own
 from commlearn.errors import CommlearnError, ConfigurationError, Problems, RunError, unknown
-from commlearn.methods import METHODS
-from commlearn.methods.base import Method
+from commlearn.methods import METHODS, Method
 from commlearn.probes.probe import check_targets, chosen_targets
 from commlearn.probes.readout_rows import without_overlap
 from commlearn.records import Dataset, Records

@@ -7,9 +7,10 @@ Example:
 
 from __future__ import annotations
 
-from commlearn.methods.base import Method
+from commlearn.methods.base import Method, Step, Views
 from commlearn.methods.clip import CLIP
 from commlearn.methods.comm import CoMM
+from commlearn.methods.comm_loss import CoMMLoss
 from commlearn.methods.coral import COrAL
 from commlearn.methods.crossself import CoMMCrossSelf, CrossSelf
 from commlearn.methods.factorcl import FactorCL, SupervisedFactorCL
@@ -17,6 +18,27 @@ from commlearn.methods.hril import HRIL
 from commlearn.methods.infmasking import InfMasking
 from commlearn.methods.separate import CMC, SimCLR
 from commlearn.methods.supcon import CoMMSup, SupCon
+
+__all__ = [
+    "CLIP",
+    "CMC",
+    "HRIL",
+    "METHODS",
+    "COrAL",
+    "CoMM",
+    "CoMMCrossSelf",
+    "CoMMLoss",
+    "CoMMSup",
+    "CrossSelf",
+    "FactorCL",
+    "InfMasking",
+    "Method",
+    "SimCLR",
+    "Step",
+    "SupCon",
+    "SupervisedFactorCL",
+    "Views",
+]
 
 METHODS: dict[str, type[Method]] = {
     "comm": CoMM,
