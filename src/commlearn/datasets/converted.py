@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -192,11 +192,14 @@ def _as_array(value: Any) -> np.ndarray:
         array = np.asarray(value)
     except ValueError:  # lists of different lengths
         array = np.array([None, *value], dtype=object)[1:]
-    if array.dtype.kind == "O" and all(
-        _is_number(entry) for entry in array.flat if isinstance(entry, str | bytes)
-    ):
-        with suppress(ValueError, TypeError, OverflowError):
+    texts = (
+        [entry for entry in array.flat if isinstance(entry, str | bytes)] if array.dtype.kind == "O" else []
+    )
+    if array.dtype.kind == "O" and all(map(_is_number, texts)):
+        try:
             return array.astype(np.float64)
+        except (ValueError, TypeError, OverflowError):
+            pass
     return array if array.ndim or array.dtype.kind in "biuf" else array[None]
 
 

@@ -64,7 +64,8 @@ class Utterances:
             if not len(samples.labels):
                 raise DataError(f"{content.location}: {PARTS[part]} has no sample with text.")
         records = self._records(parts, names)
-        notes = sum((samples.notes for samples in parts.values()), self._widths(parts["train"]))
+        notes = [note for samples in parts.values() for note in samples.notes]
+        notes = self._widths(parts["train"]) + notes
         return Dataset(records["train"], records["test"], records["validation"], notes=tuple(notes))
 
     def _records(self, parts: dict[str, Part], names: Sequence[str]) -> dict[str, Records]:
@@ -119,7 +120,7 @@ def read_part(content: Content, part: str, names: Sequence[str]) -> Part:
     spoken = values["text"].any(axis=2)  # (samples, steps)
     from_first_word = np.logical_or.accumulate(spoken, axis=1)
     videos = _videos(content.leaves.get(f"{part}/id"), len(labels))
-    has_text = spoken.any(axis=1)
+    has_text = np.logical_or.reduce(spoken, axis=1)
     if not has_text.all():
         notes.append(
             f"{part}: {int((~has_text).sum())} of {len(has_text)} samples have no text and are left out"

@@ -19,7 +19,15 @@ from commlearn.probes.probe import has_label, parts_to_read
 from commlearn.probes.results import Outcome
 from commlearn.records import presence
 from commlearn.reports.map import Colouring, colouring, layouts
-from commlearn.reports.records import Cards, cards, clipped, examples, looks, number, versions_seen
+from commlearn.reports.records import (
+    Cards,
+    cards,
+    clipped,
+    examples,
+    looks,
+    number,
+    versions_seen,
+)
 from commlearn.reports.source import Source
 from commlearn.seeds import numpy_generator
 from commlearn.storage.plain_json import values_of_file
