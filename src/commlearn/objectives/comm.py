@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -56,23 +56,30 @@ def comm_terms(
     cache: dict[float | Tensor, list[Tensor]] = {}  # by temperature: what its complete terms share
     terms = {}
     for subset in first:
-        t, rows, row_groups = by_term[subset], (present or {}).get(subset), groups
+        t = by_term[subset]
         if t not in cache:
             full_rows = [unit_rows(view[full], t) for view in (first, second)]
-            cache[t] = [*full_rows, *(log_sums_within(part, groups) for part in full_rows)]
-        full_first, full_second, *full_sums = cache[t]
+            cache[t] = [*full_rows, *(log_sums_within(rows, groups) for rows in full_rows)]
+        full_first, full_second, *sums = cache[t]
         first_rows, second_rows = full_first, full_second
         if subset != full:
             first_rows, second_rows = unit_rows(first[subset], t), unit_rows(second[subset], t)
-        if rows is not None:
-            if rows.sum() < 2:
-                terms[subset] = 0.0 * first[subset].sum()
-                continue
-            full_first, full_second = full_first[rows], full_second[rows]
+        full_sums = sums[0], sums[1]
+        rows = (present or {}).get(subset)
+        if rows is None:
+            terms[subset] = _term(first_rows, second_rows, full_first, full_second, full_sums, groups)
+        elif rows.sum() < 2:
+            terms[subset] = 0.0 * first[subset].sum()
+        else:
+            present_first, present_second = full_first[rows], full_second[rows]
             row_groups = None if groups is None else groups[rows]
-            full_sums = [log_sums_within(part, row_groups) for part in (full_first, full_second)]
-            first_rows, second_rows = first_rows[rows], second_rows[rows]
-        terms[subset] = _term(first_rows, second_rows, full_first, full_second, full_sums, row_groups)
+            row_sums = (
+                log_sums_within(present_first, row_groups),
+                log_sums_within(present_second, row_groups),
+            )
+            terms[subset] = _term(
+                first_rows[rows], second_rows[rows], present_first, present_second, row_sums, row_groups
+            )
     return terms
 
 
@@ -81,7 +88,7 @@ def _term(
     second: Tensor,
     full_first: Tensor,
     full_second: Tensor,
-    full_sums: Sequence[Tensor],
+    full_sums: tuple[Tensor, Tensor],
     groups: Tensor | None,
 ) -> Tensor:
     """Return one subset's term, given the log sums within each view of the full fusion."""
