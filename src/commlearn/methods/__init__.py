@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from commlearn.methods.base import Method, Step, Views
 from commlearn.methods.clip import CLIP
+from commlearn.methods.cmc import CMC
 from commlearn.methods.comm import CoMM
 from commlearn.methods.comm_loss import CoMMLoss
 from commlearn.methods.coral import COrAL
@@ -16,7 +17,7 @@ from commlearn.methods.crossself import CoMMCrossSelf, CrossSelf
 from commlearn.methods.factorcl import FactorCL, SupervisedFactorCL
 from commlearn.methods.hril import HRIL
 from commlearn.methods.infmasking import InfMasking
-from commlearn.methods.separate import CMC, SimCLR
+from commlearn.methods.simclr import SimCLR
 from commlearn.methods.supcon import CoMMSup, SupCon
 
 __all__ = [

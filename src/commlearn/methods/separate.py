@@ -1,22 +1,17 @@
-"""Methods that keep modalities separate, with a head for each, and contrast pairs of projections.
-
-SimCLR shows what can be learned without ever seeing two modalities together. In CMC (contrastive multiview
-coding) every pair of modalities must agree on which record is which.
-"""
+"""Base of the methods that keep modalities separate: a head for each, and contrasts between pairs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import combinations
 
 import torch
 from torch import Tensor, nn
 
 from commlearn.batch import Batch, Subset, View, merge, subset_name
-from commlearn.methods.base import Method, Step, Views, absent_as_zero, pooled
+from commlearn.methods.base import Method, Step, absent_as_zero, pooled
 from commlearn.methods.rows import Rows, rows_of
-from commlearn.models.heads import positive, projection_head
+from commlearn.models.heads import positive
 from commlearn.models.tokens import project_present
 from commlearn.objectives import info_nce, retrieval_accuracy
 
@@ -69,62 +64,6 @@ class SeparateHeads(Method):
 
     def embed(self, view: View, modalities: Sequence[str] | None = None) -> Tensor:
         return concatenated(self, view, modalities)
-
-
-class SimCLR(SeparateHeads):
-    """NT-Xent between two augmented versions of the same modality; the embeddings are concatenated.
-
-    Example:
-        >>> import torch
-        >>> from commlearn.batch import Modality
-        >>> from commlearn.models.encoders import ENCODERS
-        >>> encoders = {name: ENCODERS["linear"]((3,), width=8) for name in ("left", "right")}
-        >>> view = {name: Modality(torch.ones(4, 3)) for name in encoders}
-        >>> method = SimCLR.build(encoders, width=8)
-        >>> method.embed(view).shape, method.embed(view, ["left"]).shape
-        (torch.Size([4, 16]), torch.Size([4, 8]))
-    """
-
-    views = Views(augmented=2)
-
-    @classmethod
-    def build(cls, encoders: Mapping[str, nn.Module], width: int, temperature: float = 0.1) -> SimCLR:
-        """Build SimCLR with a three-layer head for each modality."""
-        return cls(encoders, {name: projection_head(width) for name in encoders}, temperature)
-
-    def contrasts(self, views: Sequence[Mapping[str, Tensor]]) -> Contrasts:
-        first, second = views
-        return {(name,): [(first[name], second[name])] for name in self.modalities}
-
-
-class CMC(SeparateHeads):
-    """The mean NT-Xent over all pairs of modalities. Reaches what at least two of them share.
-
-    Example:
-        >>> import torch
-        >>> from commlearn.batch import Modality
-        >>> from commlearn.models.encoders import ENCODERS
-        >>> encoders = {name: ENCODERS["linear"]((3,), width=8) for name in ("left", "right")}
-        >>> view = {name: Modality(torch.ones(4, 3)) for name in encoders}
-        >>> method = CMC.build(encoders, width=8)
-        >>> method.embed(view).shape, method.embed(view, ["left"]).shape
-        (torch.Size([4, 16]), torch.Size([4, 8]))
-    """
-
-    views = Views(augmented=1)
-    modality_count = (2, None)
-
-    @classmethod
-    def build(
-        cls, encoders: Mapping[str, nn.Module], width: int, temperature: float = 0.1, projection: int = 256
-    ) -> CMC:
-        """Build CMC with linear heads."""
-        positive(projection, "method.projection")
-        return cls(encoders, {name: nn.Linear(width, projection) for name in encoders}, temperature)
-
-    def contrasts(self, views: Sequence[Mapping[str, Tensor]]) -> Contrasts:
-        (view,) = views
-        return {(a, b): [(view[a], view[b])] for a, b in combinations(self.modalities, 2)}
 
 
 def contrasted(
