@@ -121,7 +121,7 @@ class Series(Kind):
         if channels > max(len(array) for array in present):
             messages.append(f"has {channels} channels and fewer steps; transpose to (length, channels)")
         warnings = [Problem(message, label(self.columns()), level="warning") for message in messages]
-        return first_ten(self._outliers(cells, arrays)) + warnings
+        return first_ten(self._outliers(cells, arrays, usual_range(values, STEP_LIMIT))) + warnings
 
     def _rows(self, cells: Cells) -> tuple[list[np.ndarray | Steps | None], list[Problem]]:
         """Return each row as (length, channels) or named steps (None if it has neither), and the problems."""
@@ -173,9 +173,11 @@ class Series(Kind):
         channels = [part if isinstance(part, np.ndarray) else gap for part in parts]
         return np.concatenate(channels, axis=1)
 
-    def _outliers(self, cells: Cells, arrays: list[np.ndarray | None]) -> list[Problem]:
-        """Return a warning for each row with a step far from all others."""
-        low, high = usual_range(np.concatenate([array for array in arrays if array is not None]), STEP_LIMIT)
+    def _outliers(
+        self, cells: Cells, arrays: list[np.ndarray | None], usual: tuple[np.ndarray, np.ndarray]
+    ) -> list[Problem]:
+        """Return a warning for each row with a step far from all others, outside the usual range."""
+        low, high = usual
         problems = []
         for row, array in enumerate(arrays):
             if array is not None and (beyond := outside(array, low, high)).any():

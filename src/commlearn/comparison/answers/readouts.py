@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,7 +126,8 @@ def write_material(out: Path, vectors: Mapping[Key, Block], tasks: Sequence[Task
         for side, values in zip(("train", "test"), block, strict=True):
             np.save(folder / f"{number}-{side}.npy", np.ascontiguousarray(values, dtype=np.float32))
     for number, task in enumerate(tasks):
-        arrays = {name: value for name, value in asdict(task).items() if isinstance(value, np.ndarray)}
+        attributes = {part.name: getattr(task, part.name) for part in fields(Task)}  # asdict copies arrays
+        arrays = {name: value for name, value in attributes.items() if isinstance(value, np.ndarray)}
         np.savez(folder / f"task{number}.npz", **arrays)  # type: ignore[arg-type]
     descriptions = [{"name": task.name, "sort": task.sort, "measure": task.measure} for task in tasks]
     index = {"vectors": [list(key) for key in vectors], "tasks": descriptions}

@@ -238,7 +238,7 @@ class TarTable:
                         record.update({} if only_keys else _cells(ending, file.read()))
                     except ValueError as problem:
                         raise DataError(f"{path}, {member.name}: {problem}. Is it cut off?") from problem
-        return pd.DataFrame(list(records.values()))
+            return pd.DataFrame(list(records.values()))  # refuses names that are not valid text
 
     def _is_cell(self, path: str, member: tarfile.TarInfo) -> bool:
         """Whether a member is a file that is not hidden; raise an error if it is sparse or cut off."""
