@@ -79,7 +79,9 @@ def _role(name: str, column: pd.Series, seen: Look, taken: Mapping[str, str]) ->
 
     Columns by role, so far, are `taken`: a second group may be an input, a second id or split is unused.
     """
-    guess = _by_name(name, column, seen, taken)
+    guess = _by_name(name, column, seen)
+    if guess is not None and guess.role == "group" and "group" in taken:
+        guess = _identifier(name, _words(name), column, seen)
     if guess is not None and guess.role in ("id", "split") and guess.role in taken:
         return Guess("unused", name, f"{guess.reason}; but the {guess.role} is already {taken[guess.role]}")
     return guess
@@ -109,7 +111,7 @@ def _target_type(column: pd.Series, seen: Look) -> tuple[str, str]:
     return "class", f"{seen.distinct} different values"
 
 
-def _by_name(name: str, column: pd.Series, seen: Look, taken: Mapping[str, str]) -> Guess | None:
+def _by_name(name: str, column: pd.Series, seen: Look) -> Guess | None:
     words = _words(name)
     repeated = 2 < seen.distinct < seen.filled
     if words & SPLIT and seen.distinct > 1:
@@ -120,7 +122,7 @@ def _by_name(name: str, column: pd.Series, seen: Look, taken: Mapping[str, str])
         numbered = words <= {"fold"} and seen.sort == "number" and seen.distinct <= MANY
         if numbered or not values.isdisjoint(SPLITS):
             return Guess("unused", name, reason + "train, validation or test, and declare it as split")
-    if _names_groups(words) and repeated and "group" not in taken:
+    if _names_groups(words) and repeated:
         return Guess("group", name, f"its name; {seen.distinct} groups in {seen.filled} rows")
     if words & TARGET:
         if seen.sort in ("category", "number") and 1 < seen.distinct <= min(CLASSES, max(2, seen.filled / 5)):
