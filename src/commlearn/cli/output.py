@@ -66,10 +66,10 @@ def print_next(options: argparse.Namespace, *commands: Sequence[object]) -> None
     """Print commands to run next, unless the output is for scripts.
 
     Args:
-        options: options of the command.
+        options: options of the command, which may include JSON or quiet.
         commands: words of each command, without `commlearn`.
     """
-    if not (options.json or options.quiet):
+    if not (options.json or getattr(options, "quiet", False)):
         lines = ["commlearn " + " ".join(shlex.quote(str(word)) for word in words) for words in commands]
         print(f"Next: {'; '.join(lines)}")
 
@@ -77,10 +77,11 @@ def print_next(options: argparse.Namespace, *commands: Sequence[object]) -> None
 @contextmanager
 def progress_printer(options: argparse.Namespace) -> Iterator[Callable[[str], None]]:
     """Show the progress of long work: a changing line on a terminal, plain lines elsewhere or if verbose."""
-    terminal = sys.stderr.isatty()
-    if options.quiet or (options.json and not options.verbose and not terminal):
+    terminal, verbose = sys.stderr.isatty(), getattr(options, "verbose", False)
+    silent = not verbose and not terminal and getattr(options, "json", False)
+    if getattr(options, "quiet", False) or silent:
         yield lambda line: None
-    elif options.verbose or not terminal:
+    elif verbose or not terminal:
         yield lambda line: print(line, file=sys.stderr, flush=True)
     else:
         with Console(file=terminal_stream(sys.stderr)).status("") as status:
