@@ -232,6 +232,7 @@ def test_the_embedding_holds_the_fused_vector_and_the_narrow_mean_tokens():
         ({"token_weight": -1}, r"method.token_weight is -1; give 0 or more"),
         ({"token_width": 0}, r"method.token_width is 0; give 1 or more"),
         ({"self_weight": -0.5}, r"method.self_weight is -0.5; give 0 or more"),
+        ({"self_rise": -1}, r"method.self_rise is -1; give 0 or more"),
     ],
 )
 def test_a_weight_or_a_width_of_the_tokens_that_cannot_be_is_refused(options, message):

@@ -103,6 +103,25 @@ def test_crossself_within_some_modalities_only():
         METHODS["crossself"].build(build_encoders(specs(2), 16, {}), 16, within=["imagee"])
 
 
+def test_the_weight_of_self_rises_in_the_first_steps_of_the_training():
+    torch.manual_seed(0)
+    method = METHODS["crossself"].build(build_encoders(specs(2), 16, {}), 16, self_weight=0.4, self_rise=4)
+    batch = batch_for(method, 2)
+
+    def weight(method):
+        step = next(method.steps(batch))
+        own = step.terms["image"] + step.terms["vector"]
+        return ((step.loss - step.terms["image+vector"]) / own).item()
+
+    weights = [weight(method) for _ in range(3)]
+    resumed = METHODS["crossself"].build(build_encoders(specs(2), 16, {}), 16, self_weight=0.4, self_rise=4)
+    resumed.load_state_dict(method.state_dict())
+    resumed.eval()
+    assert weight(resumed) == pytest.approx(0.3, abs=1e-5)  # only training counts
+    weights += [weight(resumed.train()) for _ in range(2)]
+    assert weights == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.4], abs=1e-5)
+
+
 def test_supcon_contrasts_the_full_fusion_by_class():
     method = build("supcon", 3)
     batch = batch_for(method, 3)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from commlearn.batch import Batch, Subset, subset_name
@@ -31,6 +32,7 @@ class CrossSelf(SeparateHeads):
         within: modalities that are contrasted with themselves; all by default. Naming only the images
             makes it SLIP with a fixed temperature.
         self_weight: weight of the contrasts of modalities with themselves.
+        self_rise: training steps in which this weight rises from 0; without them it is constant.
 
     Example:
         >>> import torch
@@ -44,6 +46,7 @@ class CrossSelf(SeparateHeads):
     """
 
     views = Views(augmented=2)
+    step_count: Tensor  # training steps so far, if the weight of Self rises
 
     def __init__(
         self,
@@ -52,15 +55,19 @@ class CrossSelf(SeparateHeads):
         temperature: float = 0.1,
         within: Sequence[str] | None = None,
         self_weight: float = 0.5,
+        self_rise: int = 0,
     ) -> None:
         super().__init__(encoders, heads, temperature)
-        if self_weight < 0:
-            raise ConfigurationError(f"method.self_weight is {self_weight}; give 0 or more.")
+        for name, value in {"self_weight": self_weight, "self_rise": self_rise}.items():
+            if value < 0:
+                raise ConfigurationError(f"method.{name} is {value}; give 0 or more.")
         for name in within or ():
             if name not in self.encoders:
                 raise ConfigurationError(f"method.within: {unknown('modality', name, self.modalities)}")
         self.within = tuple(self.modalities if within is None else within)
-        self.self_weight = self_weight
+        self.self_weight, self.self_rise = self_weight, self_rise
+        if self_rise:
+            self.register_buffer("step_count", torch.zeros((), dtype=torch.long))
 
     @classmethod
     def build(
@@ -70,10 +77,11 @@ class CrossSelf(SeparateHeads):
         temperature: float = 0.1,
         within: list[str] | None = None,
         self_weight: float = 0.5,
+        self_rise: int = 0,
     ) -> CrossSelf:
         """Build Cross+Self with a three-layer head for each modality."""
         heads = {name: projection_head(width) for name in encoders}
-        return cls(encoders, heads, temperature, within, self_weight)
+        return cls(encoders, heads, temperature, within, self_weight, self_rise)
 
     def contrasts(self, views: Sequence[Mapping[str, Tensor]]) -> Contrasts:
         first, second = views
@@ -86,9 +94,15 @@ class CrossSelf(SeparateHeads):
         """Return the mean over pairs of modalities plus the weighted sum over single modalities."""
         names = [subset_name(pair) for pair in combinations(self.modalities, 2)]
         cross = mean_of([terms[name] for name in names if name in terms], self)
-        return cross + sum(
-            (self.self_weight * terms[name] for name in self.within if name in terms), 0.0 * cross
-        )
+        weight = self.weight_of_self()
+        return cross + sum((weight * terms[name] for name in self.within if name in terms), 0.0 * cross)
+
+    def weight_of_self(self) -> float | Tensor:
+        """Count a training step; return the weight of the contrasts of modalities with themselves in it."""
+        if not self.self_rise:
+            return self.self_weight
+        self.step_count += self.training
+        return self.self_weight * (self.step_count / self.self_rise).clamp(max=1.0)
 
 
 class CoMMCrossSelf(CoMM):
@@ -148,6 +162,7 @@ class CoMMCrossSelf(CoMM):
         embedding: Held = "fused+tokens",
         head: tuple[int, int] = HEAD,
         prediction: float = 0.0,
+        self_rise: int = 0,
     ) -> CoMMCrossSelf:
         """Build both as published, except for CoMM's temperature and tokens of at most `token_width`."""
         if token_weight < 0:
@@ -159,7 +174,10 @@ class CoMMCrossSelf(CoMM):
         if embedding == "fused+tokens":
             parts["beside"] = TokenMeans(list(encoders), token_width, width)
         token_loss = CrossSelf.build(
-            {name: nn.Identity() for name in encoders}, token_width, self_weight=self_weight
+            {name: nn.Identity() for name in encoders},
+            token_width,
+            self_weight=self_weight,
+            self_rise=self_rise,
         )
         narrow = {name: nn.Linear(width, token_width, bias=False) for name in encoders}
         return cls(**parts, token_loss=token_loss, narrow=narrow, token_weight=token_weight)
