@@ -60,6 +60,16 @@ def test_dates_become_age_year_and_places_on_circles():
     assert list(later.wrong) == [2]
 
 
+def test_one_moment_in_two_time_zones_has_two_local_times():
+    berlin = pd.date_range("2024-03-01 06:00", periods=8, freq="31h", tz="Europe/Berlin")
+    zoned = [moment for start in berlin for moment in (start, start.tz_convert("America/New_York"))]
+    local = [moment.tz_localize(None) for moment in zoned]
+    numbers, expected = parts_of("date", zoned).numbers, parts_of("date", local).numbers
+    assert "hour sin" in expected
+    for name, values in expected.items():
+        np.testing.assert_array_equal(numbers[name], values)
+
+
 def test_the_order_of_day_and_month_is_that_of_all_cells():
     cells = ["1/2/2024", "3/4/2024", "3/25/2024"]
     assert FORMS["date"].learn(pd.Series(cells))["order"] == "month first"

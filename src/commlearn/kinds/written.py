@@ -64,16 +64,20 @@ class Form(NamedTuple):
 
 
 def _distinct(values: pd.Series) -> tuple[np.ndarray, list[Cell]]:
-    """Return each row's index (-1: empty) into a list of cells, and that list: distinct if hashable."""
+    """Return each row's index (-1: empty) into a list of cells, and that list: distinct if comparable."""
     plain = values.astype(object) if isinstance(values.dtype, pd.ArrowDtype) else values
-    hashable = plain.dtype != object or all(isinstance(cell, HASHABLE) for cell in plain)
-    if hashable:
+    if plain.dtype != object or all(map(_comparable, plain)):
         indices, cells = pd.factorize(plain)
         cells = list(cells)
     else:
         cells, indices = plain.tolist(), np.arange(len(plain))
     empty = np.array([is_empty(cell) for cell in cells] + [True])
     return np.where(empty[indices], -1, indices), cells
+
+
+def _comparable(cell: Cell) -> bool:
+    """Whether a cell equals only cells that read alike: one moment in two time zones has two local times."""
+    return isinstance(cell, HASHABLE) and getattr(cell, "tzinfo", None) is None
 
 
 def _parse_distinct(values: pd.Series, parse: Callable[[Cell], Any]) -> tuple[np.ndarray, list[Any]]:
