@@ -306,7 +306,8 @@ def _answer(
         trainings = f"{len(runs)} training{'s' if len(runs) != 1 else ''}"
         tell(f"predicting {', '.join(targets)} from {trainings} and by rivals")
         network = with_method(experiment, source.method_options("comm", experiment))
-        write_material(out, vectors_of(network, data, runs, "untrained" in readers), questions.tasks)
+        tasks = [task for task in questions.tasks if task.name in targets]
+        write_material(out, vectors_of(network, data, runs, "untrained" in readers), tasks)
         shares = shares_of(missing, out, at_a_time)
         errors = work_on(source, shares, at_a_time, tell, data.files, experiment.training.threads)
         for share, reason in errors.items():

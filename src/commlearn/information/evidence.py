@@ -129,11 +129,12 @@ def linear_logs(evidence: Evidence, posteriors: Mapping[Subset, Posterior]) -> L
 
     Linear experts among the given posteriors are reused.
     """
-    subsets = choose_subsets("every", evidence.names)
-    posteriors = posteriors or fit_posteriors(evidence, subsets, linear_family)
     probes: dict[Subset, Posterior] = {}
-    for subset in subsets:
-        linear = posteriors[subset].experts[: len(LINEAR)]  # a rich family begins with the linear ones
+    for subset in choose_subsets("every", evidence.names):
+        if posteriors:
+            linear = posteriors[subset].experts[: len(LINEAR)]  # a rich family begins with the linear ones
+        else:
+            linear = [fit() for fit in linear_family(evidence, subset)]
         probes[subset] = stack_posterior(subset, linear, probes, evidence.labels, evidence.folds)
     return {subset: posterior.log for subset, posterior in probes.items()}
 

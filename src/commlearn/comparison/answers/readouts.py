@@ -63,7 +63,7 @@ class ReadoutJob(Job):
 
 def shares_of(missing: Sequence[tuple[Readout, list[str]]], out: Path, parts: int) -> list[ReadoutJob]:
     """Divide readouts, with the names of the readers that each lacks, between several processes."""
-    jobs = []
+    jobs, parts = [], min(parts, len(missing))
     for part in range(parts):
         units = [(asdict(readout), readers) for readout, readers in missing[part::parts]]
         options = {"out": str(out), "part": part, "of": parts, "units": units}

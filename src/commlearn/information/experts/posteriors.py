@@ -93,7 +93,7 @@ class Evidence:
         return tuple(self.blocks[name] for name in subset)
 
     def clusters(self, subset: Subset, count: int) -> tuple[Array, ...]:
-        """Return memberships in soft clusters of each modality, (records, count), which are found once."""
+        """Return memberships in soft clusters of each modality, (records, count), which are computed once."""
         with self._lock:
             for name in subset:
                 if (name, count) not in self._memberships:
