@@ -74,6 +74,18 @@ def test_a_grid_is_the_same_for_every_method_and_goes_on_where_it_stopped(tmp_pa
     assert all("temperature=3" in line for line in started)
 
 
+def test_methods_with_their_own_values_for_one_key_are_listed_apart():
+    over = {"comm:a": ".1..1", "clip:a": "1,2", "comm:b": "x"}
+    axes = [
+        tuning.Axis(name, name[5:], values_of(name, values), (name[:4],)) for name, values in over.items()
+    ]
+    assert tuning._describe(axes) == {
+        "comm:a": {"values": "0.1..1", "methods": ["comm"]},
+        "clip:a": {"values": [1, 2], "methods": ["clip"]},
+        "b": {"values": ["x"], "methods": ["comm"]},
+    }
+
+
 def test_the_chosen_setting_is_the_best_of_those_tried():
     def table(comm, clip):
         rows = {"comm": comm, "clip": clip}
@@ -104,6 +116,10 @@ def test_the_chosen_setting_is_the_best_of_those_tried():
         ({"training.learning_rat": "1,2"}, ["comm"], "did you mean 'training.learning_rate'"),
         ({"training.epochs": "1,2"}, ["comm"], "training.epochs is set to 1"),
         ({"data.seed": "1,2"}, ["comm"], "not a setting of a method"),
+        (
+            {"method.temperature": ".1,.2", "comm:method.temperature": ".3"}, ["comm", "simclr"],
+            "over method.temperature and comm:method.temperature both give values for comm; use one",
+        ),
     ],
 )  # fmt: skip
 def test_what_cannot_be_tried_is_refused_before_anything_is_trained(over, methods, words, tmp_path):

@@ -139,6 +139,7 @@ LONGEST_NAME = 100  # characters in the name of a setting's folder, at most
 class Axis:
     """A setting to search over, and the methods that have it."""
 
+    name: str  # the key as given, with the methods before it
     key: str  # dotted key of the setting
     values: Values
     methods: tuple[str, ...]
@@ -220,7 +221,7 @@ def tune(
         default = final[_folder_name({})]
         result = {
             "recipe": experiment.name,
-            "over": {axis.key: _describe(axis) for axis in axes},
+            "over": _describe(axes),
             "budget": budget or max(len(settings) for settings in tried.values()),
             "search_seed": search_seed,
             **descriptions,
@@ -278,7 +279,11 @@ def _axes(
             problems.add(f"{key} is set to {source.overrides[key]}, so it cannot be searched over as well.")
         if key in ("seed", "method", "data.seed"):
             problems.add(f"over {key}: this is not a setting of a method; give it with seeds= or methods=.")
-        axes.append(Axis(key, values_of(key, values), tuple(named)))
+        for axis in axes:
+            if axis.key == key and (twice := [name for name in named if name in axis.methods]):
+                both = f"over {axis.name} and {scoped_key}"
+                problems.add(f"{both} both give values for {', '.join(twice)}; use one.")
+        axes.append(Axis(scoped_key, key, values_of(key, values), tuple(named)))
     problems.raise_if_any(ConfigurationError)
     return axes
 
@@ -426,6 +431,13 @@ def _folder_name(setting: Setting) -> str:
     return hashlib.sha256(json.dumps(setting, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _describe(axis: Axis) -> dict[str, Any]:
-    low_to_high = None if isinstance(axis.values, list) else f"{axis.values[0]}..{axis.values[1]}"
-    return {"values": low_to_high or axis.values, "methods": list(axis.methods)}
+def _describe(axes: Sequence[Axis]) -> dict[str, Any]:
+    """Return what was searched over by key or, where methods have their own values, by the key as given."""
+    keys = [axis.key for axis in axes]
+    return {
+        axis.key if keys.count(axis.key) == 1 else axis.name: {
+            "values": axis.values if isinstance(axis.values, list) else f"{axis.values[0]}..{axis.values[1]}",
+            "methods": list(axis.methods),
+        }
+        for axis in axes
+    }
