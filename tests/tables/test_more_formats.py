@@ -16,6 +16,7 @@ from commlearn.cli import main
 from commlearn.errors import ConfigurationError, DataError, DataWarning
 from commlearn.tables.dataset import TableData
 from commlearn.tables.formats.reading import Reading
+from commlearn.tables.formats.table_files import table_in_zip
 from commlearn.tables.schema import Schema
 from commlearn.tables.table import iterate_table, read_table
 
@@ -134,6 +135,11 @@ def test_a_zip_holds_a_table_and_the_pictures_that_it_names(tmp_path):
     data = TableData(str(path), {"modalities": stated}, test=0.0).read()
     assert len(data.train) == 9
     assert list(data.files) == ["t.zip"]
+
+
+def test_what_an_archive_held_stays_until_the_process_ends(tmp_path):
+    first, *_ = [table_in_zip(zipped(tmp_path / f"{number}.zip", tDOTcsv="a\n1\n")) for number in range(20)]
+    assert first.exists()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import lru_cache, partial
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, TypeAlias
@@ -357,7 +357,7 @@ def table_in_zip(path: Path) -> Path:
     return Path(folder.name) / _only_table(path)
 
 
-@lru_cache(maxsize=16)
+@cache  # cells name the unpacked files as long as the process lives
 def _unpacked(path: str, size: int, modified: int) -> tempfile.TemporaryDirectory[str]:
     folder = tempfile.TemporaryDirectory(prefix="commlearn-zip-")
     try:
