@@ -329,6 +329,14 @@ def test_an_old_run_without_a_list_is_resumed_and_probed_but_not_overwritten(tmp
     assert "note.txt" not in listed(folder)
 
 
+def test_only_the_last_line_of_the_metrics_may_be_cut_off(tmp_path):
+    folder = RunFolder(written(tmp_path / "run", metrics_jsonl='{"step": 1}\n{"step": 2}\n{"st'))
+    assert folder.metrics() == [{"step": 1}, {"step": 2}]
+    (folder.path / "metrics.jsonl").write_text('{"step": 1}\n{"st\n{"step": 3}\n')
+    with pytest.raises(RunError, match=r"metrics\.jsonl is damaged: line 2 .*Restore it"):
+        folder.metrics()
+
+
 def test_what_looks_like_a_checkpoint_and_is_none_of_ours_is_not_recognised(tmp_path):
     folder = written(tmp_path / "x", config_yaml="port: 80", log_txt="mine\n", checkpoints__last_ckpt="PK")
     RunFolder(folder).write("probes.json", "{}")

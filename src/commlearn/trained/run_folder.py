@@ -90,11 +90,15 @@ def json_lines(path: Path) -> Iterable[dict[str, Any]]:
         return
     with naming_damaged_file(path):
         lines = plain_file(path).read_text(encoding="utf-8").splitlines()
-    for line in lines:
+    for number, line in enumerate(lines, start=1):
         try:
             entry = parse_json(line)
-        except ValueError:
-            return
+        except ValueError as problem:
+            if number == len(lines):
+                return
+            raise RunError(
+                f"{path} is damaged: line {number} {problem}. Restore it, or train again."
+            ) from problem
         if not isinstance(entry, dict) or not isinstance(entry.get("step"), int):
             raise RunError(f"{path} is damaged: {line[:60]!r} has no step. Restore it, or train again.")
         yield entry
