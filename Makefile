@@ -39,7 +39,8 @@ $(NEWEST)/.ready: pyproject.toml
 	touch $(NEWEST)/.ready
 
 demo: $(READY)
-	$(BIN)/commlearn compare trifeature-quick-demo --methods clip,crossself,comm-crossself --seeds 1 --out runs/demo
+	$(BIN)/commlearn compare trifeature-quick-best --methods clip,crossself,comm-crossself --seeds 1 \
+		--training.epochs 10 --out runs/demo
 
 # Run the notebooks of examples/ and store their outputs; the watch demo needs the data of seglearn.
 examples: $(TESTS)
