@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import commlearn as cl
 from commlearn.batch import joined
+from commlearn.cli import main
 from commlearn.config.configuration import experiment_from
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.methods import METHODS
@@ -359,3 +360,12 @@ def test_fine_tuning_takes_all_rows_of_the_table_and_not_the_sample_in_memory(fo
     tuned = cl.finetune(run, labelled, tmp_path / "tuned", folder)
     assert tuned.rows.label_counts["label"] + len(readout_rows(tuned).test) > 0.8 * ROWS
     assert tuned.experiment.data["stream"] == 0
+
+
+def test_the_command_says_that_it_embeds_a_sample_of_the_test_rows(folder, tmp_path, capsys):
+    train(experiment(folder, epochs=1), tmp_path / "run")
+    out = tmp_path / "z.npz"
+    for split, words in {"train": "", "test": "the test rows in memory"}.items():
+        assert main(["embed", str(tmp_path / "run"), "--split", split, "-o", str(out), "-q"]) == 0
+        error = capsys.readouterr().err
+        assert words in error if words else not error
