@@ -271,7 +271,8 @@ def _axes(
     over: Mapping[str, str | Sequence[Any]], methods: Sequence[str], source: ComparisonSource
 ) -> list[Axis]:
     """Return the settings to search over; raise an error for those that a method does not have."""
-    problems, axes = Problems("tune"), []
+    problems = Problems("tune")
+    axes: list[Axis] = []
     for method in methods:
         if not _exists(method):
             problems.add(unknown("method", method, [*METHODS, *BASELINES]))
