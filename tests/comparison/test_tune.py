@@ -153,8 +153,20 @@ def test_what_a_recipe_has_already_is_not_tried_twice(stated, tmp_path, monkeypa
         small_tuning(tmp_path, {"method.temperature": stated.partition(",")[0]}, ["simclr"])
     source = ComparisonSource(RECIPE)
     experiment = cl.read_experiment(RECIPE)
-    axes = [tuning.Axis("method.temperature", values_of("method.temperature", stated), ("simclr",))]
+    key = "method.temperature"
+    axes = [tuning.Axis(key, key, values_of(key, stated), ("simclr",))]
     assert tuning._settings("simclr", axes, None, 0, source, experiment) == [{}, {"method.temperature": 0.2}]
+
+
+@pytest.mark.parametrize("stated", [".05,.1,.3", ".05,.1,.3,.5", ".095...105"])
+def test_a_draw_that_equals_the_recipes_own_setting_takes_no_place_in_the_budget(stated):
+    key, source, experiment = "method.temperature", ComparisonSource(RECIPE), cl.read_experiment(RECIPE)
+    axes = [tuning.Axis(key, key, values_of(key, stated), ("simclr", "comm-crossself"))]
+    for seed in range(8):
+        for method in ("simclr", "comm-crossself"):  # their own temperatures are 0.1 and 0.5
+            tried = tuning._settings(method, axes, 3, seed, source, experiment)
+            assert len(tried) == 3
+            assert {key: tuning._current_values(method, source, experiment)[key]} not in tried
 
 
 def test_the_folder_of_a_tuning_is_named_as_those_of_the_other_commands():

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import commlearn as cl
 from commlearn.batch import joined
+from commlearn.cli import main
 from commlearn.config.configuration import experiment_from
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.methods import METHODS
@@ -31,6 +32,7 @@ from commlearn.tables.table import iterate_table, read_table
 from commlearn.trained.run import Run
 from commlearn.trained.run_folder import RunFolder
 from commlearn.trained.shards import write_shards
+from commlearn.training.finetune import FineTuning
 from commlearn.training.train import train
 
 ROWS, GROUP = 330, 30
@@ -348,3 +350,22 @@ def test_methods_that_need_labels_say_that_a_streamed_table_has_none(method, fol
     two = {name: linear(records.specs[name].shape, 8) for name in ("vector", "numbers")}
     with pytest.raises(ConfigurationError, match=rf"Method {method} learns from labels.*data.stream to 0"):
         METHODS[method].build(two, 8).check_records(records)
+
+
+def test_fine_tuning_takes_all_rows_of_the_table_and_not_the_sample_in_memory(folder, tmp_path):
+    run = train(experiment(folder, epochs=1), tmp_path / "run")
+    labelled = FineTuning("label", epochs=1)
+    with pytest.raises(DataError, match=r"was streamed, so only a sample of its rows is in memory.*Pass the"):
+        cl.finetune(run, labelled, tmp_path / "tuned")
+    tuned = cl.finetune(run, labelled, tmp_path / "tuned", folder)
+    assert tuned.rows.label_counts["label"] + len(readout_rows(tuned).test) > 0.8 * ROWS
+    assert tuned.experiment.data["stream"] == 0
+
+
+def test_the_command_says_that_it_embeds_a_sample_of_the_test_rows(folder, tmp_path, capsys):
+    train(experiment(folder, epochs=1), tmp_path / "run")
+    out = tmp_path / "z.npz"
+    for split, words in {"train": "", "test": "the test rows in memory"}.items():
+        assert main(["embed", str(tmp_path / "run"), "--split", split, "-o", str(out), "-q"]) == 0
+        error = capsys.readouterr().err
+        assert words in error if words else not error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -74,3 +76,14 @@ def test_ids_that_turn_into_text_on_the_way_are_a_named_error(tmp_path):
     with pytest.raises(DataError, match=r"z\.parquet: the cells of a column are of several types"):
         write(tmp_path / "z.parquet", chunks([1, 2], np.array([3, "4a"], dtype=object)), names)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["z.parquet", "z.csv"])
+def test_a_target_of_several_numbers_is_a_list_in_each_row(tmp_path, name):
+    positions = [[0.5, 1.0], [2.0, 3.0], [4.0, 5.0], [6.0, 7.0]]
+    halves = ({"position": np.array(part)} for part in (positions[:2], positions[2:]))
+    path = tmp_path / name
+    write(path, ((columns, np.zeros((2, 3), dtype=np.float32)) for columns in halves), names)
+    frame = pd.read_csv(path) if name == "z.csv" else pd.read_parquet(path)
+    cells = [json.loads(cell) if isinstance(cell, str) else cell.tolist() for cell in frame["position"]]
+    assert cells == positions

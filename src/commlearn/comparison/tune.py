@@ -66,10 +66,13 @@ def _number_or_same(value: Any) -> Any:
     return float(value) if isinstance(value, str) and SCIENTIFIC.fullmatch(value) else value
 
 
-def settings_to_try(over: Mapping[str, Values], budget: int | None, seed: int) -> list[Setting]:
+def settings_to_try(
+    over: Mapping[str, Values], budget: int | None, seed: int, current: Mapping[str, Any] | None = None
+) -> list[Setting]:
     """Return the unchanged recipe and further settings: the whole grid if the budget allows, or random draws.
 
     Settings are also drawn if there is any range. A larger budget begins with the draws of a smaller one.
+    What the recipe has already, its `current` values by dotted key, takes no second place in the budget.
 
     Example:
         >>> settings_to_try({"method.temperature": [0.1, 0.3]}, None, 0)
@@ -79,8 +82,13 @@ def settings_to_try(over: Mapping[str, Values], budget: int | None, seed: int) -
         (3, True)
     """
     settings: list[Setting] = [{}]
+    stated = current or {}
     grid = [values for values in over.values() if isinstance(values, list)]
     is_grid = len(grid) == len(over)
+
+    def changes(setting: Setting) -> bool:
+        return any(stated.get(key) != value for key, value in setting.items())
+
     if budget is None and not is_grid:
         raise ConfigurationError(
             "A range has infinitely many settings; give budget=, the number of settings to try."
@@ -91,14 +99,17 @@ def settings_to_try(over: Mapping[str, Values], budget: int | None, seed: int) -
         raise ConfigurationError(f"budget is {limit}; give the number of settings to try, 1 or more.")
     if not over:
         return settings
+    if is_grid and all(stated.get(key) in values for key, values in zip(over, grid, strict=True)):
+        size -= 1  # one of them is the recipe's own
     if is_grid and size <= limit:
-        return settings + [dict(zip(over, values, strict=True)) for values in itertools.product(*grid)]
+        every = (dict(zip(over, values, strict=True)) for values in itertools.product(*grid))
+        return settings + [setting for setting in every if changes(setting)]
     generator = numpy_generator(seed, "settings to try")
     for _ in range(TRIES * limit):
         if len(settings) >= limit:
             break
         drawn = {key: _draw(values, generator) for key, values in over.items()}
-        if drawn not in settings:
+        if drawn not in settings and changes(drawn):
             settings.append(drawn)
     return settings
 
@@ -260,7 +271,8 @@ def _axes(
     over: Mapping[str, str | Sequence[Any]], methods: Sequence[str], source: ComparisonSource
 ) -> list[Axis]:
     """Return the settings to search over; raise an error for those that a method does not have."""
-    problems, axes = Problems("tune"), []
+    problems = Problems("tune")
+    axes: list[Axis] = []
     for method in methods:
         if not _exists(method):
             problems.add(unknown("method", method, [*METHODS, *BASELINES]))
@@ -311,12 +323,7 @@ def _settings(
 ) -> list[Setting]:
     """Return the settings to try for a method: the unchanged recipe and others that differ from it."""
     over = {axis.key: axis.values for axis in axes if method in axis.methods}
-    current = _current_values(method, source, experiment)
-    return [
-        setting
-        for setting in settings_to_try(over, budget, seed)
-        if not setting or any(current.get(key) != value for key, value in setting.items())
-    ]
+    return settings_to_try(over, budget, seed, _current_values(method, source, experiment))
 
 
 def _current_values(method: str, source: ComparisonSource, experiment: Experiment) -> dict[str, Any]:

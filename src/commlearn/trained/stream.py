@@ -260,12 +260,17 @@ class _Parquet:
 def _cells(values: np.ndarray) -> pa.Array:
     """Return a column as an Arrow array; cells of mixed types become text."""
     try:
-        return pa.array(values, from_pandas=True)
+        return pa.array(_listed(values), from_pandas=True)
     except pa.ArrowException:
         if values.dtype != object:
             raise
         empty = pd.isna(values)
         return pa.array([None if gap else str(value) for value, gap in zip(values, empty, strict=True)])
+
+
+def _listed(values: np.ndarray) -> Any:
+    """Return a column whose cells are lists if it has several values per row, as a target may have."""
+    return values if values.ndim == 1 else values.tolist()
 
 
 class _Csv:
@@ -276,7 +281,8 @@ class _Csv:
 
     def add(self, columns: Mapping[str, np.ndarray], embedding: np.ndarray) -> None:
         vectors = pd.DataFrame(embedding, columns=list(self.names(embedding.shape[1])))
-        frame = pd.concat([pd.DataFrame(dict(columns)), vectors], axis=1)
+        cells = {name: _listed(values) for name, values in columns.items()}
+        frame = pd.concat([pd.DataFrame(cells), vectors], axis=1)
         text_columns = [name for name in frame.columns if frame[name].dtype.kind == "O"]
         frame = frame.assign(**{name: frame[name].map(spreadsheet_text) for name in text_columns})
         has_returns = any(frame[name].astype(str).str.contains("\r").any() for name in text_columns)

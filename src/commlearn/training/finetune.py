@@ -316,7 +316,7 @@ def _table_settings(trained: Trained, table: str | Path) -> dict[str, Any]:
     """Return the data settings of the new run, which name the table that it was fine-tuned on."""
     schema, _ = trained.reader()
     path = str(table) if is_remote(table) else str(Path(table).resolve())
-    return {"name": "table", "table": path, "schema": schema.to_mapping()}
+    return {"name": "table", "table": path, "schema": schema.to_mapping(), "stream": 0}
 
 
 def _check_settings(folder: RunFolder, settings: FineTuning, trained: Trained) -> None:
@@ -355,6 +355,12 @@ def labelled_records(trained: Trained, settings: FineTuning, data: Dataset | Sou
     If no records are given, they are those of the table or of the training's data, divided into the parts
     that the training had.
     """
+    if data is None and trained.experiment.data.get("stream"):
+        raise DataError(
+            "The training's table was streamed, so only a sample of its rows is in memory, and fine-tuning "
+            "needs all of them. Pass the table: it is an argument of every command and function that reads "
+            "rows."
+        )
     if not isinstance(data, Dataset):
         table = trained.experiment.data.get("table") if data is None else data
         data = readout_rows(trained, data)

@@ -79,14 +79,21 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _embed_own_records(loaded: Any, options: argparse.Namespace) -> Any:
+    import warnings
+
     import numpy as np
 
     from commlearn.datasets import READERS
+    from commlearn.errors import DataWarning
     from commlearn.trained.embed import dimension_names, embed
     from commlearn.trained.run import read_own_data
     from commlearn.trained.stream import write
 
-    records = getattr(read_own_data(loaded), options.split)
+    data = read_own_data(loaded)
+    records = getattr(data, options.split)
+    if loaded.experiment.data.get("stream") and options.split == "test":
+        line = "Of a streamed table, the test rows in memory are embedded; give the table to embed all"
+        warnings.warn(DataWarning(f"{line} ({data.notes[0]})."), stacklevel=2)
     vectors = embed(loaded, records, options.modalities, blocks=options.blocks)
     settings = dict(loaded.experiment.data)
     is_table = settings.pop("name") == "table"
