@@ -58,7 +58,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
     """Learns one embedding of a table's modalities, without labels unless the method uses them.
 
     Args:
-        schema: which columns make which modality; a `Schema`, its plain values or a YAML file, of which
+        schema: which columns make up which modality; a `Schema`, its plain values or a YAML file, of which
             settings of a training are not read. If not given, it is guessed from the table in `fit`.
         method: name of the method, or its name and options.
         epochs: passes over the records; chosen from the data if not given, as are the next two.

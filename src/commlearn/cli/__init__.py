@@ -54,7 +54,7 @@ TYPES = {"invalid int value:": "give a whole number, not", "invalid float value:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 2 for what the user can fix, 130 after Ctrl-C."""
+    """Run one command and return its exit code: 0, 1 if a method failed, 2 for errors, 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     with escaped_output(), warnings.catch_warnings():
         warnings.showwarning = partial(_warn, bool({"--verbose", "-v"} & set(arguments)))
@@ -183,7 +183,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser(arguments: Sequence[str]) -> _Parser:
     parser = _Parser(
         prog="commlearn",
-        description="Learn one representation from several modalities, and what they know together.",
+        description="Learn one representation of several modalities, and measure what they know together.",
         epilog="Start with a table: commlearn init films.csv -o films.yaml; or make one: commlearn synth "
         "tables --out films. Then: commlearn COMMAND --help",
         allow_abbrev=False,

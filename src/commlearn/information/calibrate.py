@@ -210,7 +210,7 @@ def calibrate_like(
     Args:
         like: the table.
         target: name of the column with the classes.
-        schema: which columns make which modality; guessed if not given.
+        schema: which columns make up which modality; guessed if not given.
         modalities: names of the modalities to use; all if not given.
         repeats: number of samples of each twin.
         bins: number of quantile classes if the target is a number.

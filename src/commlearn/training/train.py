@@ -66,7 +66,7 @@ def train(
         progress: shows the progress of the training; silent if not given.
         note: a line for the run's log, such as what was chosen and why.
         encoders: your own modules, by modality, in place of the experiment's encoders: copies of them are
-            trained, except parameters without `requires_grad`. To load the run, pass them again.
+            trained, except parameters with `requires_grad=False`. To load the run, pass them again.
         callbacks: instances of `Callback`, or names of trackers (`mlflow`, `trackio`, `wandb`), which
             follow the training and may stop it.
 

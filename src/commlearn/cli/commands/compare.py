@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     about = "comma-separated shares (5%%), numbers per class (20) or all; default: 1%%,5%%,10%%,50%%,all"
     add("--labels", type=names, metavar="BUDGETS", help=about)
     add_targets(parser, "the recipe's scores, or all")
-    add("--seeds", type=int, default=1, help="number of seeds: 0, 1, ...")
+    add("--seeds", type=int, default=1, help="how many seeds (0, 1, ...); default: 1")
     add_trainings(parser, "compare")
 
 

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--over", action="append", required=True, metavar="KEY=VALUES", help=about)
     add("--budget", type=int, help="settings tried for each method; default: the whole grid")
     add_targets(parser, "the recipe's scores, or all")
-    add("--seeds", type=int, default=1, help="number of seeds of the final trainings: 0, 1, ...")
+    add("--seeds", type=int, default=1, help="how many seeds for the final trainings; default: 1")
     add("--search-seed", type=int, default=0, help="seed of the settings that are drawn; default: 0")
     add_trainings(parser, "tune")
 
