@@ -183,7 +183,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser(arguments: Sequence[str]) -> _Parser:
     parser = _Parser(
         prog="commlearn",
-        description="Learn one representation of several modalities, and measure what they know together.",
+        description="Learn one representation from several modalities, and measure what they know together.",
         epilog="Start with a table: commlearn init films.csv -o films.yaml; or make one: commlearn synth "
         "tables --out films. Then: commlearn COMMAND --help",
         allow_abbrev=False,

@@ -82,13 +82,9 @@ def settings_to_try(
         (3, True)
     """
     settings: list[Setting] = [{}]
-    stated = current or {}
+    own = {key: current[key] for key in over if current and key in current}
     grid = [values for values in over.values() if isinstance(values, list)]
     is_grid = len(grid) == len(over)
-
-    def changes(setting: Setting) -> bool:
-        return any(stated.get(key) != value for key, value in setting.items())
-
     if budget is None and not is_grid:
         raise ConfigurationError(
             "A range has infinitely many settings; give budget=, the number of settings to try."
@@ -99,17 +95,17 @@ def settings_to_try(
         raise ConfigurationError(f"budget is {limit}; give the number of settings to try, 1 or more.")
     if not over:
         return settings
-    if is_grid and all(stated.get(key) in values for key, values in zip(over, grid, strict=True)):
+    if is_grid and len(own) == len(over) and all(own[key] in over[key] for key in over):
         size -= 1  # one of them is the recipe's own
     if is_grid and size <= limit:
         every = (dict(zip(over, values, strict=True)) for values in itertools.product(*grid))
-        return settings + [setting for setting in every if changes(setting)]
+        return settings + [setting for setting in every if setting != own]
     generator = numpy_generator(seed, "settings to try")
     for _ in range(TRIES * limit):
         if len(settings) >= limit:
             break
         drawn = {key: _draw(values, generator) for key, values in over.items()}
-        if drawn not in settings and changes(drawn):
+        if drawn not in (own, *settings):
             settings.append(drawn)
     return settings
 

@@ -355,16 +355,16 @@ def labelled_records(trained: Trained, settings: FineTuning, data: Dataset | Sou
     If no records are given, they are those of the table or of the training's data, divided into the parts
     that the training had.
     """
-    is_sample = data is None and trained.experiment.data.get("stream")
     if not isinstance(data, Dataset):
         table = trained.experiment.data.get("table") if data is None else data
-        data = readout_rows(trained, data)
-        if is_sample:
+        rows = readout_rows(trained, data)
+        if data is None and trained.experiment.data.get("stream"):
             raise DataError(
                 "The training's table was streamed, so only a sample of its rows is in memory, and "
                 "fine-tuning needs all of them. Pass the table: it is an argument of every command and "
                 "function that reads rows."
             )
+        data = rows
         if data.files is None and isinstance(table, str | Path) and table:
             data = replace(data, files=fingerprint(str(table)))
     target = settings.target
