@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import multiprocessing.util
 import os
 import tempfile
 
@@ -21,6 +22,7 @@ THREADS = threadpool_limits(limits=1)  # the same in matrix libraries, above all
 @pytest.fixture(scope="session", autouse=True)
 def temporary_files(tmp_path_factory):
     """Remove what tests, and processes that they start, write outside their own folders."""
+    multiprocessing.util.get_temp_dir()  # outside that folder, because it is removed later, at exit
     tmp_path_factory.getbasetemp()  # outside that folder, because pytest keeps the folders of failed tests
     with tempfile.TemporaryDirectory(prefix="commlearn-") as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", folder)
