@@ -270,6 +270,11 @@ COMMANDS: list[tuple[str, list[str]]] = [
     ("synth tables --out media", ["media already exists", "--overwrite"]),
     ("synth mosi --out table.csv", ["table.csv already exists", "--overwrite"]),
     ("synth tables --rows -1 --out new", ["-1"]),
+    ("synth trifeature --rows 9 --missing .1 --out new", ["no --rows, --missing", "--gallery, --size"]),
+    ("synth mosi --format csv --out new", ["mosi has no --format", "--rows, --label"]),
+    ("embed run table.csv --split test --out new.npz", ["--split test", "all rows", "Leave out one"]),
+    ("train schema.yaml --test .3 --out new", ["'--test'", "--data.test VALUE"]),
+    ("train schema.yaml --stream 9 --out new", ["'--stream'", "--data.stream VALUE"]),
     ("completion csh", ["'csh'", "bash"]),
 ]
 

@@ -48,6 +48,12 @@ def small_tuning(out, over, methods=("comm", "simclr"), tell=quiet, **more):
     )
 
 
+def test_a_score_that_a_guess_always_reaches_says_nothing_about_a_setting():
+    scores = {"tags": {"mean": 100.0}, "y": {"mean": 75.0}}
+    table = {"methods": {"comm": {"scores": scores}}, "chance": {"tags": 100.0, "y": 50.0}}
+    assert tuning._mean_above_chance(table, "comm") == 25.0
+
+
 def test_a_grid_is_the_same_for_every_method_and_goes_on_where_it_stopped(tmp_path, jobs_in_this_process):
     lines = []
     over = {"method.temperature": ".2,1", "comm:method.subsets": ["each_and_all"]}

@@ -23,13 +23,15 @@ from commlearn.cli import main
 from commlearn.config.configuration import experiment_from
 from commlearn.errors import ConfigurationError, DataError
 from commlearn.methods import METHODS
-from commlearn.models.encoders.tabular import linear
-from commlearn.models.features import Texts
+from commlearn.methods.comm import CoMM
+from commlearn.models.encoders.tabular import fixed, linear
+from commlearn.models.features import FeatureBlocks, FeatureValues, Texts
 from commlearn.probes.readout_rows import readout_rows
 from commlearn.tables.dataset import TableData
 from commlearn.tables.formats.parquet_files import ParquetTable
 from commlearn.tables.streamed import Lanes
 from commlearn.tables.table import iterate_table, read_table
+from commlearn.trained.embed import with_encoder_features
 from commlearn.trained.run import Run
 from commlearn.trained.run_folder import RunFolder
 from commlearn.trained.shards import write_shards
@@ -126,6 +128,27 @@ def test_streamed_rows_are_those_of_the_table_read_whole(folder):
     assert len(data.train.row_groups._groups) <= 2 * data.train.row_groups.lanes
 
 
+def test_fixed_features_of_streamed_rows_are_those_of_the_rows_in_memory(folder):
+    data = streamed(folder)
+    features = FeatureBlocks(data.train.specs).learn(data.train.sampled, 0).each
+    method = CoMM.build({name: fixed(block, 16) for name, block in features.items()}, 16)
+    train = with_encoder_features(data.train, method)
+    rows = train.visit(0, 0, slice(0, 60))
+    view, expected = train.view(rows), data.train.view(rows)
+    for name, block in features.items():
+        assert isinstance(view[name], FeatureValues)
+        torch.testing.assert_close(view[name].values, block(expected[name]))
+        assert torch.equal(view[name].presence, expected[name].presence)
+    assert not view["note"].presence.all()
+    assert [column.spec.shape for column in train.columns.values()] == [
+        (block.dim,) for block in features.values()
+    ]
+    assert all(
+        isinstance(part, FeatureValues)
+        for part in train.sample(5, np.random.default_rng(0)).view(slice(None)).values()
+    )
+
+
 def vectors(records) -> list:
     return records.view(slice(None))["vector"].values.tolist()
 
@@ -157,20 +180,23 @@ def test_the_schemas_columns_part_the_rows(folder, column):
         assert not patients["train"] & patients["validation"]
 
 
-def experiment(source, **training):
+def experiment(source, encoder="", **training):
     chosen = {"epochs": 2, "batch_size": 16, "log_every": 2, "checkpoint_every": 5, **training}
+    model = {"width": 16}
+    if encoder == "fixed":
+        model |= {"features": "fixed", "encoders": dict.fromkeys(SCHEMA["modalities"], encoder)}
     data = {"name": "table", "table": str(source), "schema": SCHEMA, "stream": 120}
-    return experiment_from({"name": "s", "data": data, "model": {"width": 16}, "training": chosen})
+    return experiment_from({"name": "s", "data": data, "model": model, "training": chosen})
 
 
 def weights(path) -> dict:
     return RunFolder(path).state()[0]["method"]
 
 
-def test_a_training_stopped_in_an_epoch_goes_on_to_the_same_weights(folder, tmp_path, monkeypatch):
-    assert isinstance(train(experiment(folder), tmp_path / "whole"), Run)
-    from commlearn.methods.comm import CoMM
-
+@pytest.mark.parametrize("encoder", ["", "fixed"])
+def test_a_training_stopped_in_an_epoch_goes_on_to_the_same_weights(encoder, folder, tmp_path, monkeypatch):
+    own = experiment(folder, encoder)
+    assert isinstance(train(own, tmp_path / "whole"), Run)
     steps, count = CoMM.steps, [0]
 
     def interrupted(self, batch):
@@ -181,10 +207,10 @@ def test_a_training_stopped_in_an_epoch_goes_on_to_the_same_weights(folder, tmp_
 
     monkeypatch.setattr(CoMM, "steps", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        train(experiment(folder), tmp_path / "stopped")
+        train(own, tmp_path / "stopped")
     monkeypatch.undo()
     assert RunFolder(tmp_path / "stopped").state()[0]["step"] < 15
-    run = train(experiment(folder), tmp_path / "stopped", resume=True)
+    run = train(own, tmp_path / "stopped", resume=True)
     first, second = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
     assert all(torch.equal(first[key], second[key]) for key in first)
     held_out = readout_rows(run, folder).test  # split as for training

@@ -386,7 +386,8 @@ def _mean_above_chance(table: Mapping[str, Any], method: str) -> float | None:
         if cell["mean"] is None:
             return None
         chance = table["chance"][score] or 0.0
-        shares.append(100 * (cell["mean"] - chance) / (100 - chance))
+        reachable = 100 - chance  # 0 if a guess is always right
+        shares.append(100 * (cell["mean"] - chance) / reachable if reachable else 0.0)
     return sum(shares) / len(shares)
 
 

@@ -305,7 +305,7 @@ def _check_numbers(experiment: Experiment, problems: Problems) -> None:
         problems.add("training.batch_size is 1; a contrast needs at least 2 records per batch.")
 
 
-LONE_SETTINGS = {*(field.name for field in fields(Experiment)), "base", "stream", "validation", "test"}
+LONE_SETTINGS = {*(field.name for field in fields(Experiment)), "base"}
 """Settings that belong to no section."""
 CALLED = {
     "lr": "training.learning_rate",
@@ -323,14 +323,15 @@ def setting_like(word: str) -> str | None:
     """Return the setting that a word without a section means, by its exact name or a similar one.
 
     Example:
-        >>> setting_like("batch-size"), setting_like("temprature"), setting_like("colour")
-        ('training.batch_size', 'method.temperature', None)
+        >>> setting_like("batch-size"), setting_like("test"), setting_like("temprature"), setting_like("colour")
+        ('training.batch_size', 'data.test', 'method.temperature', None)
     """
     names = {field.name: f"training.{field.name}" for field in fields(Training)}
     names |= {field.name: f"model.{field.name}" for field in fields(Model)}
     for method in METHODS.values():
         options = inspect.signature(method.build).parameters.keys() - set(BUILT)
         names |= {name: f"method.{name}" for name in options - names.keys()}
+    names |= {name: f"data.{name}" for name in ("test", "validation", "stream", "root")}  # of users' own tables
     name = word.replace("-", "_")
     match = nearest(name, names)
     similar = match if match and (name in match or match in name or match[:3] == name[:3]) else None

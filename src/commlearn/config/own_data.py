@@ -108,7 +108,7 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
         if not part_of(draft.model.encoders, name, specs)
     }
     on_features = []
-    if defaults["model"]["features"] == "fixed" and not isinstance(data.train, StreamedRecords):
+    if defaults["model"]["features"] == "fixed":
         on_features = _feature_modalities(data, encoders, augmentations)
     defaults["model"]["encoders"] |= {name: {"name": FIXED} for name in on_features}
     if embeds_tokens(draft.method["name"]):
@@ -117,8 +117,9 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
             defaults["method"] |= ON_FEATURES
     defaults["augmentations"] = {}
     if METHODS[draft.method["name"]].views.augmented:
-        small = len(data.train) <= LARGE  # stand-ins compare every record with every other
-        defaults["training"]["stand_ins"] = len(on_features) == len(specs) > 1 and small
+        # stand-ins compare every record with every other
+        comparable = len(data.train) <= LARGE and not isinstance(data.train, StreamedRecords)
+        defaults["training"]["stand_ins"] = len(on_features) == len(specs) > 1 and comparable
         defaults["augmentations"] = chosen_augmentations(data.fit, draft.augmentations, on_features)
     if model.get("features") == "auto":  # "auto" states nothing
         del model["features"]

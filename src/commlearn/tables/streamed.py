@@ -15,14 +15,14 @@ import heapq
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
 
 from commlearn.batch import Modality, Spec, View, joined
-from commlearn.records import Records, positions
+from commlearn.records import Column, Records, positions
 from commlearn.seeds import numpy_generator
 
 AHEAD = 4  # batches to read ahead
@@ -116,7 +116,7 @@ class Groups:
         lanes: number of groups that are open at a time; as many again are read ahead.
     """
 
-    def __init__(self, read: Callable[[int], Records], sizes: Sequence[int], lanes: int) -> None:
+    def __init__(self, read: Callable[[int], Records], sizes: Sequence[int] | np.ndarray, lanes: int) -> None:
         self.read, self.lanes = read, lanes
         self.sizes = np.asarray(sizes, dtype=np.int64)
         self.ends = self.sizes.cumsum()
@@ -186,6 +186,14 @@ class StreamedRecords(Records):
         rest = [name for name in requested if name not in loaded]
         combined = loaded | (super().view(index, rest, generator) if rest else {})
         return {name: combined[name] for name in requested}
+
+    def changed(self, change: Callable[[Records], Records]) -> StreamedRecords:
+        """Return the records with `change` applied to each group when it is read, and to the sample."""
+        read, sampled = self.row_groups.read, change(self.sampled)
+        groups = Groups(lambda group: change(read(group)), self.row_groups.sizes, self.row_groups.lanes)
+        specs = sampled.specs
+        columns: dict[str, Column] = {name: StreamedColumn(groups, name, specs[name]) for name in specs}
+        return replace(self, columns=columns, row_groups=groups, sampled=sampled)
 
     def visit(self, seed: int, epoch: int, places: slice) -> np.ndarray:
         lanes = self._lanes(seed, epoch)

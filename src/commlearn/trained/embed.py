@@ -302,14 +302,9 @@ def with_features(
     data: Dataset, method: Method, device: torch.device, tell: Callable[[str], None]
 ) -> Dataset:
     """Return the data with fixed features in place of values, for each modality whose encoder reads them."""
-    readers = feature_encoders(method)
-    if readers and isinstance(data.train, StreamedRecords):
-        raise ConfigurationError(
-            f"The encoder 'fixed' of {', '.join(readers)} reads features that are computed once from records "
-            "in memory, but these records are streamed. Choose other encoders, or leave out stream."
-        )
-    for name, encoder in readers.items():
-        tell(f"{name}: computing {encoder.features.dim} fixed features of {len(data.train)} records")
+    when = ", each time they are read" if isinstance(data.train, StreamedRecords) else ""
+    for name, encoder in feature_encoders(method).items():
+        tell(f"{name}: computing {encoder.features.dim} fixed features of {len(data.train)} records{when}")
     validation = data.validation
     if validation is not None and len(validation):
         validation = with_encoder_features(validation, method, device)
@@ -318,12 +313,16 @@ def with_features(
 
 def with_encoder_features(records: Records, method: Method, device: torch.device | None = None) -> Records:
     """Return the records with fixed features in place of values where the encoder reads these."""
+    readers = {name: part for name, part in feature_encoders(method).items() if name in records.columns}
+    if not readers:
+        return records
+    if isinstance(records, StreamedRecords):
+        return records.changed(lambda group: with_encoder_features(group, method, device))
     feature_columns = {
         name: feature_column(encoder.features, records.columns[name], device)
-        for name, encoder in feature_encoders(method).items()
-        if name in records.columns
+        for name, encoder in readers.items()
     }
-    return replace(records, columns={**records.columns, **feature_columns}) if feature_columns else records
+    return replace(records, columns={**records.columns, **feature_columns})
 
 
 def feature_encoders(method: Method) -> dict[str, FeatureEncoder]:

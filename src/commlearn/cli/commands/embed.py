@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add_run(parser, "Parquet, tar, CSV, TSV or JSON lines")
     add("--out", "-o", required=True, help="file: .parquet, .csv or .npz; or a folder")
-    about = "which of the run's own records; default: test"
-    add("--split", default="test", choices=("train", "test"), help=about)
+    about = "without a table, which of the run's own records; default: test"
+    add("--split", choices=("train", "test"), help=about)
     add_modalities(parser)
     about = "part of an embedding: what was learned, the fixed features, or both; default: all"
     add("--blocks", default="all", choices=("all", "learned", "features"), help=about)
@@ -44,7 +44,7 @@ def python(options: argparse.Namespace) -> list[str]:
     loaded = Call("cl.load", options.run_folder, assign="run")
     if not options.table:
         embeddings = Call("cl.embed", Code("run"), Code("records"), **chosen, assign="embeddings")
-        return [loaded, f"records = cl.read_data(run.experiment).{options.split}", embeddings]
+        return [loaded, f"records = cl.read_data(run.experiment).{options.split or 'test'}", embeddings]
     module, name = ("stream", "write_embeddings") if Path(options.out).suffix else ("shards", "write_shards")
     written = Call(name, Code("run"), options.table, options.out, **chosen)
     return [f"from commlearn.trained.{module} import {name}", "", loaded, written]
@@ -56,6 +56,11 @@ def run(options: argparse.Namespace) -> None:
     from commlearn.trained.shards import write_shards
     from commlearn.trained.stream import write_embeddings
 
+    if options.table and options.split:
+        raise ConfigurationError(
+            f"--split {options.split} chooses among the run's own records, but {options.table} is given, all "
+            "rows of which are embedded. Leave out one of the two."
+        )
     loaded = load(options.run_folder)
     folder = not Path(options.out).suffix
     rank, ranks = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -72,13 +77,14 @@ def run(options: argparse.Namespace) -> None:
             else:
                 written = write_embeddings(*work, tell, options.blocks)
         else:
-            tell(f"embedding the {options.split} records")
-            written = _embed_own_records(loaded, options)
+            split = options.split or "test"
+            tell(f"embedding the {split} records")
+            written = _embed_own_records(loaded, split, options)
     summary = f"{written.records} x {written.dim} embeddings: {written.out}"
     print_json(written) if options.json else print(summary)
 
 
-def _embed_own_records(loaded: Any, options: argparse.Namespace) -> Any:
+def _embed_own_records(loaded: Any, split: str, options: argparse.Namespace) -> Any:
     import warnings
 
     import numpy as np
@@ -90,8 +96,8 @@ def _embed_own_records(loaded: Any, options: argparse.Namespace) -> Any:
     from commlearn.trained.stream import write
 
     data = read_own_data(loaded)
-    records = getattr(data, options.split)
-    if loaded.experiment.data.get("stream") and options.split == "test":
+    records = getattr(data, split)
+    if loaded.experiment.data.get("stream") and split == "test":
         line = "Of a streamed table, the test rows in memory are embedded; give the table to embed all"
         warnings.warn(DataWarning(f"{line} ({data.notes[0]})."), stacklevel=2)
     vectors = embed(loaded, records, options.modalities, blocks=options.blocks)

@@ -20,6 +20,9 @@ Example:
 """
 PUBLISHED = ("hateful_memes", "mimic", "mm_imdb", "mosei", "mosi", "mustard", "ur_funny", "vision_touch")
 
+OPTIONS = {"trifeature": ("gallery", "size"), "tables": ("rows", "size", "missing", "format")}
+OPTIONAL = ("gallery", "size", "rows", "label", "missing", "format")  # which not all data have
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
@@ -28,11 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     about = "trifeature: .npz of images, pairs and targets; tables: folder; published: the published form"
     add("--out", "-o", metavar="PATH", help=about)
     add("--size", type=int, help="pixels per side; default: 224, for tables 32")
-    add("--rows", type=int, default=1000, help="number of records; default: 1000")
+    add("--rows", type=int, help="number of records; default: 1000")
     about = "what a published data set's label depends on: shared, unique_MODALITY, synergy or chance"
-    add("--label", default="shared", help=about)
-    add("--missing", type=float, default=0.0, help="share of a table's modalities left empty")
-    add("--format", choices=("csv", "parquet"), default="csv", help="format of a table")
+    add("--label", help=f"{about}; default: shared")
+    add("--missing", type=float, help="share of a table's modalities left empty; default: 0")
+    add("--format", choices=("csv", "parquet"), help="format of a table; default: csv")
     add("--seed", type=int, default=0, help="seed of all that is drawn; default: 0")
     add("--overwrite", action="store_true", help="replace existing files")
     add("--json", action="store_true", help="print what was written as JSON")
@@ -49,12 +52,14 @@ def python(options: argparse.Namespace) -> list[str]:
 
 def _call(options: argparse.Namespace) -> Call:
     """Return the call that writes a published data set, or that makes what writes or reads another one."""
+    rows = 1000 if options.rows is None else options.rows
     if options.what in PUBLISHED:
-        values = (options.what, options.out, options.rows, options.seed, options.label)
+        label = "shared" if options.label is None else options.label
+        values = (options.what, options.out, rows, options.seed, label)
         return Call("commlearn.datasets.synthetic_published:write_stand_in", *values, assign="path")
     if options.what == "tables":
         size = 32 if options.size is None else options.size
-        values = (options.rows, options.seed, options.missing, size, options.format)
+        values = (rows, options.seed, options.missing or 0.0, size, options.format or "csv")
         return Call("commlearn.datasets.synthetic_tables:SyntheticTable", *values)
     size = 224 if options.size is None else options.size
     return Call("commlearn.datasets.trifeature:Trifeature", size=size, seed=options.seed)
@@ -80,6 +85,12 @@ def _check(options: argparse.Namespace) -> None:
     choices = ("trifeature", "tables", *PUBLISHED)
     if options.what not in choices:
         raise ConfigurationError(unknown("data set", options.what, choices))
+    allowed = OPTIONS.get(options.what, ("rows", "label"))
+    stated = [name for name in OPTIONAL if getattr(options, name) is not None]
+    if unused := [f"--{name}" for name in stated if name not in allowed]:
+        raise ConfigurationError(
+            f"{options.what} has no {', '.join(unused)}; it takes {', '.join(f'--{name}' for name in allowed)}."
+        )
     if options.what != "trifeature" and not options.out:
         placeholder = "FOLDER" if options.what == "tables" else "PATH"
         raise ConfigurationError(f"Nothing to write: give --out {placeholder}.")
