@@ -118,7 +118,7 @@ def _by_name(name: str, column: pd.Series, seen: Look) -> Guess | None:
     if seen.distinct > 1 and (named or seen.distinct <= len(SPLITS)):
         values = {value.strip().lower() for value in column.dropna().astype(str).unique()}
         parts = {SPLITS[value] for value in values & SPLITS.keys()}
-        if values <= SPLITS.keys() and (named or "train" in parts and len(parts) > 1):
+        if values <= SPLITS.keys() and (named or ("train" in parts and len(parts) > 1)):
             of_name = "its name, and " * named
             return Guess("split", name, f"{of_name}its values {', '.join(sorted(values))}")
         reason = f"its name suggests a split, but not all values do: {', '.join(sorted(values)[:5])}. Use "
