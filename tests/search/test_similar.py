@@ -426,7 +426,8 @@ def test_long_ids_and_groups_leave_figures_and_words_whole(monkeypatch, capsys):
     hit = {"rank": 1, "row": 100, "id": 9007199254740993, "group": "patient 100", "score": 0.5, "above": 1.0}
     hit |= {"record": "several words about a record " * 3, "why": "alike in picture, words"}
     monkeypatch.setenv("COLUMNS", "80")
-    search._print(pd.DataFrame([hit]), types.SimpleNamespace(out=None, run_folder="run", table=None, json=False))
+    options = types.SimpleNamespace(out=None, run_folder="run", table=None, json=False)
+    search._print(pd.DataFrame([hit]), options)
     shown = capsys.readouterr().out
     assert "100.0 %" in shown
     assert {"several", "words", "about", "alike", "picture,"} <= set(shown.split())
