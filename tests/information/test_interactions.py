@@ -503,6 +503,17 @@ def test_masked_values_are_missing():
         gather({**PAIR, "a": np.ma.masked_array(np.arange(60), mask=mask)}, None, None, None)
 
 
+def test_counts_with_a_rare_value_name_the_setting_for_numbers():
+    counts = [*range(5)] * 12 + [9]
+    with pytest.raises(CommlearnError, match=r"class '9' has 1 records.* If it is a number, set bins=\."):
+        prepare_target(counts, "visits", None, 5)
+    assert len(prepare_target(counts, "visits", 3, 5).classes) == 3
+    counts = [*range(12)] * 5 + [30]
+    assert len(prepare_target(counts, "visits", None, 5, "number").classes) == 8  # a schema states it
+    with pytest.raises(CommlearnError, match=r"leave its records out\.$"):
+        prepare_target([*"ab"] * 12 + ["c"], "sort", None, 5)
+
+
 def test_many_classes_of_few_records_are_one_problem():
     with pytest.raises(
         CommlearnError, match="5000 of 5000 classes have fewer than 5 records, such as"

@@ -420,6 +420,32 @@ def test_the_command_shows_a_table_writes_files_and_says_what_is_next(run, folde
     assert names["hits"]["row"].tolist() == [hit["row"] for hit in hits]
 
 
+def test_long_ids_and_groups_leave_figures_and_words_whole(monkeypatch, capsys):
+    from commlearn.cli.commands import search
+
+    hit = {"rank": 1, "row": 100, "id": 9007199254740993, "group": "patient 100", "score": 0.5, "above": 1.0}
+    hit |= {"record": "several words about a record " * 3, "why": "alike in picture, words"}
+    monkeypatch.setenv("COLUMNS", "80")
+    options = types.SimpleNamespace(out=None, run_folder="run", table=None, json=False)
+    search._print(pd.DataFrame([hit]), options)
+    shown = capsys.readouterr().out
+    assert "100.0 %" in shown
+    assert {"several", "words", "about", "alike", "picture,"} <= set(shown.split())
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_the_excerpt_of_a_record_without_text_shows_all_other_cells(run, folder):
+    frame = pd.read_csv(folder / "table.csv")
+    row = int(np.flatnonzero(frame["height"].notna())[0])
+    with pytest.raises(ConfigurationError, match=r"A PosixPath cannot read a table.*cl.load"):
+        cl.similar(run, folder / "table.csv", row)
+    hits = cl.similar(cl.load(run), folder / "table.csv", row, modalities=["table"], by=["table"], k=80)
+    for row, record in zip(hits["row"], hits["record"], strict=True):
+        text = frame["text"].iloc[row]
+        assert record.split() == text.split() if isinstance(text, str) else "; " in record
+    assert frame["text"].iloc[hits["row"]].isna().any()
+
+
 def test_hits_are_not_written_over_a_table_or_to_a_folder_that_does_not_exist(folder, run, tmp_path, capsys):
     table = tmp_path / "table.csv"
     table.write_bytes((folder / "table.csv").read_bytes())

@@ -121,6 +121,8 @@ def test_numbers_and_categories_become_one_table_and_numbered_columns_a_vector()
         ("userAge", [row // 3 for row in range(N)], "modality"),
         ("split", ["train", "test"] * 30, "split"),
         ("part", ["Train", "dev", "TEST"] * 20, "split"),
+        ("phase", ["train", "test"] * 30, "split"),
+        ("way", ["train", "training"] * 30, "modality"),
         ("split", ["left", "right"] * 30, "modality"),
         ("label", ["x", "y"] * 30, "target"),
         ("y", [0, 1, 2] * 20, "target"),

@@ -321,6 +321,8 @@ def test_splits_are_positions():
     assert schema().splits(rows)["train"].tolist() == list(range(6))
     with pytest.raises(DataError, match=r"part row 2: the split is 'holdout'; give train"):
         stated.splits(table(part=["train", "train", "holdout", "dev", "test", "train"]))
+    with pytest.raises(DataError, match="part row 1: the split is empty; give train"):
+        stated.splits(table(part=["train", None, "train", "dev", "test", "train"]))
     with pytest.raises(DataError, match="no column 'part', which says which split"):
         stated.splits(table())
 

@@ -88,8 +88,8 @@ def prepare_target(values: Any, name: str, bins: int | None, folds: int, sort: s
     """Turn a target's classes, or its numbers cut at quantiles, into labels.
 
     Empty cells are left out and counted. Without `bins`, fractions, and whole numbers with more than 20
-    values, are cut into 8 classes. Targets with two values, and those whose `sort` is `class` (stated by a
-    schema), are never cut.
+    values (8 if a schema states the `sort` `number`), are cut into 8 classes. Targets with two values, and
+    those whose stated `sort` is `class`, are never cut.
 
     Raises:
         DataError: there are fewer than two classes, or a class has fewer records than there are folds.
@@ -107,7 +107,8 @@ def prepare_target(values: Any, name: str, bins: int | None, folds: int, sort: s
     numbers, notes = None, []
     severe = _code_doubts(present, name) if bins is None and sort is None else ()
     binary = present.dtype.kind in "biuf" and present.nunique() <= 2
-    if sort != "class" and not binary and (bins is not None or _is_continuous(present)):
+    most = _BINS if sort == "number" else _MOST_CLASSES
+    if sort != "class" and not binary and (bins is not None or _is_continuous(present, most)):
         numbers = pd.to_numeric(present, errors="coerce").to_numpy(dtype=np.float64)
         if len(invalid := np.flatnonzero(~np.isfinite(numbers))):
             raise DataError(
@@ -125,7 +126,8 @@ def prepare_target(values: Any, name: str, bins: int | None, folds: int, sort: s
         classes = class_texts(distinct)
         if sort == "class" and bins is not None:
             notes.append(f"'{name}' is specified as a class, so it was not cut and bins= has no effect")
-    warnings += _check_classes(codes, classes, name, folds)
+    is_number = sort != "class" and numbers is None and present.dtype.kind in "iuf"
+    warnings += _check_classes(codes, classes, name, folds, " If it is a number, set bins=." * is_number)
     return Target(
         name,
         codes.astype(np.intp),
@@ -169,11 +171,11 @@ def is_collection(cell: object) -> bool:
     )
 
 
-def _is_continuous(values: pd.Series) -> bool:
+def _is_continuous(values: pd.Series, most: int) -> bool:
     if values.dtype.kind not in "iuf":
         return False
     whole = values.dtype.kind != "f" or (values == values.round()).all()
-    return bool(values.nunique() > (_MOST_CLASSES if whole else 2))
+    return bool(values.nunique() > (most if whole else 2))
 
 
 def _code_doubts(values: pd.Series, name: str) -> tuple[str, ...]:
@@ -198,7 +200,7 @@ def _quantile_classes(numbers: np.ndarray, bins: int) -> tuple[np.ndarray, list[
     return codes, [f"{bounds[code]} to {bounds[code + 1]}" for code in present]
 
 
-def _check_classes(codes: np.ndarray, classes: list[str], name: str, folds: int) -> list[str]:
+def _check_classes(codes: np.ndarray, classes: list[str], name: str, folds: int, hint: str) -> list[str]:
     if len(classes) < 2:
         raise DataError(
             f"target '{name}' has one class, '{classes[0]}', in all {len(codes)} records, so there is "
@@ -217,7 +219,7 @@ def _check_classes(codes: np.ndarray, classes: list[str], name: str, folds: int)
         if count < folds:
             problems.add(
                 f"class '{classes[label]}' has {count} records; each class needs at least {folds}, one per "
-                "fold. Merge it with another class or leave its records out."
+                f"fold. Merge it with another class or leave its records out.{hint}"
             )
         elif count < FEW:
             warnings.append(
@@ -318,7 +320,8 @@ def from_arrays(arrays: Mapping[str, Any], modalities: Sequence[str] | None) -> 
         if len(invalid):
             problems.add(
                 f"'{name}' is not finite in {len(invalid)} of {len(values)} records, the first is record "
-                f"{invalid[0]}; leave them out of every modality and of the target."
+                f"{invalid[0]}; leave them out of every modality and of the target, or pass a table and name "
+                "columns, whose cells may be empty."
             )
         chosen[name] = values
     lengths = {name: len(values) for name, values in chosen.items()}

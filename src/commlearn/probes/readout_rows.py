@@ -182,8 +182,8 @@ def _own_data(trained: Any, readout: str) -> Dataset | str:
 def _reader(model: Any, trained: Any) -> Trained:
     if not isinstance(trained, Trained):
         raise ConfigurationError(
-            f"A {type(model).__name__} cannot read a table. Give a Dataset, or the run or the "
-            "Embedder that it belongs to."
+            f"A {type(model).__name__} cannot read a table. Give a Dataset, or the run "
+            "(cl.load(FOLDER)) or the Embedder that it belongs to."
         )
     return trained
 

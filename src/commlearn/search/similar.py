@@ -116,7 +116,7 @@ class Searcher:
         if not isinstance(trained, Trained):
             raise ConfigurationError(
                 f"A {type(model).__name__} cannot read a table. "
-                "Give the run or the Embedder that it belongs to."
+                "Give the run (cl.load(FOLDER)) or the Embedder that it belongs to."
             )
         self.model = trained
         self.schema, state = self.model.reader()
@@ -195,13 +195,14 @@ class Searcher:
         return scores, copies
 
     def _excerpt(self, row: int) -> str:
-        """Return the start of a record's text or, if there are no text modalities, of its other cells."""
+        """Return the start of a record's text or, if it has none, of its other cells."""
         cells = self.table.frame.iloc[row]
         kinds = sorted(self.schema.modalities.values(), key=lambda kind: kind.name != "text")
-        names = [column for kind in kinds for column in kind.columns() if column in cells]
-        plain = [cells[name] for name in names if isinstance(cells[name], str | int | float | np.number)]
-        words = [" ".join(str(cell).split()) for cell in plain if not is_empty(cell)]
-        text = "; ".join(words[:1] if any(kind.name == "text" for kind in kinds) else words)
+        names = {column: kind.name for kind in kinds for column in kind.columns() if column in cells}
+        plain = [name for name in names if isinstance(cells[name], str | int | float | np.number)]
+        words = {name: " ".join(str(cells[name]).split()) for name in plain if not is_empty(cells[name])}
+        texts = [text for name, text in words.items() if names[name] == "text"]
+        text = "; ".join(texts[:1] or words.values())
         return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
     def _index(self, folder: str | Path | None, tell: Callable[[str], None]) -> Index:

@@ -114,13 +114,16 @@ def _target_type(column: pd.Series, seen: Look) -> tuple[str, str]:
 def _by_name(name: str, column: pd.Series, seen: Look) -> Guess | None:
     words = _words(name)
     repeated = 2 < seen.distinct < seen.filled
-    if words & SPLIT and seen.distinct > 1:
+    named = bool(words & SPLIT)
+    if seen.distinct > 1 and (named or seen.distinct <= len(SPLITS)):
         values = {value.strip().lower() for value in column.dropna().astype(str).unique()}
-        if values <= SPLITS.keys():
-            return Guess("split", name, f"its name, and its values {', '.join(sorted(values))}")
+        parts = {SPLITS[value] for value in values & SPLITS.keys()}
+        if values <= SPLITS.keys() and (named or ("train" in parts and len(parts) > 1)):
+            of_name = "its name, and " * named
+            return Guess("split", name, f"{of_name}its values {', '.join(sorted(values))}")
         reason = f"its name suggests a split, but not all values do: {', '.join(sorted(values)[:5])}. Use "
         numbered = words <= {"fold"} and seen.sort == "number" and seen.distinct <= MANY
-        if numbered or not values.isdisjoint(SPLITS):
+        if named and (numbered or not values.isdisjoint(SPLITS)):
             return Guess("unused", name, reason + "train, validation or test, and declare it as split")
     if _names_groups(words) and repeated:
         return Guess("group", name, f"its name; {seen.distinct} groups in {seen.filled} rows")

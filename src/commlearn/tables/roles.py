@@ -74,9 +74,11 @@ def split_problems(table: Table, column: str) -> list[Problem]:
     if name_problems := odd_names(table, column):
         return name_problems
     values, first = table.frame[column], table.first_row
+    odd = np.flatnonzero(split_names(values).isna()).tolist()
+    shown = ["empty" if is_empty(values[row]) else repr(values[row]) for row in odd]
     return [
-        Problem(f"the split is {values[row]!r}; give train, validation or test", column, first + row)
-        for row in np.flatnonzero(split_names(values).isna()).tolist()
+        Problem(f"the split is {cell}; give train, validation or test", column, first + row)
+        for row, cell in zip(odd, shown, strict=True)
     ]
 
 

@@ -93,8 +93,8 @@ def embed(
     if not isinstance(records, Records):
         if not isinstance(model, Trained):
             raise ConfigurationError(
-                f"A {type(model).__name__} cannot read a table. Give Records, or the run or the Embedder "
-                "that it belongs to."
+                f"A {type(model).__name__} cannot read a table. Give Records, or the run "
+                "(cl.load(FOLDER)) or the Embedder that it belongs to."
             )
         table = model.table(records, modalities=modalities)
         with naming_rows(table, model.reader()[0].id):

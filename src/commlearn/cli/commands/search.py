@@ -24,6 +24,7 @@ Example:
   commlearn search runs/films films.csv --text "a boat" --modalities poster
   commlearn search runs/films films.csv --image boat.png --out like-boat.csv
 """
+SHORT = 30  # characters of a record's content
 SHOWN = 3  # most modalities for which a hint at their own scores is printed; `why` covers them all
 
 
@@ -131,14 +132,15 @@ def _print(hits: Any, options: argparse.Namespace) -> None:
     table = Table(box=None, pad_edge=False)
     for title in ("", *columns):  # the first one is the rank
         table.add_column(title, justify="left" if title in ("id", "group") else "right", no_wrap=True)
-    table.add_column("above", justify="right")
-    table.add_column("record", max_width=30, no_wrap=True, overflow="ellipsis")
+    table.add_column("above", justify="right", no_wrap=True)
+    table.add_column("record")
     table.add_column("why")
     for hit in hits.to_dict("records"):
         values = [hit[name] for name in ("rank", *columns)]
         cells = [f"{value:.3f}" if isinstance(value, float) else str(value)[:20] for value in values]
         above = "-" if hit["above"] != hit["above"] else f"{100 * hit['above']:.1f} %"
-        table.add_row(*(escape(one_line(cell)) for cell in (*cells, above, hit["record"], hit["why"])))
+        record = hit["record"] if len(hit["record"]) <= SHORT else hit["record"][: SHORT - 1] + "…"
+        table.add_row(*(escape(one_line(cell)) for cell in (*cells, above, record, hit["why"])))
     width = max(80, get_terminal_size((80, 24)).columns)
     console = Console(file=terminal_stream(sys.stdout), highlight=False, width=width)
     console.print(table)
