@@ -69,7 +69,7 @@ class Embedder(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # 
         out: folder to keep the run in, replacing any run that it holds; by default the run is not kept.
         verbose: show progress and the settings that were chosen.
         features: `fixed`: encoders read well-known features of each modality, which also become part of the
-            embedding; `learned`: they read its values; `auto`: fixed up to 20 000 rows.
+            embedding; `learned`: they read its values; `auto` is `fixed`.
         targets: columns that are answers and never inputs: their names, or a mapping from name to `class`,
             `number` or `multilabel`; in addition to those of a schema.
         encoders: by modality, your own torch module that turns values into a vector or tokens; it is trained

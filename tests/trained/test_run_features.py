@@ -200,9 +200,11 @@ def test_own_tables_and_comparisons_have_features_where_nothing_else_is_stated(s
     assert compared.read()[0].model.features == "learned"
 
 
-def test_many_or_streamed_records_get_none(schema_file):
+def test_streamed_records_get_none_unless_stated_however_many_there_are_in_memory(schema_file):
     many = Records({"v": VectorColumn(np.zeros((20_001, 1), np.float32))})
-    assert suggest(many)["model"]["features"] == "learned"
+    for features, width in (("auto", 128), ("fixed", 128), ("learned", 256)):
+        model = suggest(many, features=features)["model"]
+        assert (model["features"], model["width"]) == (features.replace("auto", "fixed"), width)
     frame = read_table(schema_file.parent / "t.parquet").frame
     frame.to_parquet(schema_file.parent / "t.parquet", row_group_size=10)
     assert read_own(schema_file, overrides={"data.stream": 40})[0].model.features == "learned"

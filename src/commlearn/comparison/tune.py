@@ -344,10 +344,6 @@ def _dotted(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _check(tried: Mapping[str, Sequence[Setting]], source: ComparisonSource, experiment: Experiment) -> None:
     """Refuse settings that no training could have, before the first training."""
-    if is_schema(source.recipe):  # choices depend on the records: one setting per method is read
-        for setting in _deduplicate([settings[-1] for settings in tried.values()]):
-            replace(source, overrides={**source.overrides, **setting}).read()
-        return
     problems = Problems("tune")
     for method, settings in tried.items():
         for setting in settings if method in METHODS else ():
@@ -359,6 +355,9 @@ def _check(tried: Mapping[str, Sequence[Setting]], source: ComparisonSource, exp
             except CommlearnError as problem:
                 problems.add(f"{method} with {_words(setting)}: {problem}")
     problems.raise_if_any(ConfigurationError)
+    if is_schema(source.recipe):  # choices depend on the records: one setting per method is read
+        for setting in _deduplicate([settings[-1] for settings in tried.values()]):
+            replace(source, overrides={**source.overrides, **setting}).read()
 
 
 def _selection_source(

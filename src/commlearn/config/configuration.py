@@ -323,15 +323,15 @@ def setting_like(word: str) -> str | None:
     """Return the setting that a word without a section means, by its exact name or a similar one.
 
     Example:
-        >>> setting_like("batch-size"), setting_like("test"), setting_like("temprature"), setting_like("colour")
-        ('training.batch_size', 'data.test', 'method.temperature', None)
+        >>> [setting_like(word) for word in ("batch-size", "test", "temprature", "colour")]
+        ['training.batch_size', 'data.test', 'method.temperature', None]
     """
     names = {field.name: f"training.{field.name}" for field in fields(Training)}
     names |= {field.name: f"model.{field.name}" for field in fields(Model)}
     for method in METHODS.values():
         options = inspect.signature(method.build).parameters.keys() - set(BUILT)
         names |= {name: f"method.{name}" for name in options - names.keys()}
-    names |= {name: f"data.{name}" for name in ("test", "validation", "stream", "root")}  # of users' own tables
+    names |= {name: f"data.{name}" for name in ("test", "validation", "stream", "root")}
     name = word.replace("-", "_")
     match = nearest(name, names)
     similar = match if match and (name in match or match in name or match[:3] == name[:3]) else None

@@ -117,7 +117,6 @@ def experiment_for(settings: Mapping[str, Any], data: Dataset) -> tuple[Experime
             defaults["method"] |= ON_FEATURES
     defaults["augmentations"] = {}
     if METHODS[draft.method["name"]].views.augmented:
-        # stand-ins compare every record with every other
         comparable = len(data.train) <= LARGE and not isinstance(data.train, StreamedRecords)
         defaults["training"]["stand_ins"] = len(on_features) == len(specs) > 1 and comparable
         defaults["augmentations"] = chosen_augmentations(data.fit, draft.augmentations, on_features)
@@ -242,7 +241,7 @@ BATCH_ON_FEATURES = 128  # largest batch if encoders read fixed features
 STEPS = (300, 2_000)  # fewest and most steps
 PASSES = 12  # epochs, if the number of steps stays between these two
 PASSES_ON_FEATURES = 8
-LARGE = 20_000  # records above which a wider model pays off, and learned features suffice
+LARGE = 20_000  # records above which a model is wider, and not every record is compared with every other
 SMALL = 5_000  # records up to which text encoders have one layer
 
 
@@ -258,7 +257,7 @@ def suggest(
         records: training records.
         epochs: number of epochs, if stated; the warm-up follows it.
         batch: batch size, if stated; the epochs follow it.
-        features: what encoders read; "auto" decides by the number of records and whether they are streamed.
+        features: what encoders read; "auto" is "fixed" unless the records are streamed.
 
     Example:
         >>> import numpy as np
@@ -269,7 +268,7 @@ def suggest(
     """
     count = len(records)
     if features == "auto":
-        features = "fixed" if count <= LARGE and not isinstance(records, StreamedRecords) else "learned"
+        features = "learned" if isinstance(records, StreamedRecords) else "fixed"
     largest, passes = (BATCH_ON_FEATURES, PASSES_ON_FEATURES) if features == "fixed" else (BATCH[1], PASSES)
     if not batch or batch < 1:
         power = 2 ** round(math.log2(max(count / 16, 1)))
@@ -278,7 +277,7 @@ def suggest(
     epochs = epochs or max(1, round(min(max(passes * steps, STEPS[0]), STEPS[1]) / steps))
     return {
         "model": {
-            "width": 256 if count > LARGE else 128,
+            "width": 256 if count > LARGE and features == "learned" else 128,
             "encoders": _encoders(records),
             "features": features,
         },

@@ -88,8 +88,8 @@ def prepare_target(values: Any, name: str, bins: int | None, folds: int, sort: s
     """Turn a target's classes, or its numbers cut at quantiles, into labels.
 
     Empty cells are left out and counted. Without `bins`, fractions, and whole numbers with more than 20
-    values (8 if a schema states the `sort` `number`), are cut into 8 classes. Targets with two values, and
-    those whose stated `sort` is `class`, are never cut.
+    values, are cut into 8 classes, as are those of the stated `sort` `number` if one value is too rare to be
+    a class. Targets with two values, and those whose stated `sort` is `class`, are never cut.
 
     Raises:
         DataError: there are fewer than two classes, or a class has fewer records than there are folds.
@@ -107,8 +107,8 @@ def prepare_target(values: Any, name: str, bins: int | None, folds: int, sort: s
     numbers, notes = None, []
     severe = _code_doubts(present, name) if bins is None and sort is None else ()
     binary = present.dtype.kind in "biuf" and present.nunique() <= 2
-    most = _BINS if sort == "number" else _MOST_CLASSES
-    if sort != "class" and not binary and (bins is not None or _is_continuous(present, most)):
+    continuous = _is_continuous(present) or (sort == "number" and present.value_counts().min() < folds)
+    if sort != "class" and not binary and (bins is not None or continuous):
         numbers = pd.to_numeric(present, errors="coerce").to_numpy(dtype=np.float64)
         if len(invalid := np.flatnonzero(~np.isfinite(numbers))):
             raise DataError(
@@ -171,11 +171,11 @@ def is_collection(cell: object) -> bool:
     )
 
 
-def _is_continuous(values: pd.Series, most: int) -> bool:
+def _is_continuous(values: pd.Series) -> bool:
     if values.dtype.kind not in "iuf":
         return False
     whole = values.dtype.kind != "f" or (values == values.round()).all()
-    return bool(values.nunique() > (most if whole else 2))
+    return bool(values.nunique() > (_MOST_CLASSES if whole else 2))
 
 
 def _code_doubts(values: pd.Series, name: str) -> tuple[str, ...]:

@@ -238,9 +238,9 @@ def _stand_ins(records: Records, tell: Callable[[str], None]) -> StandIns | None
     unsupported = [name for name in records.columns if name not in columns]
     if unsupported:
         raise ConfigurationError(
-            f"training.stand_ins compares the fixed features of every modality, but the encoder of "
-            f"{', '.join(unsupported)} does not read any. Leave out training.stand_ins, or set "
-            "model.features=fixed and leave out model.encoders."
+            f"training.stand_ins compares the fixed features of every modality in memory, but those of "
+            f"{', '.join(unsupported)} are not: its encoder does not read any, or the records are streamed. "
+            "Leave out training.stand_ins, or leave out model.encoders, model.features and stream."
         )
     substitutes = stand_ins(columns)
     share = 0.0 if substitutes is None else float((substitutes.count > 0).mean())

@@ -88,9 +88,8 @@ def _check(options: argparse.Namespace) -> None:
     allowed = OPTIONS.get(options.what, ("rows", "label"))
     stated = [name for name in OPTIONAL if getattr(options, name) is not None]
     if unused := [f"--{name}" for name in stated if name not in allowed]:
-        raise ConfigurationError(
-            f"{options.what} has no {', '.join(unused)}; it takes {', '.join(f'--{name}' for name in allowed)}."
-        )
+        listing = ", ".join(f"--{name}" for name in allowed)
+        raise ConfigurationError(f"{options.what} has no {', '.join(unused)}; it takes {listing}.")
     if options.what != "trifeature" and not options.out:
         placeholder = "FOLDER" if options.what == "tables" else "PATH"
         raise ConfigurationError(f"Nothing to write: give --out {placeholder}.")
