@@ -204,8 +204,8 @@ def test_settings_of_a_table_are_chosen_without_its_test_rows(tmp_path, jobs_in_
         (tmp_path / name / "schema.yaml").write_text(schema)
         words = (tmp_path / name / "schema.yaml", {"simclr:method.temperature": ".2,1"}, ["simclr", "pca"])
         results.append(cl.tune(*words, out=tmp_path / name / "out", overrides=settings, jobs=1, tell=quiet))
+    wrong = {"method.temperature": "warm,.2"}  # not only the last value is checked
     with pytest.raises(ConfigurationError, match=r"simclr with --method\.temperature warm: .*give"):
-        wrong = {"method.temperature": "warm,.2"}  # not only the last value is checked
         cl.tune(words[0], wrong, ["simclr"], out=tmp_path / "new", overrides=settings, tell=quiet)
     assert not (tmp_path / "new").exists()
     one = results[0]
