@@ -17,11 +17,12 @@ from commlearn.comparison import job, table, workers
 from commlearn.comparison.baselines import BASELINES
 from commlearn.comparison.compare import compare
 from commlearn.comparison.plan import ComparisonSource, Job, Member, members_of, plan, with_method
-from commlearn.comparison.table import Prediction, values_of_draws
+from commlearn.comparison.table import Prediction, _updates, values_of_draws
 from commlearn.config.build import build_method, learned_features
-from commlearn.config.configuration import Score, read_experiment
+from commlearn.config.configuration import Score, Training, read_experiment
 from commlearn.errors import ConfigurationError, DataError, RunError
 from commlearn.plot import comparison as chart
+from commlearn.records import Dataset, Records, VectorColumn
 from commlearn.storage.locks import hold
 
 SMALL = {"training.epochs": 1, "training.batch_size": 16, "model.width": 16, "training.log_every": 1}
@@ -55,6 +56,17 @@ def schema(tmp_path_factory):
 
 def quiet(line):
     pass
+
+
+def test_updates_count_the_records_that_are_learned_from():
+    """Of a streamed table, methods that learn from labels see only the rows in memory."""
+    rows = Records({"a": VectorColumn(np.zeros((100, 1), np.float32))})
+    data = Dataset(rows, rows, probe=rows.choose(np.arange(40)))
+    training = Training(epochs=3, batch_size=20)
+    updates = {name: _updates(Member(name), training, data) for name in ("comm", "factorcl", "supcon")}
+    assert updates == {"comm": 15, "factorcl": 30, "supcon": 6}
+    updates = [_updates(Member(name, BASELINES[name]), training, data) for name in ("raw", "supervised")]
+    assert updates == [0, 6]
 
 
 def test_a_table_is_compared_with_every_sort_of_target(schema, tmp_path, jobs_in_this_process):

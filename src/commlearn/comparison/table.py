@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from commlearn.comparison.plan import PREDICTIONS, Job, Member, arrays_of, targets_of
-from commlearn.config.configuration import Experiment, Score
+from commlearn.config.configuration import Experiment, Score, Training
 from commlearn.errors import ConfigurationError
 from commlearn.escapes import html_text
 from commlearn.methods import METHODS
@@ -22,7 +22,7 @@ from commlearn.probes import measures
 from commlearn.probes.measures import draws, interval_over_repeats, widening
 from commlearn.probes.probe import chosen_targets
 from commlearn.probes.results import MEASURE_OF, MEASURES
-from commlearn.records import Dataset
+from commlearn.records import Dataset, Records
 from commlearn.storage.plain_json import values_of_file
 from commlearn.trained.run_folder import COST
 
@@ -155,7 +155,6 @@ def table_from(
 ) -> dict[str, Any]:
     """Build the table: scores in percent by member, with mean and standard deviation over finished seeds."""
     sorts = chosen_targets(data, sorted(targets_of(scores)), "linear")
-    steps = experiment.training.epochs * (len(data.train) // experiment.training.batch_size)
     rows: dict[str, Any] = {}
     draws: dict[str, dict[str, dict[int, np.ndarray]]] = {name: {} for name in scores}  # by score and member
     factors = dict.fromkeys(scores, 1.0)  # widen the draws' intervals; the largest over seeds and targets
@@ -179,7 +178,7 @@ def table_from(
             "scores": {name: _cell(values) for name, values in scored.items()},
             "published": dict(experiment.published.get(member.name, {})),
             "probes": {f"seed{job.seed}/{job.folder.name}": probes for job, probes in results.items()},
-            "updates": _updates(member, steps),
+            "updates": _updates(member, experiment.training, data),
             "width": max((cost["width"] for cost in costs if cost.get("width") is not None), default=None),
             "cost": _cost(costs, len({job.seed for job in member_jobs})),
             "errors": {str(job): errors[job] for job in member_jobs if job in errors},
@@ -197,7 +196,7 @@ def table_from(
         "budget": {
             "epochs": experiment.training.epochs,
             "batch_size": experiment.training.batch_size,
-            "steps": steps,
+            "steps": _steps(experiment.training, data.train),
         },
         "methods": rows,
     }
@@ -273,11 +272,19 @@ def _cost(costs: Sequence[Mapping[str, Any]], seeds: int) -> dict[str, Any]:
     }
 
 
-def _updates(member: Member, steps: int) -> int:
-    """Return the number of weight updates: the same steps for all, two per batch for two-player methods."""
-    if member.baseline is None:
-        return steps * METHODS[member.name].steps_per_batch
-    return steps if member.labels else 0
+def _updates(member: Member, training: Training, data: Dataset) -> int:
+    """Return the number of weight updates: two per batch for two-player methods, none for most baselines.
+
+    What learns from labels sees the records whose labels are read: of a streamed table, those in memory.
+    """
+    if member.baseline is not None and not member.labels:
+        return 0
+    per_batch = METHODS[member.name].steps_per_batch if member.baseline is None else 1
+    return per_batch * _steps(training, data.fit if member.labels else data.train)
+
+
+def _steps(training: Training, records: Records) -> int:
+    return training.epochs * (len(records) // training.batch_size)
 
 
 def _chance(score: str, rows: Mapping[str, Any], scores: Mapping[str, Score]) -> float | None:
