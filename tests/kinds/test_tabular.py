@@ -228,8 +228,9 @@ def test_a_column_without_training_values_stays_missing():
         ([1.0, "<5"], "mixes numbers with text such as '<5'"),
         ([[1.0], [2.0]], "holds lists; read them as a Series or a Vector"),
         ([1j, 2j], "complex"),
-        (pd.to_datetime(["2020-01-01", "2020-01-02"]), "days since a date"),
-        ([datetime.date(2020, 1, 1)] * 2, "holds date cells such as '2020-01-01'"),
+        (pd.to_datetime(["2020-01-01", "2020-01-02"]), "state forms"),
+        ([datetime.date(2020, 1, 1)] * 2, "holds date cells such as '2020-01-01'; state forms"),
+        ([datetime.time(1, 30)] * 2, "convert them to numbers, such as hours"),
         (pd.Series([[1.0], [2.0]], dtype=pd.ArrowDtype(pa.list_(pa.float64()))), "holds lists"),
     ],
 )

@@ -258,7 +258,9 @@ def _sort(values: pd.Series) -> str:
         return "number"
     example = str(filled.iloc[0])
     if sort.startswith(("date", "time", "period", "interval")):
-        return f"holds {sort} cells such as {example!r}; convert them to numbers, such as days since a date"
+        dates = sort.startswith("date")  # of datetime, too
+        advice = f"state forms: {{{values.name}: date}}" if dates else "convert them to numbers, such as hours"
+        return f"holds {sort} cells such as {example!r}; {advice}"
     text = next((cell for cell in values if isinstance(cell, str)), example)
     return (
         f"mixes numbers with text such as {text!r}; correct these cells, or list the column in `categorical`"
