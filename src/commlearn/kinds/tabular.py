@@ -258,8 +258,8 @@ def _sort(values: pd.Series) -> str:
         return "number"
     example = str(filled.iloc[0])
     if sort.startswith(("date", "time", "period", "interval")):
-        dates = sort.startswith("date")  # of datetime, too
-        advice = f"state forms: {{{values.name}: date}}" if dates else "convert them to numbers, such as hours"
+        form = f"state forms: {{{values.name}: date}}"
+        advice = form if sort.startswith("date") else "convert them to numbers, such as hours"
         return f"holds {sort} cells such as {example!r}; {advice}"
     text = next((cell for cell in values if isinstance(cell, str)), example)
     return (
