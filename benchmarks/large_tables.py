@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import yaml
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import StandardScaler
@@ -139,7 +140,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
-    settings = dict(pair.split("=", 1) for pair in options.set)
+    stated = (pair.split("=", 1) for pair in options.set)
+    settings = {key: yaml.safe_load(value) for key, value in stated}
     print("| table | rows | encoders read | embedding | features alone | fit, s |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name in options.tables.split(","):
