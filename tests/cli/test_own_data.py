@@ -71,7 +71,7 @@ def test_stated_settings_win_over_chosen_ones(run):
     assert experiment.data["table"].endswith("table.csv")
 
 
-@pytest.mark.parametrize(("rows", "batch", "width"), [(20, 16, 128), (1000, 64, 128), (50_000, 256, 256)])
+@pytest.mark.parametrize(("rows", "batch", "width"), [(20, 16, 128), (1000, 64, 128), (50_000, 128, 128)])
 def test_defaults_follow_the_number_of_records(rows, batch, width):
     made = suggest(Records({"v": VectorColumn(np.zeros((rows, 1), np.float32))}))
     steps = made["training"]["epochs"] * (rows // batch)
