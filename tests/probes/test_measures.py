@@ -157,6 +157,19 @@ def test_shares_that_no_draw_changes_are_not_certain(records):
     assert type(low) is type(high) is float  # as a printed result shows them
 
 
+def test_a_rare_label_that_is_always_predicted_correctly_is_not_certain():
+    """By the number of records, intervals of a label that 5 of 300 records have held in 43 %."""
+    truth = np.zeros((300, 2), dtype=bool)
+    truth[:40, 0] = truth[:5, 1] = True
+    for labels, least in ((truth[:, 1:], 0.025**0.2), (truth, (1 + 0.025**0.2) / 2)):
+        parts = {"macro_f1": lambda weights, labels=labels: measures.f1(labels, labels, weights, False)}
+        value, (low, high) = measured(parts, np.zeros(300), labels=labels)["macro_f1"]
+        assert (value, high) == (1, 1)
+        assert low == pytest.approx(least)
+    nowhere = measures.unseen_errors(np.zeros(80), None, np.zeros((80, 1), dtype=bool))
+    assert nowhere == measures.unseen_errors(np.zeros(80), None)
+
+
 def test_nothing_is_explained_where_nothing_varies():
     """A draw that lacks the only records that differ has no R2, instead of one of minus millions."""
     truth = np.zeros((100, 1))

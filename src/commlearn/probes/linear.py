@@ -120,10 +120,14 @@ def scored_classes(
 
 
 def _figures(
-    parts: Mapping[str, Measure], strata: np.ndarray, seed: int, groups: np.ndarray | None
+    parts: Mapping[str, Measure],
+    strata: np.ndarray,
+    seed: int,
+    groups: np.ndarray | None,
+    labels: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Return a result's figures: each measure's value, the interval of the first, and those of the others."""
-    results = measured(parts, strata, seed, groups)
+    results = measured(parts, strata, seed, groups, labels=labels)
     main, *others = results
     return {
         **{name: value for name, (value, _) in results.items()},
@@ -305,7 +309,7 @@ def read_labels(
         "auprc": partial(mean_over_labels, auprc, shares, truth),
     }
     result = LabelsResult(
-        **_figures(parts, strata_of("multilabel", truth), seed, groups[1]),
+        **_figures(parts, strata_of("multilabel", truth), seed, groups[1], labels=truth),
         chance=float(f1(np.ones_like(truth), truth, equal_weights(len(truth)), weighted=True)[0]),
         labels=names,
         thresholds=tuple(thresholds.tolist()),

@@ -217,11 +217,12 @@ def measured(
     seed: int = 0,
     groups: np.ndarray | None = None,
     limits: tuple[float, float] = (-np.inf, np.inf),
+    labels: np.ndarray | None = None,
 ) -> dict[str, tuple[float, tuple[float, float]]]:
     """Return each measure's value and 95 % interval over bootstrap samples of records, or of their groups.
 
     Shares that are equal in all samples, such as when every record is predicted correctly, get the binomial
-    interval of the smallest class.
+    interval of the smallest class, or of the rarest of several `labels`, (records, labels).
     """
     values: dict[str, list[np.ndarray]] = {name: [] for name in measures}
     with np.errstate(invalid="ignore", divide="ignore"):  # draws that lack a class
@@ -231,7 +232,7 @@ def measured(
                 for name, measure in measures.items():
                     values[name].append(measure(block[start : start + step]))
         plain = {name: float(measure(equal_weights(len(strata)))[0]) for name, measure in measures.items()}
-    factor, margin = widening(strata, groups), unseen_errors(strata, groups)
+    factor, margin = widening(strata, groups), unseen_errors(strata, groups, labels)
     results = {}
     for name, value in plain.items():
         drawn, lowest_and_highest = np.concatenate(values[name]), LIMITS.get(name, limits)
@@ -242,10 +243,14 @@ def measured(
     return results
 
 
-def unseen_errors(strata: np.ndarray, groups: np.ndarray | None) -> float:
-    """Return how far a mean over classes may be off although the units of each class all agree."""
-    counts = [np.unique(_units(strata, side)[1], return_counts=True)[1] for side in _sides(groups)]
-    return float(max((1 - 0.025 ** (1 / sizes.min())) / len(sizes) for sizes in counts))
+def unseen_errors(strata: np.ndarray, groups: np.ndarray | None, labels: np.ndarray | None = None) -> float:
+    """Return how far a mean over classes, or labels, may be off although the units of each all agree."""
+    sizes = []
+    for units, stratum in (_units(strata, side) for side in _sides(groups)):
+        sizes.append(np.unique(stratum, return_counts=True)[1])
+        if labels is not None and labels.any():
+            sizes.append(np.array([len(np.unique(units[has])) for has in labels.T if has.any()]))
+    return float(max((1 - 0.025 ** (1 / counts.min())) / len(counts) for counts in sizes))
 
 
 def interval_over_repeats(

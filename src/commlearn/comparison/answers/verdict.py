@@ -245,7 +245,8 @@ class TargetVerdict:
         factor = widening(self.task.strata, self.task.test_groups, level)
         low, high = interval_over_repeats(scores[..., 1:], centre, factor, limits, level)
         if high - low < NO_SPREAD and self.task.measure != "r2":
-            margin = unseen_errors(self.task.strata, self.task.test_groups)
+            labels = self.task.test > 0 if self.task.sort == "multilabel" else None
+            margin = unseen_errors(self.task.strata, self.task.test_groups, labels)
             low, high = max(low - margin, limits[0]), min(high + margin, limits[1])
         return low, high
 
