@@ -411,6 +411,8 @@ PAIR = {
         (PAIR, {"target": [1] * 3 + [0] * 57}, "class '1' has 3 records"),
         (PAIR, {"target": np.full(60, np.nan)}, "has no values: all 60 are empty"),
         (PAIR, {"target": np.zeros((60, 2))}, "none of its labels can be analysed: 2 problems"),
+        (PAIR, {"target": [()] * 60}, "none of its labels can be analysed: no record has any label"),
+        (PAIR, {"target": pd.DataFrame(np.eye(60, 2), columns=["y", "y"])}, "2 columns, but only 1 names"),
         (PAIR, {"target": np.arange(60) % 2, "groups": np.zeros((60, 2))}, r"groups has shape \(60, 2\)"),
         (PAIR | {"b": 3}, {"target": np.arange(60) % 2}, r"'b' has shape \(\)"),
         (PAIR | {"b": np.zeros((0, 3))}, {"target": np.arange(60) % 2}, r"'b' has shape \(0, 3\)"),
@@ -630,6 +632,23 @@ def test_a_combination_matters_only_where_there_is_a_synergy(p, of_synergy, expe
 def test_what_rounds_to_nothing_is_not_called_present():
     assert "too small" in report_words._tested(SimpleNamespace(bits=0.004, p=0.001))
     assert "p < 0.01" in report_words._tested(SimpleNamespace(bits=0.4, p=0.001))
+
+
+@pytest.mark.parametrize(
+    ("growing", "before", "expected"),
+    [
+        (False, 0.67, "change the total little: it moved by +0.03"),
+        (True, 0.6, "probably raise the total: it grew by +0.10"),
+        (True, 0.69, "perhaps raise the total: it moved by +0.01"),
+    ],
+)
+def test_what_more_records_would_change_agrees_with_the_verdict(growing, before, expected):
+    curve = Curve({information_of(("a", "b")): {500: before, 1000: 0.7}}, {})
+    data = SimpleNamespace(total=Estimate(0.7, 0.6, 0.8, 0.02, growing=growing))
+    report = SimpleNamespace(data=data, curve=curve, modalities=("a", "b"))
+    assert report_words._more_data(report) == [
+        f"More records would {expected} bits from 500 to 1000 records."
+    ]
 
 
 def test_the_curve_predicts_no_more_than_certainty():

@@ -119,7 +119,7 @@ def ask(
                 skipped[label] = str(problem)
         if not reports:
             problems = Problems(f"target '{inputs.name}': none of its labels can be analysed")
-            for reason in skipped.values():
+            for reason in skipped.values() or ["no record has any label; choose another target."]:
                 problems.add(reason)
             problems.raise_if_any(DataError)
         return LabelReports(inputs.name, reports, skipped)

@@ -149,7 +149,13 @@ def label_columns(values: Any) -> dict[str, np.ndarray] | None:
         [0, 1, 0]
     """
     if isinstance(values, pd.DataFrame):
-        return {str(name): values[name].to_numpy() for name in values}
+        columns = {str(name): column.to_numpy() for name, column in values.items()}
+        if len(columns) < values.shape[1]:
+            raise DataError(
+                f"The target has {values.shape[1]} columns, but only {len(columns)} names for them, "
+                f"{', '.join(columns)}; give each label a name of its own."
+            )
+        return columns
     if isinstance(values, np.ndarray) and values.ndim == 2:
         return {str(index): values[:, index] for index in range(values.shape[1])}
     cells = [None if is_empty(cell) else cell for cell in values]

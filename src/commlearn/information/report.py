@@ -19,7 +19,7 @@ from commlearn.information.diagnose import Diagnostics
 from commlearn.information.estimate import ATOMS, QuantityKey, atoms_of_two, information_of, subset_name
 from commlearn.information.material import Settings, Target
 from commlearn.information.nulls import Combination
-from commlearn.information.views import Estimate, Pair, View
+from commlearn.information.views import GROWS, GROWS_SHARE, Estimate, Pair, View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -449,9 +449,11 @@ def _more_data(report: InteractionReport) -> list[str]:
     if len(points) < 2:
         return lines
     *_, previous, current = sorted(points)
-    gain = points[current] - points[previous]
-    grew = gain > max(0.02, report.data.total.error)
-    change = "probably raise the total: it grew" if grew else "change the total little: it moved"
+    gain, total = points[current] - points[previous], report.data.total
+    change = "change the total little: it moved"
+    if total.growing:  # or harder to learn than these experts can; the verdict says which
+        grew = gain > max(GROWS, GROWS_SHARE * total.bits)
+        change = "probably raise the total: it grew" if grew else "perhaps raise the total: it moved"
     return [*lines, f"More records would {change} by {gain:+.2f} bits from {previous} to {current} records."]
 
 
