@@ -17,7 +17,8 @@ from commlearn.probes import ladder as ladders
 from commlearn.probes.audit import _destroys
 from commlearn.probes.ladder import Embedded, embed_subsets, gain_of, outcomes_of, subsets_of
 from commlearn.probes.linear import read_labels
-from commlearn.probes.results import score_of
+from commlearn.probes.measures import unseen_errors
+from commlearn.probes.results import NumberResult, Outcome, score_of
 from commlearn.records import Dataset, Records, VectorColumn
 from commlearn.tables.dataset import dataset_of
 from commlearn.tables.table import Table, read_table
@@ -324,3 +325,17 @@ def test_what_others_add_is_measured_on_the_records_that_have_the_best_modality(
     assert gain.interval[0] <= gain.score <= gain.interval[1]
     assert score_of(whole.result) < score_of(alone.result) - 0.05  # they are measured on different records
     assert abs(gain.score) < 0.03
+
+
+@pytest.mark.parametrize("sort", ["class", "multilabel"])
+def test_a_gain_that_no_draw_changes_is_not_certain(sort):
+    """Two readers with errors of 0 and 3 % agree in 50 of 50 records in a fifth of the cases."""
+    truth = np.arange(50) % 2 if sort == "class" else np.arange(100).reshape(50, 2) % 2
+    outcomes = {
+        name: Outcome(NumberResult(1.0, (1.0, 1.0), 1.0, 50, 50), truth, truth) for name in ("a", "a+b")
+    }
+    test = {name: Embedded(tuple(name.split("+")), np.arange(50), np.zeros((50, 1))) for name in outcomes}
+    gain = gain_of(outcomes, test, truth, sort)
+    assert gain.score == 0
+    assert gain.interval[0] == -gain.interval[1]
+    assert gain.interval[1] == pytest.approx(unseen_errors(truth if sort == "class" else np.zeros(50), None))

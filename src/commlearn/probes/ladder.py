@@ -12,7 +12,7 @@ import numpy as np
 
 from commlearn.batch import Subset, subset_name
 from commlearn.errors import ConfigurationError, DataError, DataWarning, unknown
-from commlearn.probes.measures import main_score, measured, strata_of
+from commlearn.probes.measures import NO_SPREAD, main_score, measured, strata_of, unseen_errors
 from commlearn.probes.probe import Vectors, has_label, parts_to_read, probe_vectors, targets_to_score
 from commlearn.probes.readout_rows import readout_rows
 from commlearn.probes.results import Interval, Outcome, score_of
@@ -234,6 +234,10 @@ def gain_of(
 
     strata = strata_of(sort, best_outcome.truth)
     value, interval = measured({"gain": difference}, strata, seed, best_outcome.groups)["gain"]
+    if sort != "number" and interval[1] - interval[0] < NO_SPREAD:
+        several = best_outcome.truth > 0 if sort == "multilabel" else None
+        margin = unseen_errors(strata, best_outcome.groups, several)
+        interval = value - margin, value + margin
     return Gain(best, value, interval, int(shared.sum()), int((~shared).sum()))
 
 
