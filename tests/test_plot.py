@@ -120,6 +120,8 @@ def test_a_map_has_a_colour_for_every_class_and_a_scale_for_numbers():
     points = np.random.default_rng(0).normal(size=(60, 2))
     classes = drawn(plot.embedding_map(points, [f"class {i % 11}" for i in range(60)]))
     assert len(classes.collections) == 11
+    partly = drawn(plot.embedding_map(points, [None, *np.linspace(0, 1, 59).tolist()]))  # drawn as numbers
+    assert partly.get_legend() is None
     numbers = drawn(plot.embedding_map(points, np.linspace(0, 1, 60)))
     assert len(numbers.figure.axes) == 2
     ages = drawn(plot.embedding_map(points, np.arange(60) % 30))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from scipy.linalg import eigh, orthogonal_procrustes
 
@@ -149,6 +150,11 @@ def embedding_map(
     if values.dtype.kind == "U":  # next to texts, NumPy turns NaN into the text "nan"
         values = np.asarray(labels, dtype=object)
     labelled = np.ones(len(points), dtype=bool) if labels is None else has_label(values)
+    if values.ndim == 1 and values.dtype == object:
+        filled = pd.Series(values[labelled]).infer_objects()
+        if filled.dtype.kind in "iuf" and filled.nunique() > MOST:  # numbers next to None
+            values = np.full(len(values), np.nan)
+            values[labelled] = filled
     unlabelled = finite & ~labelled
     if unlabelled.any():
         axes.scatter(points[unlabelled, 0], points[unlabelled, 1], s=9, color=LINE, linewidths=0)
